@@ -1,0 +1,32 @@
+# `make demo` and `make test` each create the environment they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-slow lint clean
+
+demo: $(VENV)/base
+	$(BIN)/rad-jax demo --output demo
+
+test: $(VENV)/dev
+	$(BIN)/pytest
+
+test-slow: $(VENV)/dev
+	$(BIN)/pytest -m slow
+
+lint: $(VENV)/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+clean:
+	rm -rf $(VENV) demo
+
+# One environment; a stamp file says which pinned requirements it holds.
+$(VENV)/base $(VENV)/dev: $(VENV)/%: requirements/%.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'rad_jax needs Python 3.11 or newer: make PYTHON=python3.12 ...'; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@

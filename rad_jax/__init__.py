@@ -1,0 +1,3 @@
+"""RAD in JAX: region-aware diffusion models for image inpainting."""
+
+__version__ = "0.1.0"
