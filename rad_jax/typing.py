@@ -12,7 +12,7 @@
   their signature has a leading ``b``.
 """
 
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, UInt8
 
 Image = Float[Array, "h w c"]
 """One image, or anything of its shape: noise, a prediction of it."""
@@ -29,8 +29,23 @@ Masks = Float[Array, "b h w"]
 LogLevel = Float[Array, "h w 1"]
 """Log of the signal kept by each pixel, log alpha-bar <= 0; 0 is a clean pixel."""
 
+LogLevels = Float[Array, "b h w 1"]
+"""A level map for each image of a batch."""
+
+Where = Bool[Array, "h w 1"]
+"""A choice for each pixel."""
+
+Output = Float[Array, "h w channels"]
+"""What the network says of one image: c channels, or 2c with a learned variance."""
+
+Outputs = Float[Array, "b h w channels"]
+"""The same for a batch."""
+
 Scalar = Float[Array, ""]
 """One float32 number."""
+
+ScalarLike = Float[ArrayLike, ""]
+"""The same, or one that JAX makes of a Python or NumPy number."""
 
 Timesteps = Float[Array, "*shape"]
 """ADM timesteps, -1 (clean) to 999, fractions allowed."""

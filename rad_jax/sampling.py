@@ -1,0 +1,273 @@
+"""Time grids and the reverse process: one compiled scan over any denoiser.
+
+    grid (times, NumPy)  ->  Step stack (data)  ->  lax.scan of
+        denoise(x_t, step) -> network output        a batch of images
+        reverse_step(...)  -> x_s                   one image, vmapped
+
+The times are data: another grid, or another number of steps up to the same bucket,
+runs the same compiled program. Noise comes from each image's own key and the number of
+the step, so a result does not depend on the batch it was made in.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rad_jax import diffusion
+from rad_jax.errors import UserError
+from rad_jax.schedule import LogSignal, Schedule, Step, log_level, steps
+from rad_jax.typing import (
+    Image,
+    Images,
+    LogLevel,
+    LogLevels,
+    Output,
+    Outputs,
+    PRNGKeys,
+)
+
+Denoiser = Callable[[Images, Step], Outputs]
+"""Network output (b, h, w, c), or (b, h, w, 2c) with a learned variance, at a step."""
+
+METHODS = ("ddpm", "ddim", "dpm++")
+VARIANCES = ("learned", "small", "large")
+GRIDS = ("uniform", "quadratic", "log_snr", "official")
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplerConfig:
+    """How a reverse step is made.
+
+    Attributes:
+      method: "ddpm" (ancestral, the paper's), "ddim" or "dpm++" (DPM-Solver++(2M)).
+      eta: DDIM's share of the ancestral noise, 0 (deterministic) to 1.
+      variance: of "ddpm": "learned" (the network's last channels), "small"
+        (posterior) or "large" (b_{t|s}).
+      parametrisation: what the network predicts, "eps" or "v".
+      clip: clip predictions of the clean image to [-1, 1].
+    """
+
+    method: str = "ddpm"
+    eta: float = 0.0
+    variance: str = "learned"
+    parametrisation: str = "eps"
+    clip: bool = True
+
+    def __post_init__(self):
+        """Refuses unknown choices."""
+        for name, known in (
+            ("method", METHODS),
+            ("variance", VARIANCES),
+            ("parametrisation", ("eps", "v")),
+        ):
+            if getattr(self, name) not in known:
+                raise UserError(
+                    f"{name} is {getattr(self, name)!r}; use one of {', '.join(known)}"
+                )
+        if not 0 <= self.eta <= 1:
+            raise UserError(f"eta is {self.eta}; it must lie in [0, 1]")
+
+
+class Grid(NamedTuple):
+    """Times of a reverse process.
+
+    Attributes:
+      start: time whose noise the first image holds.
+      times: int (n + 1,), falling; step i goes from times[i] to times[i + 1].
+    """
+
+    start: int
+    times: np.ndarray
+
+
+def time_grid(schedule: Schedule, num_steps: int, kind: str = "uniform") -> Grid:
+    """Times from T1 to 0 for inpainting (phase 1 backwards) in ``num_steps`` steps.
+
+    Args:
+      schedule: gives T1 and the levels.
+      num_steps: 1 .. T1 network evaluations.
+      kind: "uniform" in t; "quadratic", denser near the clean end; "log_snr", uniform
+        in a hole pixel's log signal-to-noise ratio; "official", the authors' grid:
+        the initial noise is that of T1 but the first step starts one stride earlier.
+
+    Raises:
+      UserError: for an unknown kind or more steps than the schedule has.
+    """
+    last = schedule.config.hole_steps
+    if not 1 <= num_steps <= last:
+        raise UserError(f"steps is {num_steps}; it must lie in 1 .. {last}")
+    left = np.arange(num_steps, -1, -1) / num_steps
+    if kind == "uniform":
+        times = np.rint(last * left)
+    elif kind == "quadratic":
+        times = np.rint(last * left**2)
+    elif kind == "log_snr":
+        level = schedule.signal.hole[1 : last + 1]
+        log_snr = level - np.log(-np.expm1(level))
+        wanted = np.linspace(log_snr[-1], log_snr[0], num_steps)
+        inner = np.interp(-wanted, -log_snr, np.arange(1, last + 1))
+        times = np.append(np.rint(inner), 0)
+    elif kind == "official":
+        stride = last // num_steps
+        times = np.append(stride * np.arange(num_steps - 1, -1, -1) + 1, 0)
+        return Grid(last, times.astype(np.int64))
+    else:
+        raise UserError(f"grid is {kind!r}; use one of {', '.join(GRIDS)}")
+    # Rounding may merge times: keep one step at least between two, within 0 .. T1.
+    count = np.arange(num_steps + 1)
+    rising = np.maximum.accumulate(times[::-1] - count) + count
+    rising = np.minimum(rising, last - num_steps + count)
+    return Grid(last, rising[::-1].astype(np.int64))
+
+
+def grid_steps(schedule: Schedule, grid: Grid, bucket: int = 1) -> Step:
+    """The grid's steps, stacked and padded with inactive ones to a multiple.
+
+    Args:
+      schedule: the tables.
+      grid: n + 1 times.
+      bucket: the stack's length is n rounded up to a multiple of it, so that all
+        step counts within a bucket share one compiled program.
+    """
+    stack = steps(schedule, grid.times[:-1], grid.times[1:])
+    missing = -len(grid.times[:-1]) % bucket
+    last = jax.tree.map(lambda x: np.repeat(x[-1:], missing, axis=0), stack)
+    last = last._replace(active=np.zeros(missing, bool))
+    return jax.tree.map(lambda a, b: np.concatenate([a, b]), stack, last)
+
+
+def reverse_step(
+    config: SamplerConfig,
+    step: Step,
+    share: LogLevel,
+    x_t: Image,
+    output: Output,
+    previous_x0: Image,
+    noise: Image,
+) -> tuple[Image, Image]:
+    """One reverse step of one image (vmapped by ``sample``).
+
+    Args:
+      config: the method.
+      step: the times, as data.
+      share: the mask's share (``schedule.hole_share``).
+      x_t: the image at t, (h, w, c).
+      output: the network's, (h, w, c) or (h, w, 2c).
+      previous_x0: clean image predicted in the step before.
+      noise: standard normal, as x_t.
+
+    Returns:
+      x_s and the predicted clean image.
+    """
+    levels = diffusion.pixel_levels(step, share)
+    prediction = output[..., : x_t.shape[-1]]
+    x0 = diffusion.predict_x0(x_t, prediction, levels.t, config.parametrisation)
+    if config.clip:
+        x0 = jnp.where(levels.t < 0, jnp.clip(x0, -1.0, 1.0), x0)
+    if config.method == "ddim":
+        return diffusion.ddim_step(x_t, x0, levels, config.eta, noise), x0
+    if config.method == "dpm++":
+        previous = log_level(step.previous, share)
+        x_s = diffusion.dpm_solver_step(x_t, x0, previous_x0, levels, previous)
+        return x_s, x0
+    if config.variance == "learned":
+        log_variance = diffusion.learned_log_variance(
+            output[..., x_t.shape[-1] :], levels, step.variance_floor
+        )
+    else:
+        small, large = diffusion.log_variance_range(levels, step.variance_floor)
+        log_variance = small if config.variance == "small" else large
+    return diffusion.ancestral_step(x_t, x0, levels, log_variance, noise), x0
+
+
+def initial_image(
+    image: Image, share: LogLevel, signal: LogSignal, noise: Image
+) -> Image:
+    """Where the reverse process starts: the known pixels and noise in the hole.
+
+    The hole's own content is not used at all (at level T1 a little of it, alpha-bar
+    4e-5, would still shine through the noise); pixels of a soft mask keep theirs as
+    the forward process does.
+    """
+    visible = jnp.where(share < 1, image, 0.0)
+    return diffusion.forward_marginal(visible, log_level(signal, share), noise)
+
+
+def sample(
+    denoise: Denoiser,
+    config: SamplerConfig,
+    stack: Step,
+    x: Images,
+    share: LogLevels,
+    keys: PRNGKeys,
+) -> Images:
+    """Runs the reverse process over a stack of steps (RAD eq. 4), as one scan.
+
+    Args:
+      denoise: the network with its conditioning.
+      config: the method.
+      stack: steps with leading axis n (``grid_steps``).
+      x: images at the first step's time, (b, h, w, c).
+      share: the masks' share, (b, h, w, 1).
+      keys: a key for each image.
+
+    Returns:
+      Images at the last step's s. Where a pixel stays clean throughout, bit for bit
+      the pixel of ``x``.
+    """
+
+    def advance(carry, step: Step):
+        x_t, previous_x0 = carry
+        output = denoise(x_t, step)
+        noise = _noise(keys, step.time, x.shape[1:])
+        one_image = functools.partial(reverse_step, config, step)
+        return jax.vmap(one_image)(share, x_t, output, previous_x0, noise)
+
+    def body(carry, step):
+        carry = jax.lax.cond(step.active, advance, lambda c, _: c, carry, step)
+        return carry, None
+
+    (x, _), _ = jax.lax.scan(body, (x, jnp.zeros_like(x)), stack)
+    return x
+
+
+def inpaint(
+    denoise: Denoiser,
+    config: SamplerConfig,
+    stack: Step,
+    start: LogSignal,
+    images: Images,
+    share: LogLevels,
+    keys: PRNGKeys,
+) -> Images:
+    """Fills the holes of a batch of images: phase 1 backwards (RAD Sec. 3.2).
+
+    Args:
+      denoise: the network with its conditioning on the masks.
+      config: the method.
+      stack: steps from T1 to 0.
+      start: levels at the grid's start.
+      images: (b, h, w, c) in [-1, 1]; their holes' content is not used.
+      share: the masks' share, (b, h, w, 1).
+      keys: a key for each image.
+
+    Returns:
+      (b, h, w, c); known pixels are bit for bit those of ``images``.
+    """
+    noise = _noise(keys, 0, images.shape[1:])
+    x = jax.vmap(initial_image, in_axes=(0, 0, None, 0))(images, share, start, noise)
+    return sample(denoise, config, stack, x, share, keys)
+
+
+def _noise(keys: PRNGKeys, time, shape: tuple[int, ...]) -> Images:
+    """Standard normal noise of every image at a time, from its own key."""
+
+    def draw(key):
+        return jax.random.normal(jax.random.fold_in(key, time), shape)
+
+    return jax.vmap(draw)(keys)
