@@ -1,0 +1,38 @@
+"""The two ranges of pixel values, and the way between them.
+
+Files hold bytes, 0 to 255. Everything that computes uses float32 in [-1, 1].
+"""
+
+from typing import TypeVar
+
+import jax
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+
+PixelArray = TypeVar("PixelArray", np.ndarray, jax.Array)
+
+
+def to_float(pixels: UInt8[PixelArray, "*shape"]) -> Float32[PixelArray, "*shape"]:
+    """Bytes to float32: 0 becomes -1 and 255 becomes 1.
+
+    Args:
+        pixels: NumPy or JAX array of bytes.
+
+    Returns:
+        An array of the same kind and shape, in [-1, 1].
+    """
+    return pixels.astype(np.float32) / 127.5 - 1.0
+
+
+def to_bytes(pixels: Float[PixelArray, "*shape"]) -> UInt8[PixelArray, "*shape"]:
+    """Floats to bytes, rounded to nearest: the exact inverse of ``to_float``.
+
+    Args:
+        pixels: NumPy or JAX array, in [-1, 1]; values outside are clipped.
+
+    Returns:
+        An array of the same kind and shape.
+    """
+    # bfloat16 has 8 bits: in it, this sum would move a byte by one.
+    levels = (pixels.astype(np.float32) + 1.0) * 127.5
+    return levels.round().clip(0.0, 255.0).astype(np.uint8)
