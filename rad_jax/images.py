@@ -1,0 +1,273 @@
+"""Pictures and masks from files, generated pixels into pictures, PNG files written."""
+
+import contextlib
+import dataclasses
+import io
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8, UInt16
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from rad_jax.decode import decode
+from rad_jax.errors import UserError
+
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's "L"
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A picture as its file stores it: what the model sees and what we write back.
+
+    Attributes:
+        samples: the stored numbers, with alpha if the file has it (the last channel of
+            2 or 4): uint8, or uint16 for 16-bit grey. A 1-bit file has 0 and 255.
+        bilevel: the file has 1 bit per pixel.
+        icc_profile: the colour profile, or None.
+        exif: the EXIF block, or None.
+    """
+
+    samples: UInt8[np.ndarray, "h w k"] | UInt16[np.ndarray, "h w 1"]
+    bilevel: bool = False
+    icc_profile: bytes | None = None
+    exif: bytes | None = None
+
+    @property
+    def colours(self) -> int:
+        """Channels without alpha: 1 (grey) or 3."""
+        return 1 if self.samples.shape[2] < 3 else 3
+
+    @property
+    def colour(self) -> Float32[np.ndarray, "h w colours"]:
+        """The samples without alpha, in [-1, 1]."""
+        top = np.iinfo(self.samples.dtype).max
+        return self.samples[..., : self.colours] * np.float32(2 / top) - np.float32(1)
+
+
+def read_picture(path: Path) -> Picture:
+    """Reads a picture, upright, its samples as stored.
+
+    1-bit, 8-bit grey and RGB (with or without alpha) and 16-bit grey stay what they
+    are; what becomes of other files, `decode` tells.
+
+    Raises:
+        UserError: as `decode`.
+    """
+    image = decode(path)
+    samples = np.asarray(image)
+    if image.mode == "1":
+        samples = samples.astype(np.uint8) * np.uint8(255)
+    elif image.mode.startswith("I;16"):
+        samples = samples.astype(np.uint16)  # from either byte order
+    return Picture(
+        samples=samples[..., None] if samples.ndim == 2 else samples,
+        bilevel=image.mode == "1",
+        icc_profile=image.info.get("icc_profile") or None,
+        exif=image.info.get("exif") or None,
+    )
+
+
+def read_mask(
+    path: Path, size: tuple[int, int], *, invert: bool = False
+) -> Bool[np.ndarray, "h w"]:
+    """Reads a mask: True (to be filled) where the file is lighter than mid-grey.
+
+    A mask of one colour only and not everywhere opaque is read from its alpha.
+
+    Args:
+        path: any file that `read_picture` reads.
+        size: height and width that it must have.
+        invert: fill what is dark instead.
+
+    Raises:
+        UserError: as `read_picture`, or another size.
+    """
+    picture = read_picture(path)
+    if picture.samples.shape[:2] != size:
+        h, w, _ = picture.samples.shape
+        raise UserError(
+            f"{path}: the mask has {w}x{h} pixels and its picture {size[1]}x{size[0]}; "
+            "scale one to the other's size"
+        )
+    level = model_input(picture, 1)[..., 0]
+    if picture.samples.shape[2] in (2, 4):
+        colour, alpha = picture.samples[..., :-1], picture.samples[..., -1]
+        if (colour == colour[0, 0]).all() and (alpha < 255).any():
+            level = alpha * np.float32(2 / 255) - np.float32(1)
+    return (level > 0) != invert
+
+
+def model_input(picture: Picture, channels: int) -> Float32[np.ndarray, "h w channels"]:
+    """The picture in [-1, 1] with 1 channel (its luminance) or 3 (grey repeated)."""
+    colour = picture.colour
+    if channels == 1 and picture.colours == 3:
+        return (colour @ _LUMA)[..., None]
+    return np.ascontiguousarray(np.broadcast_to(colour, (*colour.shape[:2], channels)))
+
+
+def compose(
+    picture: Picture,
+    generated: Float32[np.ndarray, "h w c"],
+    hole: Bool[np.ndarray, "h w"],
+) -> UInt8[np.ndarray, "h w k"] | UInt16[np.ndarray, "h w 1"]:
+    """Puts generated pixels into the hole of a picture.
+
+    Outside the hole, and in alpha everywhere, the result has the picture's own samples.
+
+    Args:
+        picture: the picture.
+        generated: 1 or 3 channels, clipped to [-1, 1]. A grey picture gets the mean of
+            3 channels, an RGB picture 1 channel three times.
+        hole: True where the generated pixels go, rounded to the nearest sample.
+    """
+    samples = picture.samples.copy()
+    inside = generated[hole]
+    if picture.colours == 1:
+        inside = inside.mean(axis=-1, keepdims=True)
+    top = np.iinfo(samples.dtype).max
+    steps = 1 if picture.bilevel else top
+    levels = np.rint((np.clip(inside, -1, 1) + 1) / 2 * steps) * (top // steps)
+    samples[hole, : picture.colours] = levels.astype(samples.dtype)
+    return samples
+
+
+def padded_size(size: tuple[int, int], stride: int) -> tuple[int, int]:
+    """Height and width rounded up to multiples of ``stride``."""
+    h, w = size
+    return h + -h % stride, w + -w % stride
+
+
+def pad_to_stride(array: np.ndarray, stride: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """Pads below and to the right to multiples of ``stride`` pixels.
+
+    Args:
+        array: an image (h, w, c), continued by its edge, or a mask (h, w), continued by
+            zeros: known.
+        stride: what the model divides height and width by, >= 1.
+
+    Returns:
+        The padded array, and height and width to crop it to.
+    """
+    h, w = array.shape[:2]
+    full_h, full_w = padded_size((h, w), stride)
+    widths = [(0, full_h - h), (0, full_w - w)]
+    if array.ndim == 2:
+        return np.pad(array, widths), (h, w)
+    return np.pad(array, [*widths, (0, 0)], mode="edge"), (h, w)
+
+
+def write_picture(
+    path: Path,
+    array: UInt8[np.ndarray, "h w k"] | UInt16[np.ndarray, "h w 1"],
+    picture: Picture,
+    text: Mapping[str, str],
+) -> None:
+    """Writes samples as a PNG of the picture's kind, whole or not at all.
+
+    Args:
+        path: the file; one that exists is replaced, missing folders are made.
+        array: samples like those of ``picture``, from `compose`.
+        picture: where bit depth, colour profile and EXIF come from.
+        text: PNG text chunks; keys are Latin-1, at most 79 characters.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
+    if picture.bilevel:
+        image = image.convert("1", dither=Image.Dither.NONE)
+    chunks = PngInfo()
+    for key, value in text.items():
+        chunks.add_text(key, value)
+    _write_png(
+        image,
+        path,
+        pnginfo=chunks,
+        icc_profile=picture.icc_profile,
+        exif=picture.exif,
+    )
+
+
+def contact_sheet(
+    rows: Sequence[Sequence[np.ndarray]], *, scale: int = 1, pad: int = 2
+) -> UInt8[np.ndarray, "sheet_h sheet_w 3"]:
+    """Lays tiles out in rows, on white; columns line up across rows.
+
+    Args:
+        rows: rows of uint8 tiles, (h, w), (h, w, 1) or (h, w, 3), of any sizes.
+        scale: nearest-neighbour enlargement of every tile, >= 1.
+        pad: white pixels around every tile.
+
+    Returns:
+        The sheet, uint8.
+
+    Raises:
+        ValueError: no tile at all, or a tile that is not such an array.
+    """
+    tiles = [[_rgb_tile(tile, scale) for tile in row] for row in rows]
+    if not any(tiles):
+        raise ValueError("a contact sheet needs at least one tile")
+    columns = max(len(row) for row in tiles)
+    heights = [max((t.shape[0] for t in row), default=0) for row in tiles]
+    widths = [
+        max(row[column].shape[1] for row in tiles if column < len(row))
+        for column in range(columns)
+    ]
+    tops = np.cumsum([pad, *(height + pad for height in heights)])
+    lefts = np.cumsum([pad, *(width + pad for width in widths)])
+    sheet = np.full((tops[-1], lefts[-1], 3), 255, np.uint8)
+    for top, row in zip(tops, tiles, strict=False):
+        for left, tile in zip(lefts, row, strict=False):
+            h, w, _ = tile.shape
+            sheet[top : top + h, left : left + w] = tile
+    return sheet
+
+
+def save_png(array: np.ndarray, path: str | os.PathLike[str]) -> None:
+    """Writes a PNG file whole or not at all; missing folders are made.
+
+    Args:
+        array: uint8, (h, w), (h, w, 1), (h, w, 3) or (h, w, 4).
+        path: the file; one that exists is replaced.
+
+    Raises:
+        UserError: the file cannot be written (disk full, no permission, ...).
+    """
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    _write_png(Image.fromarray(array), Path(path))
+
+
+def _rgb_tile(tile: np.ndarray, scale: int) -> UInt8[np.ndarray, "h w 3"]:
+    if tile.ndim == 2:
+        tile = tile[..., None]
+    if tile.dtype != np.uint8 or tile.ndim != 3 or tile.shape[2] not in (1, 3):
+        raise ValueError(f"a tile must be uint8 grey or RGB: {tile.dtype} {tile.shape}")
+    tile = np.broadcast_to(tile, (*tile.shape[:2], 3))
+    return tile.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def _write_png(image: Image.Image, path: Path, **options) -> None:
+    encoded = io.BytesIO()
+    image.save(encoded, "png", **options)
+    # In the same folder, so that the rename is atomic; a short name, so that it fits
+    # wherever the file's own name does.
+    part = path.parent / f".{secrets.token_hex(8)}.part"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(encoded.getbuffer())
+        part.replace(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(
+            f"{path}: cannot be written ({reason}); free some space or choose another "
+            "output"
+        ) from error
+    finally:
+        # Gone already when all went well; an error here would hide the first one.
+        with contextlib.suppress(OSError):
+            part.unlink()

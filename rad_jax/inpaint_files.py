@@ -1,0 +1,259 @@
+"""Inpainting of picture files, by whatever model."""
+
+import dataclasses
+import math
+import os
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32
+from numpy.typing import ArrayLike
+
+from rad_jax.decode import picture_size
+from rad_jax.errors import UserError
+from rad_jax.images import (
+    Picture,
+    compose,
+    model_input,
+    pad_to_stride,
+    padded_size,
+    read_mask,
+    read_picture,
+    write_picture,
+)
+from rad_jax.pairing import Pair, pair_by_stem
+from rad_jax.progress import progress
+
+Fill = Callable[[np.ndarray, np.ndarray, np.ndarray], ArrayLike]
+"""``fill(images, holes, seeds)``: float32 (b, h, w, c) in [-1, 1], float32 (b, h, w) of
+1 (hole) and 0, uint32 (b,) -> (b, h, w, c). What an image becomes must depend on its
+own seed alone; what is outside the hole is ignored."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Settings:
+    """Arguments of `inpaint_files`; ``alone``: one picture, not a folder of them."""
+
+    fill: Fill
+    channels: int
+    stride: int
+    num_samples: int
+    seed: int
+    batch_size: int
+    invert_mask: bool
+    alone: bool
+
+
+class _Task(NamedTuple):
+    pair: Pair
+    sample: int
+
+
+class _Batch(NamedTuple):
+    """Tasks whose pictures have one size, padded; the model gets ``length`` images."""
+
+    tasks: list[_Task]
+    size: tuple[int, int]
+    length: int
+
+
+class _Loaded(NamedTuple):
+    picture: Picture
+    hole: Bool[np.ndarray, "h w"]
+
+
+class _Done(NamedTuple):
+    """What became of the pairs so far."""
+
+    failed: dict[Pair, UserError]  # always empty if the picture is alone
+    whole: dict[Pair, None]  # an ordered set of those without a hole
+    written: list[Path]
+
+
+def sample_seed(seed: int, stem: str, sample: int) -> int:
+    """The seed of one result, in [0, 2**32): the CRC-32 of ``seed/stem/sample``.
+
+    Args:
+        seed: the seed of the run.
+        stem: the picture's file name without suffix.
+        sample: the number of the result among those of its picture, from 0.
+    """
+    return zlib.crc32(os.fsencode(f"{seed}/{stem}/{sample}"))
+
+
+def inpaint_files(
+    fill: Fill,
+    image: Path,
+    mask: Path,
+    output: Path,
+    *,
+    channels: int,
+    stride: int,
+    num_samples: int,
+    seed: int,
+    batch_size: int,
+    invert_mask: bool,
+    text: Mapping[str, str],
+) -> int:
+    """Fills the holes of a picture or of a folder of pictures, and writes PNG files.
+
+    Known pixels and alpha are written back unchanged. A result depends on its picture
+    and its `sample_seed`, not on the rest of the folder or on ``batch_size``. Pictures
+    of a folder that cannot be read are left out and named on stderr.
+
+    Args:
+        fill: the model.
+        image: a file or a folder, as ``mask`` and ``output``: see `pair_by_stem`.
+        mask: white is filled, or black if ``invert_mask``.
+        output: what exists is replaced.
+        channels: the model's channels, 1 or 3.
+        stride: pictures are padded to multiples of it.
+        num_samples: results for each picture, >= 1.
+        seed: another seed gives other results.
+        batch_size: pictures read, and given to ``fill``, at once at most, >= 1.
+        invert_mask: see ``mask``.
+        text: goes into the PNG files, e.g. the model and its settings.
+
+    Returns:
+        The exit code: 0, or 1 if pictures of a folder were left out.
+
+    Raises:
+        UserError: names do not pair; the one picture or the one mask cannot be read;
+            the model returns no numbers; a result cannot be written.
+    """
+    pairs = pair_by_stem(image, mask, output, num_samples)
+    if not mask.is_dir():
+        picture_size(mask)  # one broken mask for all is one error, not one a picture
+    alone = not image.is_dir()
+    settings = _Settings(
+        fill, channels, stride, num_samples, seed, batch_size, invert_mask, alone
+    )
+    return 1 if _inpaint_pairs(pairs, settings, text).failed else 0
+
+
+def _inpaint_pairs(
+    pairs: Sequence[Pair], settings: _Settings, text: Mapping[str, str]
+) -> _Done:
+    start = time.monotonic()
+    done = _Done({}, {}, [])
+    try:
+        batches = _batches(pairs, settings, done)
+        for batch in progress(batches, desc="inpaint", unit="batch"):
+            loaded = _load(batch, settings, done)
+            for task, samples in _results(batch, loaded, settings):
+                path = task.pair.outputs[task.sample]
+                write_picture(path, samples, loaded[task.pair].picture, text)
+                done.written.append(path)
+    finally:  # a full disk must not hide what is done and what was left out
+        _report(done, time.monotonic() - start)
+    return done
+
+
+def _batches(pairs: Sequence[Pair], settings: _Settings, done: _Done) -> list[_Batch]:
+    """Groups all tasks by padded size; the batches of one size have one length.
+
+    So the model is compiled once a size.
+    """
+    groups: dict[tuple[int, int], list[_Task]] = {}
+    for pair in pairs:
+        try:
+            size = padded_size(picture_size(pair.image), settings.stride)
+        except UserError as error:
+            _leave_out(pair, error, settings, done)
+            continue
+        tasks = [_Task(pair, sample) for sample in range(settings.num_samples)]
+        groups.setdefault(size, []).extend(tasks)
+    batches = []
+    for size, tasks in groups.items():
+        count = math.ceil(len(tasks) / settings.batch_size)
+        length = math.ceil(len(tasks) / count)  # equal shares waste least on the last
+        for first in range(0, len(tasks), length):
+            batches.append(_Batch(tasks[first : first + length], size, length))
+    return batches
+
+
+def _leave_out(pair: Pair, error: UserError, settings: _Settings, done: _Done) -> None:
+    if settings.alone:
+        raise error
+    done.failed[pair] = error
+
+
+def _load(batch: _Batch, settings: _Settings, done: _Done) -> dict[Pair, _Loaded]:
+    """Reads the pictures and masks of a batch, but for those that are left out."""
+    loaded: dict[Pair, _Loaded] = {}
+    for pair in dict.fromkeys(task.pair for task in batch.tasks):
+        try:
+            picture = read_picture(pair.image)
+            h, w, _ = picture.samples.shape
+            if padded_size((h, w), settings.stride) != batch.size:
+                raise UserError(f"{pair.image}: changed meanwhile; start again")
+            hole = read_mask(pair.mask, (h, w), invert=settings.invert_mask)
+        except UserError as error:
+            _leave_out(pair, error, settings, done)
+            continue
+        loaded[pair] = _Loaded(picture, hole)
+        if not hole.any():
+            done.whole[pair] = None
+    return loaded
+
+
+def _results(
+    batch: _Batch, loaded: Mapping[Pair, _Loaded], settings: _Settings
+) -> Iterator[tuple[_Task, np.ndarray]]:
+    """The samples to write for every task whose picture is loaded."""
+    todo = []
+    for task in batch.tasks:
+        if task.pair in loaded and loaded[task.pair].hole.any():
+            todo.append(task)
+        elif task.pair in loaded:
+            yield task, loaded[task.pair].picture.samples
+    if not todo:
+        return
+    # Repeat the last image up to the length that the model is compiled for.
+    full = todo + [todo[-1]] * (batch.length - len(todo))
+    for task, generated in zip(todo, _filled(full, loaded, settings), strict=False):
+        picture, hole = loaded[task.pair]
+        h, w = hole.shape
+        generated = generated[:h, :w]
+        if not np.isfinite(generated[hole]).all():
+            raise UserError(
+                f"{task.pair.image}: the model returned numbers that are not finite; "
+                "check the model, or compute in float32"
+            )
+        yield task, compose(picture, generated, hole)
+
+
+def _filled(
+    tasks: Sequence[_Task], loaded: Mapping[Pair, _Loaded], settings: _Settings
+) -> Float32[np.ndarray, "b h w c"]:
+    """What the model makes of the tasks' padded pictures."""
+    images, holes, seeds = [], [], []
+    for pair, sample in tasks:
+        picture, hole = loaded[pair]
+        image = model_input(picture, settings.channels)
+        images.append(pad_to_stride(image, settings.stride)[0])
+        holes.append(pad_to_stride(hole.astype(np.float32), settings.stride)[0])
+        seeds.append(sample_seed(settings.seed, pair.image.stem, sample))
+    seeds = np.array(seeds, np.uint32)
+    return np.asarray(
+        settings.fill(np.stack(images), np.stack(holes), seeds), np.float32
+    )
+
+
+def _report(done: _Done, seconds: float) -> None:
+    """Says what was left out, and where the results are and how long one took."""
+    for pair, error in done.failed.items():
+        print(f"left out {pair.image.name}: {error}", file=sys.stderr)
+    for pair in done.whole:
+        print(f"{pair.image}: its mask {pair.mask} has no hole; written as it is")
+    count = len(done.written)
+    if count == 1:
+        print(f"{done.written[0]}: {seconds:.3g} s")
+    elif count:
+        folder = done.written[0].parent
+        print(f"{folder}{os.sep}: {count} images, {seconds / count:.3g} s per image")

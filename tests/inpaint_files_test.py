@@ -1,0 +1,296 @@
+"""Files in, files out, around a model that is a stub."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rad_jax.errors import UserError
+from rad_jax.inpaint_files import inpaint_files, sample_seed
+
+H, W = 251, 333
+
+
+def noise(images, holes, seeds):
+    """A model whose result depends on the seed of each image, as it should."""
+    shape = images.shape[1:]
+    return np.stack(
+        [
+            np.random.default_rng(seed).uniform(-1, 1, shape).astype(np.float32)
+            for seed in seeds
+        ]
+    )
+
+
+def white(images, holes, seeds):
+    return np.ones_like(images)
+
+
+def inpaint(image, mask, output, fill=noise, **changes):
+    options = {
+        "channels": 3,
+        "stride": 16,
+        "num_samples": 1,
+        "seed": 0,
+        "batch_size": 4,
+        "invert_mask": False,
+        "text": {},
+    }
+    return inpaint_files(fill, image, mask, output, **(options | changes))
+
+
+def picture(path, size=(H, W), seed=0):
+    path.parent.mkdir(exist_ok=True)
+    random = np.random.default_rng(seed)
+    array = random.integers(0, 256, (*size, 3), np.uint8)
+    Image.fromarray(array).save(path)
+    return array
+
+
+def mask(path, size=(H, W), box=(slice(3, 90), slice(200, None))):
+    path.parent.mkdir(exist_ok=True)
+    hole = np.zeros(size, bool)
+    hole[box] = True
+    Image.fromarray(hole).save(path)
+    return hole
+
+
+def read(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Three pictures of two sizes, and their masks."""
+    for seed, (name, size) in enumerate(
+        {"a": (H, W), "b": (64, 48), "c": (H, W)}.items()
+    ):
+        picture(tmp_path / "i" / f"{name}.png", size, seed)
+        mask(tmp_path / "m" / f"{name}.png", size, np.s_[10:40, 10:30])
+    return tmp_path / "i", tmp_path / "m", tmp_path / "out"
+
+
+def test_one_picture_of_odd_size(tmp_path, capsys):
+    array = picture(tmp_path / "a.png")
+    hole = mask(tmp_path / "m.png")
+    out = tmp_path / "out.png"
+    seen = []
+
+    def fill(images, holes, seeds):
+        seen.append((images, holes, seeds))
+        return white(images, holes, seeds)
+
+    code = inpaint(
+        tmp_path / "a.png", tmp_path / "m.png", out, fill, text={"seed": "0"}
+    )
+    assert code == 0
+    np.testing.assert_array_equal(read(out), np.where(hole[..., None], 255, array))
+    with Image.open(out) as image:
+        assert image.info["seed"] == "0"
+    ((images, holes, seeds),) = seen
+    assert images.shape == (1, 256, 336, 3) and images.dtype == np.float32
+    assert holes.shape == (1, 256, 336) and holes.dtype == np.float32
+    np.testing.assert_array_equal(holes[0, :H, :W], hole)
+    assert holes.sum() == hole.sum()  # padding is known
+    assert seeds.dtype == np.uint32 and seeds.tolist() == [sample_seed(0, "a", 0)]
+    assert str(out) in capsys.readouterr().out
+
+
+def test_inverted_mask_and_one_channel(tmp_path):
+    array = picture(tmp_path / "a.png", (20, 20))
+    hole = mask(tmp_path / "m.png", (20, 20), np.s_[:9])
+    out = tmp_path / "out.png"
+    files = tmp_path / "a.png", tmp_path / "m.png", out
+    inpaint(*files, white, invert_mask=True, channels=1)
+    np.testing.assert_array_equal(read(out), np.where(hole[..., None], array, 255))
+
+
+def test_folder_is_filled_size_by_size(folders, capsys):
+    images, masks, out = folders
+    shapes = []
+
+    def fill(images, holes, seeds):
+        shapes.append(images.shape)
+        return white(images, holes, seeds)
+
+    assert inpaint(images, masks, out, fill, num_samples=3, batch_size=4) == 0
+    # 6 results of one size are 2 equal batches, 3 of the other are one.
+    assert shapes == [(3, 256, 336, 3)] * 2 + [(3, 64, 48, 3)]
+    names = sorted(path.name for path in out.iterdir())
+    assert names == [f"{name}_{i}.png" for name in "abc" for i in range(3)]
+    for path in out.iterdir():
+        before, hole = (read(f / f"{path.name[0]}.png") for f in (images, masks))
+        np.testing.assert_array_equal(
+            read(path), np.where(hole[..., None], 255, before)
+        )
+    printed = capsys.readouterr().out
+    assert f"{out}{os.sep}: 9 images" in printed and "s per image" in printed
+
+
+def test_last_batch_is_as_long_as_the_others(folders):
+    lengths = []
+
+    def fill(images, holes, seeds):
+        lengths.append(len(images))
+        return noise(images, holes, seeds)
+
+    images, masks, out = folders
+    inpaint(images / "a.png", masks, out, fill, num_samples=5, batch_size=4)
+    assert lengths == [3, 3]
+    assert len(list(out.iterdir())) == 5
+
+
+def test_a_result_depends_on_its_own_name_and_seed_only(folders, tmp_path):
+    images, masks, _ = folders
+
+    def run(name, image, **options):
+        out = tmp_path / name
+        inpaint(image, masks, out, num_samples=2, **options)
+        return {path.name: path.read_bytes() for path in out.iterdir()}
+
+    folder = run("folder", images)
+    alone = run("alone", images / "c.png", batch_size=1)
+    other = run("other", images, seed=1)
+    assert alone == {name: folder[name] for name in ("c_0.png", "c_1.png")}
+    assert all(other[name] != folder[name] for name in folder)
+    assert len(set(folder.values())) == len(folder)
+
+
+def test_seeds_are_as_documented():
+    assert sample_seed(3, "cat", 1) == 3207574130  # zlib.crc32(b"3/cat/1")
+    seeds = {
+        sample_seed(s, f"{i}", j) for s in range(9) for i in range(99) for j in (0, 1)
+    }
+    assert len(seeds) == 9 * 99 * 2
+
+
+def test_mask_without_a_hole_writes_the_picture_back(folders, capsys):
+    images, masks, out = folders
+    mask(masks / "b.png", (64, 48), np.s_[:0])
+    assert inpaint(images, masks, out, num_samples=2) == 0
+    for name in "b_0.png", "b_1.png":
+        np.testing.assert_array_equal(read(out / name), read(images / "b.png"))
+    lines = [line for line in capsys.readouterr().out.splitlines() if "no hole" in line]
+    assert len(lines) == 1 and str(images / "b.png") in lines[0]
+
+
+def test_the_model_is_not_asked_where_there_is_no_hole(tmp_path):
+    array = picture(tmp_path / "a.png", (9, 9))
+    mask(tmp_path / "m.png", (9, 9), np.s_[:0])
+    inpaint(tmp_path / "a.png", tmp_path / "m.png", tmp_path / "o.png", pytest.fail)
+    np.testing.assert_array_equal(read(tmp_path / "o.png"), array)
+
+
+def test_mask_that_is_all_hole(tmp_path):
+    picture(tmp_path / "a.png", (17, 19))
+    mask(tmp_path / "m.png", (17, 19), np.s_[:])
+    inpaint(tmp_path / "a.png", tmp_path / "m.png", tmp_path / "o.png", white)
+    assert (read(tmp_path / "o.png") == 255).all()
+
+
+def test_bad_pictures_are_left_out_of_a_folder(folders, capsys):
+    images, masks, out = folders
+    (images / "text.png").write_bytes(b"hello")
+    mask(masks / "text.png")
+    picture(images / "cut.jpg")  # its header is good: it fails in its batch
+    mask(masks / "cut.png")
+    os.truncate(images / "cut.jpg", 20_000)
+    picture(images / "small.png", (9, 9))
+    mask(masks / "small.png", (9, 8))
+    assert inpaint(images, masks, out, batch_size=2) == 1
+    assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.png", "c.png"]
+    errors = capsys.readouterr().err
+    assert "left out text.png: " in errors and "not a picture" in errors
+    assert "left out cut.jpg: " in errors and "truncated" in errors
+    assert "left out small.png: " in errors and "8x9" in errors
+
+
+def test_a_picture_that_changes_its_size_meanwhile_is_left_out(folders, capsys):
+    images, masks, out = folders
+
+    def fill(*arrays):
+        picture(images / "c.png", (9, 9))
+        return noise(*arrays)
+
+    assert inpaint(images, masks, out, fill, batch_size=1) == 1
+    assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.png"]
+    assert "c.png: changed meanwhile" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("bad", ["image", "mask"])
+def test_one_bad_picture_or_mask_is_an_error(bad, tmp_path):
+    picture(tmp_path / "image.png")
+    mask(tmp_path / "mask.png")
+    (tmp_path / f"{bad}.png").write_bytes(b"hello")
+    out = tmp_path / "o.png"
+    with pytest.raises(UserError, match=rf"{bad}\.png: not a picture"):
+        inpaint(tmp_path / "image.png", tmp_path / "mask.png", out)
+    assert not out.exists()
+
+
+def test_a_broken_mask_for_a_folder_is_one_error(folders):
+    images, masks, out = folders
+    (masks / "a.png").write_bytes(b"hello")
+    with pytest.raises(UserError, match=r"a\.png: not a picture"):
+        inpaint(images, masks / "a.png", out)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_model_that_returns_no_numbers_is_an_error(value, folders):
+    images, masks, out = folders
+    files = images / "a.png", masks, out / "a.png"
+    with pytest.raises(UserError, match=r"i/a\.png: the model .* not finite"):
+        inpaint(*files, lambda images, holes, seeds: images * np.float32(value))
+    assert not out.exists()
+
+
+def test_existing_results_are_replaced_whole(folders):
+    images, masks, out = folders
+    for fill in noise, white:
+        inpaint(images, masks, out, fill)
+    assert (read(out / "b.png")[10:40, 10:30] == 255).all()
+    assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.png", "c.png"]
+
+
+def test_pictures_are_read_batch_by_batch(folders, monkeypatch):
+    images, masks, out = folders
+    events = []
+    decode = sys.modules["rad_jax.images"].decode
+
+    def spy(path: Path):
+        events.append(path.stem)
+        return decode(path)
+
+    def fill(images, holes, seeds):
+        events.append("fill")
+        return noise(images, holes, seeds)
+
+    monkeypatch.setattr("rad_jax.images.decode", spy)
+    inpaint(images, masks, out, fill, batch_size=1)
+    assert events == ["a", "a", "fill", "c", "c", "fill", "b", "b", "fill"]
+
+
+def test_full_disk_stops_with_nothing_half_written(folders):
+    images, masks, out = folders
+    code = f"""
+import pathlib, resource, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import inpaint_files_test, rad_jax.errors
+resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+try:
+    inpaint_files_test.inpaint(
+        *map(pathlib.Path, {[str(path) for path in (images, masks, out)]!r})
+    )
+except rad_jax.errors.UserError as error:
+    print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    reason = os.strerror(errno.EFBIG)
+    assert f"{out / 'a.png'}: cannot be written ({reason})" in run.stdout, run.stderr
+    assert list(out.iterdir()) == []

@@ -1,0 +1,98 @@
+"""Pictures find their masks by name, and every mismatch is named."""
+
+from pathlib import Path
+
+import pytest
+
+from rad_jax.errors import UserError
+from rad_jax.pairing import Pair, pair_by_stem
+
+
+def touch(folder: Path, *names: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).touch()
+    return folder
+
+
+def test_folders_pair_by_stem(tmp_path):
+    images = touch(tmp_path / "i", "b.JPG", "a.x.png", ".hidden.png", "notes.txt")
+    touch(images / "sub", "c.png")
+    masks = touch(tmp_path / "m", "a.x.gif", "b.png")
+    out = tmp_path / "new"
+    assert pair_by_stem(images, masks, out) == [
+        Pair(images / "a.x.png", masks / "a.x.gif", (out / "a.x.png",)),
+        Pair(images / "b.JPG", masks / "b.png", (out / "b.png",)),
+    ]
+    several = pair_by_stem(images, masks, out, num_samples=2)
+    assert several[1].outputs == (out / "b_0.png", out / "b_1.png")
+    assert not out.exists()
+
+
+def test_one_mask_for_a_folder(tmp_path):
+    images = touch(tmp_path / "i", "a.png", "b.png")
+    mask = touch(tmp_path, "m.png") / "m.png"
+    pairs = pair_by_stem(images, mask, tmp_path / "out")
+    assert [(pair.image.name, pair.mask) for pair in pairs] == [
+        ("a.png", mask),
+        ("b.png", mask),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("output", "num_samples", "expected"),
+    [
+        ("x.png", 1, ["x.png"]),
+        ("new/x.png", 1, ["new/x.png"]),
+        ("folder", 1, ["folder/a.png"]),
+        ("old.folder", 1, ["old.folder/a.png"]),
+        ("folder", 2, ["folder/a_0.png", "folder/a_1.png"]),
+        ("new.folder", 2, ["new.folder/a_0.png", "new.folder/a_1.png"]),
+    ],
+)
+def test_one_picture_and_a_mask_of_a_folder(output, num_samples, expected, tmp_path):
+    image = touch(tmp_path, "a.jpg") / "a.jpg"
+    masks = touch(tmp_path / "m", "a.png", "b.png")
+    touch(tmp_path / "old.folder")
+    (pair,) = pair_by_stem(image, masks, tmp_path / output, num_samples)
+    assert pair == Pair(
+        image, masks / "a.png", tuple(tmp_path / name for name in expected)
+    )
+
+
+ERRORS = {
+    "no image": ("none", "m", "out", 1, "none: no such file or folder"),
+    "no mask": ("i", "none", "out", 1, "none: no such file or folder"),
+    "empty folder": ("empty", "m", "out", 1, "empty: holds no picture"),
+    "lone images": ("i", "m-a", "out", 1, r"m-a: no mask for \S*b.png, \S*c.png;"),
+    "lone masks": ("i-a", "m", "out", 1, r"i-a: no picture for \S*b.png, \S*c.png;"),
+    "no mask of a file": ("i/b.png", "m-a", "out", 1, r"m-a: no mask for \S*b.png"),
+    "many": ("many", "m", "out", 1, r"10\.png, .*14\.png and 5 more"),
+    "twins": ("twins", "m", "out", 1, "a.jpg and a.png have the same name"),
+    "twin masks": ("i-a", "twins", "out", 1, "a.jpg and a.png have the same name"),
+    "jpeg": ("i/a.png", "m", "x.jpg", 1, "name it x.png"),
+    "unknown suffix": ("i/a.png", "m", "x.v2", 1, "name it x.png"),
+    "file for a folder": ("i", "m", "x.png", 1, "several results need a folder"),
+    "file for samples": ("i/a.png", "m", "x.png", 2, "several results need a folder"),
+    "folder in a file": ("i", "m", "i/a.png/out", 1, "a.png: cannot be written to"),
+    "a file as the folder": ("i", "m", "file", 1, "file: cannot be written to"),
+    "image overwritten": ("i", "m", "i", 1, "i/a.png: would overwrite an input"),
+    "mask overwritten": ("i", "m", "i/../m", 1, "m/a.png: would overwrite an input"),
+    "itself overwritten": ("i/a.png", "m", "i/a.png", 1, "would overwrite an input"),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_mismatches_are_named(name, tmp_path):
+    touch(tmp_path, "file")
+    touch(tmp_path / "i", "a.png", "b.png", "c.png")
+    touch(tmp_path / "m", "a.png", "b.png", "c.png")
+    touch(tmp_path / "i-a", "a.png")
+    touch(tmp_path / "m-a", "a.png")
+    touch(tmp_path / "twins", "a.png", "a.jpg")
+    touch(tmp_path / "empty", "notes.txt")
+    touch(tmp_path / "many", *(f"{i}.png" for i in range(10, 20)))
+    image, mask, output, num_samples, message = ERRORS[name]
+    with pytest.raises(UserError, match=message) as error:
+        pair_by_stem(tmp_path / image, tmp_path / mask, tmp_path / output, num_samples)
+    assert "\n" not in str(error.value)
