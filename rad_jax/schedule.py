@@ -94,7 +94,8 @@ class Step(NamedTuple):
       delta: t - s, the log of a_{t|s}, taken in float64.
       previous: levels at the time before t in the sampler's grid (t itself at first);
         multistep solvers look back at it.
-      timesteps: (.., 2), ADM timesteps of hole and known pixels at t.
+      timesteps: (.., 2), ADM timesteps of known pixels and of the hole at t, the order
+        of the network's membership maps.
       variance_floor: log of the posterior variance that ADM puts in place of the zero
         of a pixel's first noising step, over that step's beta.
       time: t itself, int32.
@@ -203,7 +204,7 @@ def _variance_floor(schedule: Schedule, t: np.ndarray) -> np.ndarray:
 
 
 def level_timesteps(schedule: Schedule, t: np.ndarray) -> np.ndarray:
-    """ADM timesteps of hole and known pixels at time t, float32 (.., 2).
+    """ADM timesteps of known pixels and of the hole at time t, float32 (.., 2).
 
     Interpolates in float64, so that a level which plain DDPM also has gives its
     integer exactly (RAD Sec. 3.4).
@@ -211,7 +212,7 @@ def level_timesteps(schedule: Schedule, t: np.ndarray) -> np.ndarray:
     table = -np.expm1(schedule.adm_log_alpha_bar)
     k = np.arange(-1, ADM_STEPS, dtype=np.float64)
     signal = schedule.signal
-    levels = np.stack([signal.hole[t], signal.known[t]], -1)
+    levels = np.stack([signal.known[t], signal.hole[t]], -1)
     timesteps = np.interp(-np.expm1(levels), table, k)
     return np.float32(timesteps + schedule.config.timestep_offset)
 

@@ -117,10 +117,10 @@ def test_timestep_map_inverts_ddpm(kind):
 def test_timesteps_of_phase_one_are_exact_integers():
     times = np.arange(1, 2001)
     timesteps = sch.level_timesteps(DEFAULT, times)
-    np.testing.assert_array_equal(timesteps[:1000, 0], np.arange(1000))
-    np.testing.assert_array_equal(timesteps[:1000, 1], -1)
-    np.testing.assert_array_equal(timesteps[1000:, 0], 999)
-    np.testing.assert_allclose(timesteps[1000:, 1], np.arange(1000), atol=1e-4)
+    np.testing.assert_array_equal(timesteps[:1000, 1], np.arange(1000))
+    np.testing.assert_array_equal(timesteps[:1000, 0], -1)
+    np.testing.assert_array_equal(timesteps[1000:, 1], 999)
+    np.testing.assert_allclose(timesteps[1000:, 0], np.arange(1000), atol=1e-4)
 
 
 def test_hole_share_is_accurate_everywhere():

@@ -1,0 +1,65 @@
+"""Every key of an experiment, with its unit; the other files change a few of them.
+
+A value of None must be set by the file that builds on this one.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = ml_collections.ConfigDict()
+    config.seed = 0  # of parameters, data order and noise
+
+    config.data = ml_collections.ConfigDict()
+    config.data.name = ml_collections.config_dict.placeholder(str)  # TFDS name
+    config.data.data_dir = "data"  # folder of TFDS data sets
+    config.data.train_split = "train"
+    config.data.eval_split = "test"  # held out, for sample grids
+
+    config.model = ml_collections.ConfigDict()
+    config.model.image_size = 256  # pixels
+    config.model.model_channels = 128  # width of the finest resolution at mult 1
+    config.model.channel_mult = (1, 1, 2, 2, 4, 4)  # width of each resolution
+    config.model.num_res_blocks = 1  # per resolution
+    config.model.attention_resolutions = (16,)  # pixels
+    config.model.in_channels = 3
+    config.model.out_channels = 3
+    config.model.learn_sigma = True  # also put out the variance
+    config.model.num_heads = 4  # where num_head_channels is -1
+    config.model.num_head_channels = 64  # channels per head
+    config.model.use_scale_shift_norm = True
+    config.model.resblock_updown = True
+    config.model.dropout = 0.0  # rate
+    config.model.dtype = "float32"  # of convolutions and attention, or "bfloat16"
+    config.model.use_remat = False  # recompute blocks backwards to save memory
+
+    config.schedule = ml_collections.ConfigDict()
+    config.schedule.kind = "linear"  # or "cosine"
+    config.schedule.hole_steps = 1000  # T1
+    config.schedule.known_steps = 1000  # T2
+    config.schedule.hole_betas = (1e-4, 0.02)  # first and last of phase 1
+    config.schedule.known_betas = (1e-4, 0.02)  # and of phase 2
+    config.schedule.timestep_offset = 0  # 1: the authors' table
+
+    config.loss = ml_collections.ConfigDict()
+    config.loss.parametrisation = "eps"  # or "v"
+    config.loss.vlb_weight = 1e-3  # ADM's would be T / 1000
+    config.loss.all_pixels = False  # True: average the MSE over clean pixels too
+
+    config.optimizer = ml_collections.ConfigDict()
+    config.optimizer.learning_rate = 1e-4
+    config.optimizer.warmup_steps = 0
+    config.optimizer.decay = "constant"  # or "cosine"
+    config.optimizer.weight_decay = 0.0
+    config.optimizer.clip_norm = 1.0
+    config.optimizer.ema_decay = 0.9999
+
+    config.train = ml_collections.ConfigDict()
+    config.train.num_steps = 300_000
+    config.train.batch_size = 16  # images, over all devices
+    config.train.log_every = 100  # steps
+    config.train.checkpoint_every = 5000  # steps
+    config.train.keep_checkpoints = 2
+    config.train.sample_every = 5000  # steps
+    config.train.sample_steps = 100  # sampling steps of a grid
+    return config

@@ -1,0 +1,251 @@
+"""What an experiment is: one frozen dataclass for each block of a config file.
+
+A config file (``configs/*.py``, ml_collections) is Python and is executed: run only
+those you trust. What comes of it, the resolved experiment, is stored as JSON with every
+checkpoint, and whoever loads a model reads it from there.
+"""
+
+import contextlib
+import dataclasses
+import difflib
+import json
+import os
+import sys
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+from absl import flags
+from ml_collections import config_flags
+
+from rad_jax.errors import UserError
+from rad_jax.losses import LossConfig
+from rad_jax.models.config import UNetConfig
+from rad_jax.schedule import ScheduleConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which prepared TFDS data set to read.
+
+    Attributes:
+      name: its TFDS name.
+      data_dir: the folder that holds TFDS data sets.
+      train_split: split to train on.
+      eval_split: held-out split, for sample grids.
+    """
+
+    name: str
+    data_dir: str
+    train_split: str = "train"
+    eval_split: str = "test"
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with clipping, and the average of the parameters.
+
+    Attributes:
+      learning_rate: its peak.
+      warmup_steps: steps of linear warm-up from 0.
+      decay: "constant" after the warm-up, or "cosine" to 0 at the last step.
+      weight_decay: decoupled, on every parameter that trains; 0 is Adam.
+      clip_norm: limit of the gradient's global norm.
+      ema_decay: of the average; in step n it is min(ema_decay, (1 + n) / (10 + n)).
+    """
+
+    learning_rate: float = 1e-4
+    warmup_steps: int = 0
+    decay: str = "constant"
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    ema_decay: float = 0.9999
+
+    def __post_init__(self):
+        """Refuses what cannot be optimised with."""
+        if self.decay not in ("constant", "cosine"):
+            raise UserError(
+                f"optimizer.decay is {self.decay!r}; use 'constant' or 'cosine'"
+            )
+        if self.learning_rate <= 0 or self.clip_norm <= 0:
+            raise UserError("optimizer.learning_rate and clip_norm must be > 0")
+        if not 0 <= self.ema_decay < 1:
+            raise UserError(
+                f"optimizer.ema_decay is {self.ema_decay}; it must lie in [0, 1)"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """How long to train, and what to write on the way.
+
+    Attributes:
+      num_steps: optimiser steps in all.
+      batch_size: images per step, over all devices.
+      log_every: steps between lines of the logs.
+      checkpoint_every: steps between checkpoints.
+      keep_checkpoints: how many of the latest stay.
+      sample_every: steps between sample grids, 0 for none.
+      sample_steps: sampling steps of a grid.
+    """
+
+    num_steps: int
+    batch_size: int
+    log_every: int = 100
+    checkpoint_every: int = 1000
+    keep_checkpoints: int = 2
+    sample_every: int = 0
+    sample_steps: int = 100
+
+    def __post_init__(self):
+        """Refuses counts that are no counts."""
+        for field in dataclasses.fields(self):
+            value, least = getattr(self, field.name), 0 if "sample" in field.name else 1
+            if value < least:
+                raise UserError(f"train.{field.name} is {value}; it must be >= {least}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Everything that determines a training run.
+
+    Attributes:
+      seed: of the parameters, the order of the data and all noise, >= 0.
+      data: the images.
+      model: the network.
+      schedule: the noise.
+      loss: what is minimised.
+      optimizer: how.
+      train: how long.
+    """
+
+    seed: int
+    data: DataConfig
+    model: UNetConfig
+    schedule: ScheduleConfig
+    loss: LossConfig
+    optimizer: OptimizerConfig
+    train: TrainConfig
+
+    def __post_init__(self):
+        """Refuses blocks that contradict each other."""
+        if self.loss.vlb_weight and not self.model.learn_sigma:
+            raise UserError(
+                "loss.vlb_weight trains the variance, which model.learn_sigma=False "
+                "does not put out; set one of them"
+            )
+        if self.model.num_classes is not None:
+            raise UserError("model.num_classes: training with labels is not built yet")
+        if self.model.in_channels != self.model.out_channels:
+            raise UserError("model.in_channels and out_channels must be equal")
+
+
+def from_dict(blocks: Mapping[str, Any]) -> Experiment:
+    """Builds an experiment from nested dictionaries (a config file, or stored JSON).
+
+    Raises:
+      UserError: a key is unknown (naming the nearest), missing, or of the wrong type.
+    """
+    return _build(Experiment, blocks, prefix="")
+
+
+def to_dict(experiment: Experiment) -> dict[str, Any]:
+    """The inverse of ``from_dict``, as JSON stores it (lists for tuples)."""
+    return json.loads(json.dumps(dataclasses.asdict(experiment)))
+
+
+def load_config(path: str | os.PathLike[str], overrides: Sequence[str]) -> Experiment:
+    """Executes a config file and applies overrides.
+
+    Args:
+      path: a Python file with ``get_config()``; a path as given, or one below the
+        package if there is none (``configs/digits.py`` of an installed rad_jax).
+      overrides: like ``--config.train.batch_size=8``.
+
+    Raises:
+      UserError: the file is missing or fails, or a key or value does not fit.
+    """
+    path = _find(Path(path)).resolve()
+    argv = ["rad-jax", f"--config={path}", *overrides]
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file(
+        "config", flag_values=values, sys_argv=argv, lock_config=True
+    )
+    try:
+        with _importable(path.parent.parent):
+            values(argv)
+            config = values["config"].value
+    except Exception as error:  # whatever the file's own code raises
+        raise UserError(f"{path.name}: {_one_line(error)}") from error
+    if not isinstance(config, ml_collections.ConfigDict):
+        raise UserError(f"{path.name}: get_config() must return a ConfigDict")
+    return from_dict(config.to_dict())
+
+
+@contextlib.contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Lets a config file import its neighbours as ``configs.base``."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+
+
+def _find(path: Path) -> Path:
+    """The path as given, or that of a config that comes with the package."""
+    package = Path(__file__).parent  # holds configs/ when installed, else its parent
+    for folder in (Path(), package, package.parent):
+        if (folder / path).is_file():
+            return folder / path
+    raise UserError(f"{path}: no such config file; give one such as configs/digits.py")
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error.args[0] if error.args else error).split())
+    return text.replace("\\n", " ")
+
+
+def _build(cls: type, values: Any, prefix: str) -> Any:
+    """A dataclass from a dictionary, field by field."""
+    if not isinstance(values, Mapping):
+        raise UserError(f"config {prefix.rstrip('.')}: must be a block of keys")
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    for key in values:
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            hint = f"; did you mean {prefix}{near[0]}?" if near else ""
+            raise UserError(f"config has no key {prefix}{key}{hint}")
+    missing = [
+        name
+        for name, field in fields.items()
+        if name not in values and field.default is dataclasses.MISSING
+    ]
+    if missing:
+        raise UserError(f"config lacks the key {prefix}{missing[0]}")
+    types_of = typing.get_type_hints(cls)
+    arguments = {
+        name: _value(types_of[name], value, f"{prefix}{name}")
+        for name, value in values.items()
+    }
+    return cls(**arguments)
+
+
+def _value(kind: Any, value: Any, name: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        return _build(typing.cast(type, kind), value, f"{name}.")
+    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    allowed = tuple(typing.get_origin(each) or each for each in kinds)
+    if tuple in allowed and isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, bool) and bool not in allowed:
+        allowed = ()
+    if float in allowed and int not in allowed and isinstance(value, int):
+        return float(value)
+    if isinstance(value, allowed):
+        return value
+    expected = getattr(kind, "__name__", str(kind))
+    raise UserError(f"config {name} is {value!r}; it must be of type {expected}")

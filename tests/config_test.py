@@ -1,0 +1,121 @@
+"""Config files, overrides, and the JSON that is stored."""
+
+import dataclasses
+import json
+import pathlib
+
+import jax
+import pytest
+
+from rad_jax.config import from_dict, load_config, to_dict
+from rad_jax.errors import UserError
+from rad_jax.models.unet import abstract_params
+from rad_jax.schedule import make_schedule
+
+ROOT = pathlib.Path(__file__).parents[1]
+FILES = sorted(path for path in (ROOT / "configs").glob("*.py") if path.stem != "base")
+DIGITS = "configs/digits.py"
+
+
+def load(*overrides):
+    return load_config(DIGITS, overrides)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_config_builds(path):
+    experiment = load_config(path, [])
+    make_schedule(experiment.schedule)
+    params = abstract_params(experiment.model)
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) > 100_000
+
+
+def test_stored_json_is_the_experiment():
+    experiment = load()
+    stored = json.loads(json.dumps(to_dict(experiment)))
+    assert from_dict(stored) == experiment
+    assert experiment.model.channel_mult == tuple(stored["model"]["channel_mult"])
+
+
+def test_overrides_are_typed():
+    experiment = load(
+        "--config.train.batch_size=8",
+        "--config.model.channel_mult=(1,2,4)",
+        "--config.loss.all_pixels=True",
+        "--config.optimizer.learning_rate=1",
+    )
+    assert experiment.train.batch_size == 8
+    assert experiment.model.channel_mult == (1, 2, 4)
+    assert experiment.loss.all_pixels is True
+    assert experiment.optimizer.learning_rate == 1.0
+
+
+def test_a_config_is_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load() == load_config(ROOT / DIGITS, [])
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("train.bach_size=8", 'Did you mean "batch_size" instead of "bach_size"'),
+        ("trian.batch_size=8", 'Did you mean "train" instead of "trian"'),
+        ("train.batch_size=many", "train.batch_size=many: invalid literal"),
+        ("train.batch_size=0", r"train.batch_size is 0; it must be >= 1"),
+        ("loss.vlb_weight=-1", r"loss.vlb_weight is -1"),
+        ("model.learn_sigma=False", "loss.vlb_weight trains the variance"),
+        ("model.in_channels=3", "in_channels and out_channels must be equal"),
+        ("optimizer.decay=linear", "optimizer.decay is 'linear'; use 'constant'"),
+        ("optimizer.ema_decay=1.0", "optimizer.ema_decay is 1.0"),
+        ("optimizer.clip_norm=0.0", "learning_rate and clip_norm must be > 0"),
+    ],
+)
+def test_bad_overrides_are_explained(override, message):
+    with pytest.raises(UserError, match=message):
+        load(f"--config.{override}")
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (
+            lambda d: d["model"].pop("image_size"),
+            "config lacks the key model.image_size",
+        ),
+        (
+            lambda d: d["model"].update(chanel_mult=(1,)),
+            r"no key model.chanel_mult; did you mean model.channel_mult\?",
+        ),
+        (lambda d: d["train"].update(num_steps=1.5), "train.num_steps is 1.5"),
+        (lambda d: d["train"].update(num_steps=True), "train.num_steps is True"),
+        (lambda d: d["data"].update(name=None), "data.name is None; .* type str"),
+        (lambda d: d.update(model=3), "config model: must be a block"),
+        (lambda d: d["model"].update(num_classes=10), "model.num_classes"),
+    ],
+)
+def test_bad_stored_configs_are_explained(change, message):
+    blocks = dataclasses.asdict(load())
+    change(blocks)
+    with pytest.raises(UserError, match=message):
+        from_dict(blocks)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("def get_config(): return 3", "must return a ConfigDict"),
+        ("def get_config(: pass", "broken.py: .*invalid syntax|broken.py: "),
+        ("import no_such_module", "broken.py: .*no_such_module"),
+        ("x = 1", "broken.py: .*get_config"),
+    ],
+)
+def test_broken_files_are_explained(tmp_path, text, message):
+    path = tmp_path / "broken.py"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        load_config(path, [])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(UserError, match=r"nowhere.py: no such config file"):
+        load_config("nowhere.py", [])
