@@ -1,1 +1,195 @@
-"""Command line."""
+"""``rad-jax VERB``: parses, calls one library function, exits.
+
+Exit codes: 0 done, 1 done but for files that are named, 2 a mistake that one line on
+stderr explains, 130 stopped by Ctrl-C.
+"""
+
+import argparse
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import rad_jax
+from rad_jax.errors import UserError
+
+# Verbs import what they need when they run: `rad-jax --help` answers at once.
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a verb; returns the exit code."""
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    unknown = [x for x in rest if not (x.startswith("--config.") and "=" in x)]
+    if unknown or (rest and not hasattr(args, "overrides")):
+        parser.error(f"unrecognized arguments: {' '.join(unknown or rest)}")
+    args.overrides = rest
+    try:
+        return args.run(args)
+    except UserError as error:
+        if args.debug:
+            traceback.print_exc()
+        print(f"rad-jax: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("rad-jax: stopped", file=sys.stderr)
+        return 130
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from rad_jax.demo import demo
+
+    return demo(args.output, args.overrides)
+
+
+def _prepare(args: argparse.Namespace) -> int:
+    from rad_jax.data.prepare import prepare
+
+    prepare(args.name, args.data_dir)
+    return 0
+
+
+def _train(args: argparse.Namespace) -> int:
+    from rad_jax.config import load_config
+    from rad_jax.train.loop import train
+    from rad_jax.train.stop import stop_on_signals
+
+    experiment = load_config(args.config, args.overrides)
+    with stop_on_signals() as stop:
+        state = train(experiment, args.workdir, stop)
+    step = int(state.step)
+    if not stop:
+        print(f"rad-jax: trained {step} steps; the model is {args.workdir}")
+        return 0
+    print(
+        f"rad-jax: stopped at step {step}, checkpoint written; "
+        "the same command goes on from there"
+    )
+    return 130 if stop.signal == signal.SIGINT else 0
+
+
+def _inpaint(args: argparse.Namespace) -> int:
+    from rad_jax.inpainting import fill_files, load
+
+    return fill_files(
+        load(args.model),
+        args.image,
+        args.mask,
+        args.output,
+        steps=args.steps,
+        sampler=args.sampler,
+        num_samples=args.num_samples,
+        seed=args.seed,
+        batch_size=args.batch_size,
+        invert_mask=args.invert_mask,
+    )
+
+
+def _masks(args: argparse.Namespace) -> int:
+    from rad_jax.mask_files import write_masks
+
+    write_masks(
+        args.kind,
+        args.size,
+        args.count,
+        args.seed,
+        args.output,
+        max_coverage=None if args.any_coverage else 0.5,
+    )
+    return 0
+
+
+def _info(args: argparse.Namespace) -> int:
+    from rad_jax.info import machine, model
+
+    print(machine() if args.folder is None else model(args.folder))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="rad-jax", description=rad_jax.__doc__, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=rad_jax.__version__)
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+
+    def verb(name: str, run, text: str) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
+        sub.add_argument("--debug", action="store_true", help="show the traceback")
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = verb("demo", _demo, "Prepare digits, train, inpaint held-out ones, measure.")
+    sub.add_argument("--output", type=Path, default=Path("demo"), help="folder")
+    _add_overrides(sub)
+
+    sub = verb("prepare", _prepare, "Write a data set as TFDS ArrayRecord files.")
+    sub.add_argument("name", help="digits")
+    sub.add_argument("--data_dir", default="data", help="folder of TFDS data sets")
+
+    sub = verb("train", _train, "Train a model; the same command resumes.")
+    sub.add_argument(
+        "--config", type=Path, required=True, help="e.g. configs/digits.py"
+    )
+    sub.add_argument("--workdir", type=Path, required=True, help="folder of the run")
+    _add_overrides(sub)
+
+    sub = verb("inpaint", _inpaint, "Fill the holes of an image or a folder of images.")
+    sub.add_argument("--model", type=Path, required=True, help="workdir of a run")
+    sub.add_argument("--image", type=Path, required=True, help="file or folder")
+    sub.add_argument(
+        "--mask",
+        type=Path,
+        required=True,
+        help="file, or folder with the images' names; white is filled",
+    )
+    sub.add_argument(
+        "--output", type=Path, required=True, help=".png file, or folder of them"
+    )
+    sub.add_argument("--steps", type=_count, default=100, help="network evaluations")
+    sub.add_argument("--sampler", choices=("ddpm", "ddim", "dpm++"), default="ddpm")
+    sub.add_argument("--num_samples", type=_count, default=1, help="for each image")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--batch_size", type=_count, default=16, help="images at once")
+    sub.add_argument("--invert_mask", action="store_true", help="black is filled")
+
+    sub = verb("masks", _masks, "Draw a set of masks, seeded, and its statistics.")
+    sub.add_argument("kind", help="box, extreme, wide, medium, thin or perlin")
+    sub.add_argument("--size", type=int, default=256, help="pixels")
+    sub.add_argument("--count", type=int, default=100)
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--output", type=Path, required=True, help="new folder")
+    sub.add_argument(
+        "--any_coverage",
+        action="store_true",
+        help="keep strokes that cover more than half (LaMa drops them)",
+    )
+
+    sub = verb("info", _info, "Say what a model is, or what this machine has.")
+    sub.add_argument("folder", type=Path, nargs="?", help="workdir of a run")
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong, where argparse would print all flags."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exits."""
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a count; give 1 or more")
+    return int(text)
+
+
+def _add_overrides(sub: argparse.ArgumentParser) -> None:
+    sub.set_defaults(overrides=[])
+    sub.epilog = (
+        "--config.KEY=VALUE changes a key of the config, e.g. train.batch_size."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -11,7 +11,6 @@ import difflib
 import json
 import os
 import sys
-import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -72,6 +71,8 @@ class OptimizerConfig:
             )
         if self.learning_rate <= 0 or self.clip_norm <= 0:
             raise UserError("optimizer.learning_rate and clip_norm must be > 0")
+        if self.warmup_steps < 0 or self.weight_decay < 0:
+            raise UserError("optimizer.warmup_steps and weight_decay must be >= 0")
         if not 0 <= self.ema_decay < 1:
             raise UserError(
                 f"optimizer.ema_decay is {self.ema_decay}; it must lie in [0, 1)"
@@ -141,6 +142,13 @@ class Experiment:
             raise UserError("model.num_classes: training with labels is not built yet")
         if self.model.in_channels != self.model.out_channels:
             raise UserError("model.in_channels and out_channels must be equal")
+        most, steps = self.schedule.hole_steps, self.train.sample_steps
+        if self.train.sample_every and not 1 <= steps <= most:
+            raise UserError(
+                f"train.sample_steps is {steps}; it must lie in 1 .. {most}"
+            )
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"seed is {self.seed}; it must lie in 0 .. 2**32 - 1")
 
 
 def from_dict(blocks: Mapping[str, Any]) -> Experiment:
@@ -237,15 +245,17 @@ def _build(cls: type, values: Any, prefix: str) -> Any:
 def _value(kind: Any, value: Any, name: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _build(typing.cast(type, kind), value, f"{name}.")
-    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    allowed = tuple(typing.get_origin(each) or each for each in kinds)
-    if tuple in allowed and isinstance(value, list):
-        return tuple(value)
-    if isinstance(value, bool) and bool not in allowed:
-        allowed = ()
-    if float in allowed and int not in allowed and isinstance(value, int):
-        return float(value)
-    if isinstance(value, allowed):
+    if typing.get_origin(kind) in (tuple, Sequence):
+        kinds = typing.get_args(kind)
+        if isinstance(value, (list, tuple)):
+            if typing.get_origin(kind) is Sequence:
+                kinds = kinds * len(value)
+            if len(kinds) == len(value):
+                pairs = enumerate(zip(kinds, value, strict=True))
+                return tuple(_value(k, v, f"{name}[{i}]") for i, (k, v) in pairs)
+    elif isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
-    expected = getattr(kind, "__name__", str(kind))
+    elif kind is float and type(value) is int:
+        return float(value)
+    expected = kind.__name__ if isinstance(kind, type) else str(kind)
     raise UserError(f"config {name} is {value!r}; it must be of type {expected}")

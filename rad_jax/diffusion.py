@@ -156,9 +156,9 @@ def ddim_step(
 ) -> Image:
     """DDIM's reverse step (DDIM eq. 12, per pixel); eta = 0 is deterministic."""
     predicted = noise_from_x0(x_t, x0, levels.t)
-    variance = eta**2 * posterior_variance(levels)
-    left = jnp.maximum(noise_variance(levels.s) - variance, 0.0)
-    x_s = jnp.exp(0.5 * levels.s) * x0 + _safe_sqrt(left) * predicted
+    variance = jnp.square(eta) * posterior_variance(levels)
+    kept = jnp.maximum(noise_variance(levels.s) - variance, 0.0)
+    x_s = jnp.exp(0.5 * levels.s) * x0 + _safe_sqrt(kept) * predicted
     x_s = x_s + _safe_sqrt(variance) * noise
     return jnp.where(levels.delta < 0, x_s, x_t)
 

@@ -214,7 +214,7 @@ def level_timesteps(schedule: Schedule, t: np.ndarray) -> np.ndarray:
     signal = schedule.signal
     levels = np.stack([signal.known[t], signal.hole[t]], -1)
     timesteps = np.interp(-np.expm1(levels), table, k)
-    return np.float32(timesteps + schedule.config.timestep_offset)
+    return (timesteps + schedule.config.timestep_offset).astype(np.float32)
 
 
 def hole_share(schedule: Schedule, mask: Mask) -> LogLevel:

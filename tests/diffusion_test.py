@@ -34,8 +34,8 @@ def assert_as_the_authors(ours, theirs, log_alpha_bar):
     """Equal up to the rounding of their levels.
 
     Theirs are 1 minus a float32 near 1, off by up to 2e-7, so that sqrt(bbar) is off by
-    1e-7 / sqrt(bbar), and for soft masks a float32 product that drifts by 2e-5. Ours are
-    right to 1e-6 (test_reverse_step_is_exact).
+    1e-7 / sqrt(bbar), and for soft masks a float32 product that drifts by 2e-5. Ours
+    are right to 1e-5 (test_reverse_step_is_exact).
     """
     bbar = np.maximum(diffusion.noise_variance(log_alpha_bar), 1e-9)
     error = np.max(np.abs(ours - theirs) - 5e-7 / np.sqrt(bbar))

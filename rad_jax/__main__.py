@@ -1,0 +1,7 @@
+"""``python -m rad_jax``."""
+
+import sys
+
+from rad_jax.cli import main
+
+sys.exit(main())

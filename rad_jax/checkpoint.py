@@ -1,0 +1,234 @@
+"""Checkpoints of a run: Orbax, each written whole or not at all, the latest few kept.
+
+``WORKDIR/checkpoints/<step>/`` holds separate items, pytrees of arrays ("params",
+"ema", "optimizer") and JSON records ("data", "config"): inference reads two of them.
+"""
+
+import json
+import logging
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import orbax.checkpoint as ocp
+import tensorstore
+
+from rad_jax.errors import UserError
+
+# Orbax reports at length; what a person needs to know is said here.
+logging.getLogger("absl").setLevel(logging.CRITICAL)
+_unraisable_before = sys.unraisablehook
+
+
+def _unraisable(args: Any) -> None:
+    """Orbax closes its event loop at the first file that cannot be written.
+
+    TensorStore's threads then try to report the others to it: hundreds of tracebacks
+    beside the error that is raised.
+    """
+    if str(args.exc_value) != "Event loop is closed":
+        _unraisable_before(args)
+
+
+sys.unraisablehook = _unraisable
+
+WRITE_ERRORS = (OSError, ValueError, RuntimeError)
+"""What Orbax and TensorStore raise when a disk is full or a folder is not ours."""
+
+T = TypeVar("T")
+
+
+class _Damaged(Exception):
+    """Files of a checkpoint are missing, cut short or not what was written."""
+
+
+class Checkpoints:
+    """The checkpoints of one run; a context manager that waits for the last write."""
+
+    def __init__(self, workdir: Path, keep: int | None = None):
+        """Opens a run's checkpoints.
+
+        Args:
+          workdir: the run's folder.
+          keep: how many of the latest stay; None only reads.
+
+        Raises:
+          UserError: the folder cannot be made, or is not there to read.
+        """
+        self.folder = workdir.absolute() / "checkpoints"
+        if keep is None and not self.folder.is_dir():
+            raise UserError(
+                f"{workdir}: holds no checkpoints; give the workdir of a training run"
+            )
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, create=keep is not None, read_only=keep is None
+        )
+        try:
+            self._manager = ocp.CheckpointManager(self.folder, options=options)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self._damaged: list[int] = []
+        self._tidy = False
+
+    def __enter__(self) -> "Checkpoints":
+        """Returns itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Waits for the last write."""
+        try:
+            self._manager.close()
+        except WRITE_ERRORS as error:
+            if kind is None:  # else: what went wrong first is told
+                raise self._unwritable(error) from error
+
+    def save(
+        self, step: int, trees: Mapping[str, Any], records: Mapping[str, Any]
+    ) -> None:
+        """Starts writing a checkpoint, unless this step has one.
+
+        The arrays are copied before it returns; files are written in the background.
+        The first call removes what is of no use: what interrupted writes have left, and
+        checkpoints that ``latest`` found damaged.
+
+        Raises:
+          UserError: this or the last checkpoint could not be written, e.g. for want of
+            space. Those before it are untouched.
+        """
+        self._remove_damaged()
+        if step in self._manager.all_steps():
+            return
+        items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
+        items |= {name: ocp.args.JsonSave(record) for name, record in records.items()}
+        try:
+            saved = self._manager.save(step, args=ocp.args.Composite(**items))
+        except WRITE_ERRORS as error:
+            raise self._unwritable(error) from error
+        if not saved:
+            raise AssertionError(f"a later checkpoint than {step} is in {self.folder}")
+
+    def wait(self) -> None:
+        """Waits until what was saved is on disk.
+
+        Raises:
+          UserError: it could not be written; see ``save``.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except WRITE_ERRORS as error:
+            raise self._unwritable(error) from error
+
+    def trees(self, step: int, like: Mapping[str, Any]) -> dict[str, Any]:
+        """Reads trees of arrays; call it from ``latest``.
+
+        Args:
+          step: of the checkpoint.
+          like: for each item, a tree of arrays or shapes that it must have.
+        """
+        for name in like:
+            _check_arrays(self.folder / str(step) / name)
+        shapes = {
+            name: ocp.args.StandardRestore(
+                jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)
+            )
+            for name, tree in like.items()
+        }
+        return dict(self._manager.restore(step, args=ocp.args.Composite(**shapes)))
+
+    def records(self, step: int, names: Iterable[str]) -> dict[str, Any]:
+        """Reads JSON records; call it from ``latest``."""
+        items = {name: ocp.args.JsonRestore() for name in names}
+        try:
+            return dict(self._manager.restore(step, args=ocp.args.Composite(**items)))
+        except (OSError, ValueError, KeyError) as error:
+            raise _Damaged(_reason(error)) from error
+
+    def latest(self, read: Callable[[int], T]) -> T | None:
+        """Reads the newest checkpoint, or the newest one that is not damaged.
+
+        Damaged ones are named on stderr.
+
+        Args:
+          read: reads the checkpoint of a step, by ``trees`` and ``records``.
+
+        Returns:
+          What ``read`` returns, or None if there are no checkpoints.
+
+        Raises:
+          UserError: there are, and all are damaged.
+        """
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        for step in steps:
+            try:
+                return read(step)
+            except _Damaged as error:
+                self._damaged.append(step)
+                print(
+                    f"rad-jax: {self.folder / str(step)}: damaged, "
+                    f"trying the one before ({error})",
+                    file=sys.stderr,
+                )
+        if steps:
+            raise UserError(
+                f"{self.folder}: every checkpoint is damaged; delete it to start again"
+            )
+        return None
+
+    def _remove_damaged(self) -> None:
+        """Once, and only when writing: whoever reads changes nothing."""
+        if self._tidy:
+            return
+        try:
+            for step in self._damaged:
+                self._manager.delete(step)
+            for path in self.folder.glob("*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(path)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self._tidy = True
+
+    def _unwritable(self, error: BaseException) -> UserError:
+        return UserError(
+            f"{self.folder}: cannot be written ({_reason(error)}); free some space "
+            "and run the same command again, it goes on from the last checkpoint"
+        )
+
+
+def _check_arrays(folder: Path) -> None:
+    """Reads a tree of arrays for nothing, one by one.
+
+    Orbax reads them all at once: when one is damaged, the others fill stderr with
+    complaints, and what is raised cannot be told from a mistake of ours. After this,
+    whatever Orbax raises is one.
+
+    Raises:
+      _Damaged: a file is missing, cut short or not what was written.
+    """
+    store = {"driver": "ocdbt", "base": {"driver": "file", "path": f"{folder}/"}}
+    try:
+        for file in (folder / "_METADATA", *folder.glob("array_metadatas/*")):
+            json.loads(file.read_bytes())
+        context = tensorstore.Context()
+        keys = tensorstore.KvStore.open(store, context=context).result().list().result()
+        names = [key[: -len(b".zarray")] for key in keys if key.endswith(b"/.zarray")]
+        if not names:
+            raise _Damaged(f"{folder.name} holds no array")
+        for name in names:
+            spec = {"driver": "zarr", "kvstore": store | {"path": name.decode()}}
+            array = tensorstore.open(spec, context=context, open=True).result()
+            array.read().result()
+    except (OSError, ValueError) as error:
+        raise _Damaged(f"{folder.name}: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """The few words of an error that say why."""
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    # TensorStore: "Failed to write 65 bytes to file 14: File too large [os_error..."
+    system = re.search(r"([^:\[]+) \[os_error", text)
+    strerror = getattr(error, "strerror", None)
+    return (strerror or (system[1].strip() if system else text))[:200]

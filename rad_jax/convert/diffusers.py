@@ -1,0 +1,234 @@
+"""ADM and RAD networks in the layout of diffusers' `UNet2DModel`, to ours and back.
+
+Its attention has q, k and v apart, each ordered (heads, channels of a head). Both of
+ADM's orders can be made of that; "new" (`use_new_attention_order`) is that order.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rad_jax.convert import table
+from rad_jax.convert.table import Entry, Layout, Path
+from rad_jax.errors import UserError
+from rad_jax.models.config import (
+    GROUPS,
+    StageSpec,
+    UNetConfig,
+    decoder_stages,
+    encoder_stages,
+)
+from rad_jax.models.unet import abstract_params
+
+RES_BLOCK = {
+    "norm1": "norm1",
+    "conv1": "conv1",
+    "time_embed": "time_emb_proj",
+    "norm2": "norm2",
+    "conv2": "conv2",
+    "shortcut": "conv_shortcut",
+}
+FIXED = {
+    "act_fn": "silu",
+    "norm_eps": 1e-5,
+    "norm_num_groups": GROUPS,
+    "attn_norm_num_groups": GROUPS,
+    "time_embedding_type": "positional",
+    "flip_sin_to_cos": True,
+    "freq_shift": 0,
+    "center_input_sample": False,
+    "add_attention": True,
+    "mid_block_scale_factor": 1,
+    "downsample_padding": 1,
+    "class_embed_type": None,
+}
+"""Settings of diffusers that ADM's network has no choice of."""
+
+TIME_LAYERS = ("time_embedding.linear_1", "time_embedding.linear_2", "time_emb_proj")
+
+
+def config_from_diffusers(config: Mapping[str, Any]) -> UNetConfig:
+    """Architecture of a diffusers `config.json`; one of ADM's, or an error.
+
+    Raises:
+      UserError: naming the setting that ADM's network cannot have.
+    """
+    for name, value in FIXED.items():
+        if config.get(name, value) not in (value, None):
+            raise UserError(f"{name} is {config[name]!r}; only {value!r} is supported")
+    down, up = config["down_block_types"], config["up_block_types"]
+    levels = range(len(down))
+    attention = [name.startswith("Attn") for name in down]
+    if attention != [name.startswith("Attn") for name in reversed(up)]:
+        raise UserError("up_block_types must have attention where down_block_types has")
+    # The last resolution is not followed by another.
+    kinds = {_updown(name, config.get("downsample_type", "conv")) for name in down[:-1]}
+    kinds |= {_updown(name, config.get("upsample_type", "conv")) for name in up[:-1]}
+    if len(kinds) > 1:
+        raise UserError(
+            "down_block_types and up_block_types change resolution by both "
+            "residual blocks and convolutions; only one of them is supported"
+        )
+    widths = config["block_out_channels"]
+    learn_sigma = config["out_channels"] == 2 * config["in_channels"]
+    return UNetConfig(
+        image_size=config["sample_size"],
+        model_channels=widths[0],
+        channel_mult=tuple(width / widths[0] for width in widths),
+        num_res_blocks=config["layers_per_block"],
+        attention_resolutions=tuple(
+            config["sample_size"] >> level for level in levels if attention[level]
+        ),
+        in_channels=config["in_channels"],
+        out_channels=config["out_channels"] // (2 if learn_sigma else 1),
+        learn_sigma=learn_sigma,
+        num_head_channels=config["attention_head_dim"],
+        use_new_attention_order=True,
+        use_scale_shift_norm=config.get("resnet_time_scale_shift") == "scale_shift",
+        resblock_updown=kinds == {"resnet"},
+        num_classes=config.get("num_class_embeds"),
+        dropout=config.get("dropout", 0.0),
+    )
+
+
+def _updown(block_type: str, attention_type: str) -> str:
+    """How a block of diffusers changes the resolution: "resnet" or "conv"."""
+    if block_type in ("AttnDownBlock2D", "AttnUpBlock2D"):
+        return attention_type
+    if block_type in ("ResnetDownsampleBlock2D", "ResnetUpsampleBlock2D"):
+        return "resnet"
+    if block_type in ("DownBlock2D", "UpBlock2D"):
+        return "conv"
+    raise UserError(f"the block type {block_type} is not supported")
+
+
+def diffusers_to_params(
+    config: UNetConfig, state_dict: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """`UNet` parameters, a pure dict of float32 arrays, from a diffusers state dict.
+
+    The layers that are told the time may be linear, as in ADM, or 1x1 convolutions, as
+    in RAD.
+
+    Raises:
+      UserError: listing every missing, left-over and misshapen key.
+    """
+    state = {
+        key: array[..., 0, 0] if _is_time_weight(key) and array.ndim == 4 else array
+        for key, array in state_dict.items()
+    }
+    return table.read(entries(config), abstract_params(config), state)
+
+
+def params_to_diffusers(
+    config: UNetConfig, params: Mapping[str, Any], *, pointwise_time: bool
+) -> dict[str, np.ndarray]:
+    """The diffusers state dict of `UNet` parameters.
+
+    With `pointwise_time` the layers that are told the time are 1x1 convolutions (RAD),
+    otherwise linear (ADM).
+    """
+    state = table.write(entries(config), abstract_params(config), params)
+    if not pointwise_time:
+        return state
+    return {
+        key: array[..., None, None] if _is_time_weight(key) else array
+        for key, array in state.items()
+    }
+
+
+def _is_time_weight(key: str) -> bool:
+    name, _, kind = key.rpartition(".")
+    return kind == "weight" and name.endswith(TIME_LAYERS)
+
+
+def entries(config: UNetConfig) -> list[Entry]:
+    """The table for this architecture."""
+    found = [
+        *table.layer("conv_in", ("conv_in",), table.CONV),
+        *table.layer(
+            "time_embedding.linear_1", ("time_embed", "linear1"), table.LINEAR
+        ),
+        *table.layer(
+            "time_embedding.linear_2", ("time_embed", "linear2"), table.LINEAR
+        ),
+    ]
+    if config.num_classes is not None:
+        path = ("label_embed", "embedding")
+        found.append(Entry(("class_embedding.weight",), path, table.SAME))
+    block = 0
+    for i, spec in enumerate(encoder_stages(config)):
+        key = f"down_blocks.{spec.level}"
+        found += _stage(key, block, ("encoder", i), spec, config)
+        block = 0 if spec.resampling else block + 1
+    mid, width = "mid_block", config.widths[-1]
+    heads = config.heads(width, up=False)
+    found += _res_block(f"{mid}.resnets.0", ("middle", "res1"))
+    found += _attention(f"{mid}.attentions.0", ("middle", "attn"), heads, config)
+    found += _res_block(f"{mid}.resnets.1", ("middle", "res2"))
+    for i, spec in enumerate(decoder_stages(config)):
+        key = f"up_blocks.{config.num_resolutions - 1 - spec.level}"
+        block = i % (config.num_res_blocks + 1)
+        found += _stage(key, block, ("decoder", i), spec, config)
+    found += table.norm("conv_norm_out", ("norm_out",))
+    found += table.layer("conv_out", ("conv_out",), table.CONV)
+    return found
+
+
+def _stage(
+    key: str, block: int, path: Path, spec: StageSpec, config: UNetConfig
+) -> list[Entry]:
+    """A stage; diffusers counts the residual blocks of a resolution."""
+    found = []
+    if spec.residual:
+        shortcut = spec.inputs != spec.outputs
+        name = f"{key}.resnets.{block}"
+        found += _res_block(name, (*path, "res"), shortcut=shortcut)
+    if spec.heads:
+        name = f"{key}.attentions.{block}"
+        found += _attention(name, (*path, "attn"), spec.heads, config)
+    if spec.resampling:
+        name = f"{key}.{spec.resampling}samplers.0"
+        resample = (*path, "resample")
+        if config.resblock_updown:
+            found += _res_block(name, resample)
+        else:
+            found += table.layer(f"{name}.conv", (*resample, "conv"), table.CONV)
+    return found
+
+
+def _res_block(key: str, path: Path, *, shortcut: bool = False) -> list[Entry]:
+    return table.res_block(key, path, RES_BLOCK, shortcut=shortcut)
+
+
+def _attention(key: str, path: Path, heads: int, config: UNetConfig) -> list[Entry]:
+    layout = _qkv_layout(heads, new_order=config.use_new_attention_order)
+    names = [f"{key}.to_{part}" for part in "qkv"]
+    return [
+        *table.norm(f"{key}.group_norm", (*path, "norm")),
+        Entry(tuple(f"{n}.weight" for n in names), (*path, "qkv", "kernel"), layout),
+        Entry(tuple(f"{n}.bias" for n in names), (*path, "qkv", "bias"), layout),
+        *table.layer(f"{key}.to_out.0", (*path, "proj"), table.LINEAR),
+    ]
+
+
+def _qkv_layout(heads: int, *, new_order: bool) -> Layout:
+    """Weights (out, in) or biases (out,) of q, k and v, joined as `Attention` has them.
+
+    The joined channels are (qkv, heads, channels) in the new order, (heads, qkv,
+    channels) in the old one.
+    """
+    axis = -3 if new_order else -2
+
+    def to_ours(*parts: np.ndarray) -> np.ndarray:
+        split = [x.T.reshape(*x.T.shape[:-1], heads, -1) for x in parts]
+        joined = np.stack(split, axis=axis)
+        return joined.reshape(*joined.shape[:-3], -1)
+
+    def to_theirs(joined: np.ndarray) -> tuple[np.ndarray, ...]:
+        order = (3, heads) if new_order else (heads, 3)
+        split = np.moveaxis(joined.reshape(*joined.shape[:-1], *order, -1), axis, 0)
+        return tuple(x.reshape(*x.shape[:-2], -1).T for x in split)
+
+    return Layout(to_ours, to_theirs)

@@ -1,0 +1,290 @@
+"""Filling holes with a trained model: arrays in, arrays out.
+
+model = rad_jax.load("runs/digits")
+filled = rad_jax.inpaint(model, image, mask, key=jax.random.key(0), num_samples=4)
+"""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import rad_jax
+from rad_jax import sampling
+from rad_jax.checkpoint import Checkpoints
+from rad_jax.config import Experiment, from_dict
+from rad_jax.data.ranges import to_bytes, to_float
+from rad_jax.errors import UserError
+from rad_jax.inpaint_files import inpaint_files
+from rad_jax.models.apply import Params, make_apply
+from rad_jax.models.config import UNetConfig
+from rad_jax.models.noise_embedding import NoiseLevels, NoiseMap, membership
+from rad_jax.models.unet import abstract_params
+from rad_jax.sampling import SamplerConfig
+from rad_jax.schedule import (
+    LogSignal,
+    Schedule,
+    ScheduleConfig,
+    Step,
+    hole_share,
+    log_level,
+    make_schedule,
+    timestep_map,
+)
+from rad_jax.typing import Images, LogLevels, Masks, PRNGKey, PRNGKeys
+
+STEP_BUCKET = 128
+"""Step counts are padded to multiples of it, so that they share a compiled program."""
+
+
+class Model(NamedTuple):
+    """A trained network and what it was trained for.
+
+    Attributes:
+      config: its architecture.
+      schedule: the noise it knows.
+      parametrisation: what it predicts, "eps" or "v".
+      params: its parameters, float32.
+    """
+
+    config: UNetConfig
+    schedule: ScheduleConfig
+    parametrisation: str
+    params: Params
+
+    @property
+    def channels(self) -> int:
+        """Channels of its images."""
+        return self.config.in_channels
+
+
+def load(folder: str | Path) -> Model:
+    """Loads the averaged parameters of a training run's latest checkpoint.
+
+    Args:
+      folder: its workdir.
+
+    Raises:
+      UserError: the folder holds no run, or no checkpoint that can be read.
+    """
+    _, experiment, params = load_checkpoint(Path(folder))
+    return Model(
+        experiment.model, experiment.schedule, experiment.loss.parametrisation, params
+    )
+
+
+def load_checkpoint(folder: Path) -> tuple[int, Experiment, Params]:
+    """The latest readable checkpoint: step, experiment and averaged parameters."""
+    with Checkpoints(folder) as checkpoints:
+
+        def read(step: int) -> tuple[int, Experiment, Params]:
+            config = checkpoints.records(step, ["config"])["config"]
+            experiment = from_dict(config)
+            shapes = abstract_params(experiment.model)
+            return step, experiment, checkpoints.trees(step, {"ema": shapes})["ema"]
+
+        found = checkpoints.latest(read)
+    if found is None:
+        raise UserError(f"{folder}: holds no finished checkpoint; train it first")
+    return found
+
+
+def inpaint(
+    model: Model,
+    image: Any,
+    mask: Any,
+    *,
+    key: PRNGKey,
+    steps: int = 100,
+    num_samples: int = 1,
+    sampler: SamplerConfig | None = None,
+    grid: str = "uniform",
+) -> np.ndarray:
+    """Fills the hole of one image, several times over.
+
+    Args:
+      model: from ``load``.
+      image: (h, w, c), float32 in [-1, 1] or uint8; c is the model's. The content of
+        the hole is not used.
+      mask: (h, w), 1 or True in the hole, 0 where the image is kept; values between
+        make it soft there (and take the slower dense noise embedding).
+      key: the random key; sample i uses ``fold_in(key, i)``.
+      steps: network evaluations, 1 .. T1.
+      num_samples: how many different fillings.
+      sampler: the method; by default the paper's ancestral one, with the learned
+        variance if the model has it.
+      grid: where the steps lie, ``sampling.time_grid``.
+
+    Returns:
+      (num_samples, h, w, c), uint8 or float32 as the image; known pixels are its own.
+
+    Raises:
+      UserError: shapes, values or options do not fit.
+    """
+    image, mask = np.asarray(image), np.asarray(mask, np.float32)
+    if image.ndim != 3 or image.shape[-1] != model.channels:
+        raise UserError(
+            f"image has shape {image.shape}; the model takes (h, w, {model.channels})"
+        )
+    if mask.shape != image.shape[:2] or not mask.size:
+        raise UserError(f"mask has shape {mask.shape}, the image {image.shape[:2]}")
+    if not (mask.min() >= 0 and mask.max() <= 1):
+        raise UserError("mask has values outside [0, 1]; 1 is the hole, 0 is known")
+    if num_samples < 1:
+        raise UserError(f"num_samples is {num_samples}; it must be >= 1")
+    pixels = to_float(image) if image.dtype == np.uint8 else image.astype(np.float32)
+    if not np.all(np.abs(pixels[mask < 1]) <= 1):
+        raise UserError("image must be uint8, or float32 with values in [-1, 1]")
+    pad = [(0, -size % model.config.stride) for size in mask.shape]
+    images = np.pad(pixels, [*pad, (0, 0)], mode="edge")[None]
+    masks = np.pad(mask, pad)[None]
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num_samples))
+    filled = fill(
+        model,
+        jnp.repeat(jnp.asarray(images), num_samples, axis=0),
+        jnp.repeat(jnp.asarray(masks), num_samples, axis=0),
+        keys,
+        steps=steps,
+        sampler=sampler,
+        grid=grid,
+    )
+    filled = np.asarray(filled)[:, : mask.shape[0], : mask.shape[1]]
+    return to_bytes(filled) if image.dtype == np.uint8 else filled
+
+
+def fill(
+    model: Model,
+    images: Images,
+    masks: Masks,
+    keys: PRNGKeys,
+    *,
+    steps: int = 100,
+    sampler: SamplerConfig | None = None,
+    grid: str = "uniform",
+) -> Images:
+    """Fills the holes of a batch; ``inpaint`` without its conveniences.
+
+    Args:
+      model: from ``load``.
+      images: (b, h, w, c) in [-1, 1], sizes divisible by the model's stride.
+      masks: (b, h, w) in [0, 1].
+      keys: a key for each image.
+      steps: network evaluations.
+      sampler: the method.
+      grid: where the steps lie.
+
+    Returns:
+      (b, h, w, c); known pixels bit for bit those of ``images``.
+    """
+    sampler = sampler or default_sampler(model)
+    if sampler.variance == "learned" and not model.config.learn_sigma:
+        raise UserError("the model has no learned variance; use variance 'small'")
+    schedule = make_schedule(model.schedule)
+    times = sampling.time_grid(schedule, steps, grid)
+    stack = sampling.grid_steps(schedule, times, bucket=STEP_BUCKET)
+    start = LogSignal(*(np.float32(x[times.start]) for x in schedule.signal))
+    binary = bool(np.all((masks == 0) | (masks == 1)))
+    run = compiled_fill(model.config, model.schedule, sampler, binary)
+    return run(model.params, stack, start, images, masks, keys)
+
+
+def fill_files(
+    model: Model,
+    image: Path,
+    mask: Path,
+    output: Path,
+    *,
+    steps: int,
+    sampler: str,
+    num_samples: int,
+    seed: int,
+    batch_size: int,
+    invert_mask: bool,
+) -> int:
+    """Fills the holes of picture files; what ``rad-jax inpaint`` runs.
+
+    Arguments as in ``inpaint_files.inpaint_files``; ``sampler`` is a method of
+    ``sampling.METHODS``. The PNG files carry version, seed, sampler and steps.
+
+    Returns:
+      The exit code: 1 if some pictures of a folder could not be done.
+    """
+    config = default_sampler(model, sampler)
+    # Refuse a bad number of steps before anything is read.
+    sampling.time_grid(make_schedule(model.schedule), steps)
+
+    def fill_batch(images: np.ndarray, holes: np.ndarray, seeds: np.ndarray):
+        return fill(
+            model,
+            jnp.asarray(images),
+            jnp.asarray(holes),
+            jax.vmap(jax.random.key)(jnp.asarray(seeds)),
+            steps=steps,
+            sampler=config,
+        )
+
+    text = {
+        "Software": f"rad_jax {rad_jax.__version__}",
+        "Sampler": f"{sampler}, {steps} steps",
+        "Seed": str(seed),
+    }
+    return inpaint_files(
+        fill_batch,
+        image,
+        mask,
+        output,
+        channels=model.channels,
+        stride=model.config.stride,
+        num_samples=num_samples,
+        seed=seed,
+        batch_size=batch_size,
+        invert_mask=invert_mask,
+        text=text,
+    )
+
+
+def default_sampler(model: Model, method: str = "ddpm", eta: float = 0.0):
+    """The sampler that fits a model's outputs."""
+    variance = "learned" if model.config.learn_sigma else "small"
+    return SamplerConfig(method, eta, variance, model.parametrisation)
+
+
+@functools.cache
+def compiled_fill(
+    config: UNetConfig,
+    schedule_config: ScheduleConfig,
+    sampler: SamplerConfig,
+    binary: bool,
+) -> Callable[..., Images]:
+    """The whole sampler as one compiled function of parameters, times and images.
+
+    With ``binary`` masks the noise embedding has two levels and its maps are made
+    once, before the loop; else it is dense.
+    """
+    apply = make_apply(config)
+    schedule = make_schedule(schedule_config)
+
+    def run(params, stack: Step, start: LogSignal, images, masks, keys) -> Images:
+        share = jax.vmap(functools.partial(hole_share, schedule))(masks)
+        weights = membership(masks, config.num_resolutions) if binary else None
+
+        def denoise(x: Images, step: Step):
+            if weights is None:
+                noise = NoiseMap(_timesteps(schedule, step, share))
+            else:
+                shape = (x.shape[0], 2)
+                noise = NoiseLevels(jnp.broadcast_to(step.timesteps, shape), weights)
+            return apply(params, x, noise)
+
+        return sampling.inpaint(denoise, sampler, stack, start, images, share, keys)
+
+    return jax.jit(run)
+
+
+def _timesteps(schedule: Schedule, step: Step, share: LogLevels):
+    level = jax.vmap(log_level, (None, 0))(step.t, share)
+    return timestep_map(schedule, level)[..., 0]

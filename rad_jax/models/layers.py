@@ -1,0 +1,299 @@
+"""Blocks of the ADM U-Net (Dhariwal & Nichol 2021, Sec. 3 and App. A), NHWC.
+
+Layers are built with weights of zero; `draw_weights` draws those of a whole network.
+Parameters are float32. ``dtype`` is what convolutions and attention compute in; group
+normalisation, the time embedding and its projections compute in float32 always.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from flax.typing import Dtype
+from jaxtyping import Array, Float
+
+from rad_jax.models.config import GROUPS, Resampling
+from rad_jax.models.noise_embedding import Conditioning, project, sinusoid
+from rad_jax.typing import PRNGKey, Timesteps
+
+Activation = Float[Array, "b h w c"]
+
+
+class Linear(nnx.Module):
+    """A dense layer over the last axis; a 1x1 convolution is one too."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        dtype: Dtype = jnp.float32,
+        zero: bool = False,
+        precision: str | None = None,
+    ):
+        """Builds zero weights; they stay zero with `zero`, see `draw_weights`."""
+        self.dtype, self.zero, self.precision = dtype, zero, precision
+        self.kernel = nnx.Param(jnp.zeros((inputs, outputs)))
+        self.bias = nnx.Param(jnp.zeros(outputs))
+
+    def __call__(self, x: Float[Array, "*shape inputs"]) -> Float[Array, "*shape out"]:
+        """Applies the layer."""
+        kernel, bias = (p[...].astype(self.dtype) for p in (self.kernel, self.bias))
+        y = jnp.matmul(x.astype(self.dtype), kernel, precision=self.precision)
+        return y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
+
+
+class Conv(nnx.Module):
+    """A 3x3 convolution with one pixel of zeros around, also with a stride."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        dtype: Dtype,
+        stride: int = 1,
+        zero: bool = False,
+        precision: str | None = None,
+    ):
+        """Builds zero weights; they stay zero with `zero`, see `draw_weights`."""
+        self.dtype, self.zero, self.precision = dtype, zero, precision
+        self.stride = stride
+        self.kernel = nnx.Param(jnp.zeros((3, 3, inputs, outputs)))
+        self.bias = nnx.Param(jnp.zeros(outputs))
+
+    def __call__(self, x: Activation) -> Float[Array, "b _ _ out"]:
+        """Applies the layer."""
+        kernel, bias = (p[...].astype(self.dtype) for p in (self.kernel, self.bias))
+        y = jax.lax.conv_general_dilated(
+            x.astype(self.dtype),
+            kernel,
+            window_strides=(self.stride, self.stride),
+            padding=((1, 1), (1, 1)),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            precision=self.precision,
+        )
+        return y + bias.reshape(1, 1, 1, -1)
+
+
+def draw_weights(model: nnx.Module, key: PRNGKey) -> None:
+    """Draws the weights and biases of all `Linear` and `Conv` layers that are not zero.
+
+    They are uniform within 1 / sqrt(fan_in), PyTorch's default, with which ADM was
+    trained. All numbers come from one draw: to compile a draw for every array takes
+    most of a minute for a network of any size.
+    """
+    layers = [
+        layer
+        for _, layer in nnx.iter_modules(model)
+        if isinstance(layer, (Linear, Conv)) and not layer.zero
+    ]
+    params = [p for layer in layers for p in (layer.kernel, layer.bias)]
+    bounds = [
+        math.prod(layer.kernel.shape[:-1]) ** -0.5
+        for layer in layers
+        for _ in ("kernel", "bias")
+    ]
+    ends = np.cumsum([p.size for p in params])
+
+    @jax.jit
+    def draw(key):
+        numbers = jax.random.uniform(key, (int(ends[-1]),), minval=-1, maxval=1)
+        parts = jnp.split(numbers, ends[:-1])
+        return [
+            bound * part.reshape(p.shape)
+            for part, p, bound in zip(parts, params, bounds, strict=True)
+        ]
+
+    for param, value in zip(params, draw(key), strict=True):
+        param[...] = value
+
+
+class GroupNorm(nnx.Module):
+    """Group normalisation with ADM's epsilon, float32 in and out.
+
+    Pixels are averaged first and channels after: no map is split into groups of a few
+    channels, which is half the time of `nnx.GroupNorm` and suits the tiles of a TPU.
+    The variance is taken about the mean, since E[x^2] - E[x]^2 loses digits in groups
+    whose mean is large.
+    """
+
+    def __init__(self, channels: int):
+        """Builds scale 1 and bias 0."""
+        self.scale = nnx.Param(jnp.ones(channels))
+        self.bias = nnx.Param(jnp.zeros(channels))
+
+    def __call__(self, x: Activation) -> Float[Array, "b h w c"]:
+        """Normalises."""
+        x = x.astype(jnp.float32)
+        x = x - _group_means(x)
+        variance = _group_means(x * x)
+        shape = (1, 1, 1, -1)
+        scale = jax.lax.rsqrt(variance + 1e-5) * self.scale[...].reshape(shape)
+        return x * scale + self.bias[...].reshape(shape)
+
+
+def _group_means(x: Activation) -> Float[Array, "b 1 1 c"]:
+    """Mean of each channel's group over its channels and all pixels."""
+    means = x.mean(axis=(1, 2), keepdims=True)
+    groups = means.reshape(*means.shape[:-1], GROUPS, -1)
+    means = jnp.broadcast_to(groups.mean(axis=-1, keepdims=True), groups.shape)
+    return means.reshape(x.shape[0], 1, 1, -1)
+
+
+def upsample(x: Activation) -> Float[Array, "b 2*h 2*w c"]:
+    """Nearest neighbour, twice the size."""
+    return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
+
+
+def downsample(x: Activation) -> Float[Array, "b h//2 w//2 c"]:
+    """Mean of 2 x 2 pixels, half the size."""
+    b, h, w, c = x.shape
+    return x.reshape(b, h // 2, 2, w // 2, 2, c).mean(axis=(2, 4))
+
+
+_RESAMPLE = {None: lambda x: x, "up": upsample, "down": downsample}
+
+
+def dropout(x: Activation, rate: float, key: PRNGKey | None) -> Activation:
+    """Zeroes a share of x and scales the rest up; the identity without a key."""
+    if key is None or rate == 0:
+        return x
+    keep = jax.random.bernoulli(key, 1 - rate, x.shape)
+    return jnp.where(keep, x / (1 - rate), 0)
+
+
+class TimeEmbedding(nnx.Module):
+    """Linear(SiLU(Linear(sinusoid(t)))) of timesteps of any shape.
+
+    In full float32 precision on accelerators too: it is small, and a rounded embedding
+    would be felt everywhere.
+    """
+
+    def __init__(self, channels: int, features: int):
+        """Builds the layers."""
+        self.channels = channels
+        self.linear1 = Linear(channels, features, precision="highest")
+        self.linear2 = Linear(features, features, precision="highest")
+
+    def __call__(self, timesteps: Timesteps) -> Float[Array, "*shape d"]:
+        """Embeds every timestep."""
+        hidden = self.linear1(sinusoid(timesteps, self.channels))
+        return self.linear2(jax.nn.silu(hidden))
+
+
+class ResBlock(nnx.Module):
+    """Residual block, told the noise level by scale and shift or by addition.
+
+    norm, SiLU, (resampling), conv, norm, scale and shift, SiLU, dropout, conv; the
+    shortcut is resampled and, where the width changes, projected. Its own projection of
+    the embedding bears the name of the network's `time_embed`, so that one filter finds
+    all layers that are told the time.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        features: int,
+        scale_shift: bool,
+        resampling: Resampling | None = None,
+        dropout_rate: float,
+        dtype: Dtype,
+    ):
+        """Builds the layers."""
+        self.scale_shift = scale_shift
+        self.resampling = resampling
+        self.dropout_rate = dropout_rate
+        self.dtype = dtype
+        self.norm1 = GroupNorm(inputs)
+        self.conv1 = Conv(inputs, outputs, dtype=dtype)
+        self.time_embed = Linear(
+            features, 2 * outputs if scale_shift else outputs, precision="highest"
+        )
+        self.norm2 = GroupNorm(outputs)
+        self.conv2 = Conv(outputs, outputs, dtype=dtype, zero=True)
+        self.shortcut = (
+            None if inputs == outputs else Linear(inputs, outputs, dtype=dtype)
+        )
+
+    def __call__(
+        self, x: Activation, conditioning: Conditioning, key: PRNGKey | None
+    ) -> Float[Array, "b _ _ _"]:
+        """Applies the block; `conditioning` is that of the output's resolution."""
+        resample = _RESAMPLE[self.resampling]
+        # Cast before resampling, which then moves less; the convolution casts anyway.
+        h = jax.nn.silu(self.norm1(x)).astype(self.dtype)
+        h = self.conv1(resample(h))
+        if self.scale_shift:
+            scale, shift = project(self.time_embed, conditioning, 2)
+            h = self.norm2(h) * (1 + scale) + shift
+        else:
+            (added,) = project(self.time_embed, conditioning, 1)
+            h = self.norm2(h + added)
+        h = self.conv2(dropout(jax.nn.silu(h), self.dropout_rate, key))
+        x = resample(x)
+        return h + (x if self.shortcut is None else self.shortcut(x))
+
+
+class Attention(nnx.Module):
+    """Self-attention over all pixels of a resolution, with its residual.
+
+    The 3C channels of `qkv` are ordered (heads, qkv, C / heads), as in almost all
+    published ADMs, or (qkv, heads, C / heads) in ADM's "new attention order".
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        *,
+        new_order: bool,
+        dtype: Dtype,
+    ):
+        """Builds the layers."""
+        self.heads = heads
+        self.new_order = new_order
+        self.norm = GroupNorm(channels)
+        self.qkv = Linear(channels, 3 * channels, dtype=dtype)
+        self.proj = Linear(channels, channels, dtype=dtype, zero=True)
+
+    def __call__(self, x: Activation) -> Activation:
+        """Attends; the softmax is in float32."""
+        b, h, w, c = x.shape
+        qkv = self.qkv(self.norm(x).reshape(b, h * w, c))
+        if self.new_order:
+            qkv = qkv.reshape(b, h * w, 3, self.heads, -1)
+            q, k, v = (qkv[:, :, i] for i in range(3))
+        else:
+            qkv = qkv.reshape(b, h * w, self.heads, 3, -1)
+            q, k, v = (qkv[:, :, :, i] for i in range(3))
+        attended = jax.nn.dot_product_attention(q, k, v)
+        return x + self.proj(attended.reshape(b, h, w, c))
+
+
+class Downsample(nnx.Module):
+    """Strided 3x3 convolution to half the size."""
+
+    def __init__(self, channels: int, *, dtype: Dtype):
+        """Builds the layers."""
+        self.conv = Conv(channels, channels, stride=2, dtype=dtype)
+
+    def __call__(self, x: Activation) -> Float[Array, "b h//2 w//2 c"]:
+        """Applies the convolution."""
+        return self.conv(x)
+
+
+class Upsample(nnx.Module):
+    """Nearest neighbour to twice the size, then a 3x3 convolution."""
+
+    def __init__(self, channels: int, *, dtype: Dtype):
+        """Builds the layers."""
+        self.conv = Conv(channels, channels, dtype=dtype)
+
+    def __call__(self, x: Activation) -> Float[Array, "b 2*h 2*w c"]:
+        """Applies both."""
+        return self.conv(upsample(x))

@@ -1,0 +1,229 @@
+"""The U-Net of ADM (Dhariwal & Nichol 2021), told a noise level per pixel (RAD)."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from rad_jax.models.config import (
+    Resampling,
+    StageSpec,
+    UNetConfig,
+    decoder_stages,
+    encoder_stages,
+)
+from rad_jax.models.layers import (
+    Activation,
+    Attention,
+    Conv,
+    Downsample,
+    GroupNorm,
+    ResBlock,
+    TimeEmbedding,
+    Upsample,
+    draw_weights,
+)
+from rad_jax.models.noise_embedding import Conditioning, Noise, check_size, condition
+from rad_jax.typing import Images, Labels, PRNGKey
+
+Conditionings = tuple[Conditioning, ...]
+
+
+class UNet(nnx.Module):
+    """ADM's U-Net: encoder, middle and decoder over skip connections.
+
+    Input and output are float32; see `UNetConfig.dtype` for what lies between. It holds
+    no random state: split it once, and merge inside a plain `jax.jit`.
+    """
+
+    def __init__(self, config: UNetConfig, *, rngs: nnx.Rngs):
+        """Builds the layers and draws their weights."""
+        self.config = config
+        dtype, widths = jnp.dtype(config.dtype), config.widths
+        self.time_embed = TimeEmbedding(
+            config.model_channels, config.embedding_channels
+        )
+        self.label_embed = (
+            None
+            if config.num_classes is None
+            else nnx.Embed(
+                config.num_classes,
+                config.embedding_channels,
+                embedding_init=nnx.initializers.normal(1.0),
+                rngs=rngs,
+            )
+        )
+        self.conv_in = Conv(config.in_channels, widths[0], dtype=dtype)
+        self.encoder = nnx.List(
+            [Stage(spec, config) for spec in encoder_stages(config)]
+        )
+        self.middle = Middle(config)
+        self.decoder = nnx.List(
+            [Stage(spec, config) for spec in decoder_stages(config)]
+        )
+        self.norm_out = GroupNorm(widths[0])
+        self.conv_out = Conv(
+            widths[0],
+            config.output_channels,
+            dtype=jnp.float32,
+            zero=True,
+            precision="highest",
+        )
+        draw_weights(self, rngs.params())
+
+    def __call__(
+        self,
+        x: Images,
+        noise: Noise,
+        labels: Labels | None = None,
+        *,
+        dropout_key: PRNGKey | None = None,
+    ) -> Float[Array, "b h w out"]:
+        """Predicts from noisy images.
+
+        Args:
+          x: noisy images in about [-1, 1], of any size that the stride divides.
+          noise: how noisy each pixel of them is.
+          labels: class labels, exactly if the network has classes.
+          dropout_key: turns dropout on; without a key the network is deterministic.
+
+        Returns:
+          The prediction, `config.output_channels` channels, float32.
+
+        Raises:
+          UserError: if the size is no multiple of the stride.
+          ValueError: if labels are missing or unexpected, or if `noise` does not fit.
+        """
+        config = self.config
+        check_size(x.shape[1], x.shape[2], config.num_resolutions)
+        conditionings = condition(
+            noise, self.time_embed, self._embed(labels), config.num_resolutions
+        )
+        keys = split_key(dropout_key, 1 + len(self.encoder) + len(self.decoder))
+
+        h = self.conv_in(x)
+        skips = [h]
+        for stage in self.encoder:
+            h = stage(h, conditionings, keys.pop())
+            skips.append(h)
+        h = self.middle(h, conditionings[-1], keys.pop())
+        for stage in self.decoder:
+            h = jnp.concatenate([h, skips.pop()], axis=-1)
+            h = stage(h, conditionings, keys.pop())
+        return self.conv_out(jax.nn.silu(self.norm_out(h)))
+
+    def _embed(self, labels: Labels | None) -> Float[Array, "b d"] | None:
+        if self.label_embed is None and labels is None:
+            return None
+        if self.label_embed is None or labels is None:
+            raise ValueError(f"labels do not fit num_classes {self.config.num_classes}")
+        return self.label_embed(labels)
+
+
+class Stage(nnx.Module):
+    """Residual block, attention, change of resolution: as far as the spec has them."""
+
+    def __init__(self, spec: StageSpec, config: UNetConfig):
+        """Builds the layers."""
+        self.spec = spec
+        self.use_remat = config.use_remat
+        width = spec.outputs
+        self.res = _res_block(spec.inputs, width, config) if spec.residual else None
+        self.attn = _attention(width, spec.heads, config) if spec.heads else None
+        self.resample = (
+            _resample(width, spec.resampling, config) if spec.resampling else None
+        )
+
+    def __call__(
+        self, h: Activation, conditionings: Conditionings, key: PRNGKey | None
+    ) -> Float[Array, "b _ _ _"]:
+        """Applies the stage, each block with the conditioning of its output's size."""
+        key, resample_key = split_key(key, 2)
+        if self.res is not None:
+            h = _run(self.res, self.use_remat, h, conditionings[self.spec.level], key)
+        if self.attn is not None:
+            h = _run(self.attn, self.use_remat, h)
+        if isinstance(self.resample, ResBlock):
+            conditioning = conditionings[self.spec.resampled_level]
+            h = _run(self.resample, self.use_remat, h, conditioning, resample_key)
+        elif self.resample is not None:
+            h = self.resample(h)
+        return h
+
+
+class Middle(nnx.Module):
+    """Residual block, attention, residual block at the coarsest resolution."""
+
+    def __init__(self, config: UNetConfig):
+        """Builds the layers."""
+        width = config.widths[-1]
+        heads = config.heads(width, up=False)
+        self.use_remat = config.use_remat
+        self.res1 = _res_block(width, width, config)
+        self.attn = _attention(width, heads, config)
+        self.res2 = _res_block(width, width, config)
+
+    def __call__(
+        self, h: Activation, conditioning: Conditioning, key: PRNGKey | None
+    ) -> Activation:
+        """Applies all three."""
+        key1, key2 = split_key(key, 2)
+        h = _run(self.res1, self.use_remat, h, conditioning, key1)
+        h = _run(self.attn, self.use_remat, h)
+        return _run(self.res2, self.use_remat, h, conditioning, key2)
+
+
+def split_key(key: PRNGKey | None, num: int) -> list[PRNGKey | None]:
+    """Keys from a key; from none, as many times none."""
+    return [None] * num if key is None else list(jax.random.split(key, num))
+
+
+def _run(block, use_remat: bool, *args):
+    """Applies a block; with remat the backward pass recomputes what is in it."""
+    return jax.checkpoint(block.__call__)(*args) if use_remat else block(*args)
+
+
+def _res_block(
+    inputs: int,
+    outputs: int,
+    config: UNetConfig,
+    resampling: Resampling | None = None,
+) -> ResBlock:
+    return ResBlock(
+        inputs,
+        outputs,
+        features=config.embedding_channels,
+        scale_shift=config.use_scale_shift_norm,
+        resampling=resampling,
+        dropout_rate=config.dropout,
+        dtype=jnp.dtype(config.dtype),
+    )
+
+
+def _resample(
+    width: int, resampling: Resampling, config: UNetConfig
+) -> ResBlock | Downsample | Upsample:
+    if config.resblock_updown:
+        return _res_block(width, width, config, resampling)
+    layer = Upsample if resampling == "up" else Downsample
+    return layer(width, dtype=jnp.dtype(config.dtype))
+
+
+def _attention(channels: int, heads: int, config: UNetConfig) -> Attention:
+    return Attention(
+        channels,
+        heads,
+        new_order=config.use_new_attention_order,
+        dtype=jnp.dtype(config.dtype),
+    )
+
+
+def abstract_params(config: UNetConfig) -> dict[str, Any]:
+    """Shapes and dtypes of the parameters, a pure dict; no weight is made."""
+
+    def params():
+        return nnx.to_pure_dict(nnx.state(UNet(config, rngs=nnx.Rngs(0))))
+
+    return jax.eval_shape(params)

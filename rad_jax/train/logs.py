@@ -1,0 +1,110 @@
+"""Where a run writes what it sees: JSONL, TensorBoard, PNG grids."""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import (
+    Event,  # pyright: ignore[reportAttributeAccessIssue] (made at import)
+    SessionLog,  # pyright: ignore[reportAttributeAccessIssue]
+)
+
+from rad_jax.errors import UserError
+from rad_jax.images import save_png
+
+
+class Logs:
+    """The log files of one run; a context manager that closes them.
+
+    ``metrics.jsonl`` has one line per logged step. A run that resumes drops the lines
+    after its checkpoint, so that the file reads as if it had never stopped.
+    """
+
+    def __init__(self, workdir: Path, step: int):
+        """Opens the logs at a step, dropping what lies after it."""
+        self._workdir = workdir
+        self._samples = workdir / "samples"
+        events = workdir / "tensorboard"
+        with self._writing(), contextlib.ExitStack() as files:
+            for folder in (self._samples, events):
+                folder.mkdir(parents=True, exist_ok=True)
+            path = workdir / "metrics.jsonl"
+            _drop_after(path, step)
+            self._jsonl = files.enter_context(path.open("a", buffering=1))
+            # Not SummaryWriter: its thread would die of a full disk, and we wait for
+            # it for ever. The suffix: files are named by the second.
+            self._events = EventsWriter(str(events / "events"), f".{step}")
+            files.callback(self._events.close)
+            # Makes TensorBoard drop what an earlier process wrote after this step.
+            self._write_event(step + 1, session_log=SessionLog(status=SessionLog.START))
+            self._files = files.pop_all()
+
+    def __enter__(self) -> "Logs":
+        """Returns itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Closes the files."""
+        try:
+            with self._writing():
+                self._files.close()
+        except UserError:
+            if kind is None:  # else: what went wrong first is told
+                raise
+
+    def scalars(
+        self, step: int, values: Mapping[str, float], images_per_second: float
+    ) -> None:
+        """Writes the numbers of a step.
+
+        The speed goes to TensorBoard alone: metrics.jsonl is reproducible.
+        """
+        with self._writing():
+            self._jsonl.write(json.dumps({"step": step, **values}) + "\n")
+            for name, value in {**values, "img_per_s": images_per_second}.items():
+                self._write_event(step, summary=summary.scalar(name, value))
+            self._events.flush()
+
+    def picture(self, step: int, picture: np.ndarray) -> Path:
+        """Writes a sample grid, uint8 (h, w, 3); returns its path."""
+        path = self._samples / f"{step:07d}.png"
+        save_png(picture, path)
+        with self._writing():
+            image = summary.image("samples", picture, dataformats="HWC")
+            self._write_event(step, summary=image)
+        return path
+
+    def _write_event(self, step: int, **content) -> None:
+        self._events.write_event(Event(wall_time=time.time(), step=step, **content))
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"{self._workdir}: the logs cannot be written ({error.strerror}); free "
+                "some space and run the same command again"
+            ) from error
+
+
+def _drop_after(path: Path, step: int) -> None:
+    """Drops the lines of a JSONL file that are of later steps."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines(keepends=True):
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (ValueError, KeyError, TypeError):
+            continue  # the line that was being written when the run was cut off
+    partial = path.with_suffix(".tmp")
+    partial.write_text("".join(kept))
+    os.replace(partial, path)

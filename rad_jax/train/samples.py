@@ -1,0 +1,73 @@
+"""Sample grids: held-out images, their masks, and what the model makes of them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rad_jax.config import Experiment
+from rad_jax.data import pipeline
+from rad_jax.data.ranges import to_bytes, to_float
+from rad_jax.evaluation_masks import evaluation_mask
+from rad_jax.images import contact_sheet
+from rad_jax.inpainting import Model, fill
+from rad_jax.models.apply import Params
+
+KINDS = ("box", "extreme", "perlin")
+IMAGES_PER_KIND = 8
+HOLE_GREY = 128
+
+
+def masked(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """What is given: bytes (b, h, w, c) with grey holes."""
+    return np.where(masks[..., None] > 0, np.uint8(HOLE_GREY), images)
+
+
+class SampleGrid:
+    """Always the same held-out images, masks and noise, so that grids compare."""
+
+    def __init__(self, experiment: Experiment):
+        """Reads the images if the experiment wants grids at all."""
+        self._experiment = experiment
+        if not experiment.train.sample_every:
+            return
+        config = experiment.data
+        size, count = experiment.model.image_size, IMAGES_PER_KIND * len(KINDS)
+        channels = experiment.model.in_channels
+        images, _ = pipeline.load_split(
+            config.name, config.data_dir, f"{config.eval_split}[:{count}]", channels
+        )
+        self._images = np.resize(images, (count, *images.shape[1:]))
+        self._masks = np.stack(
+            [
+                evaluation_mask(kind, size, seed=0, index=i).astype(np.float32)
+                for kind in KINDS
+                for i in range(IMAGES_PER_KIND)
+            ]
+        )
+
+    def draw(self, params: Params) -> np.ndarray:
+        """One picture, uint8 (h, w, 3): rows of given, filled, truth for each kind."""
+        experiment = self._experiment
+        model = Model(
+            experiment.model,
+            experiment.schedule,
+            experiment.loss.parametrisation,
+            params,
+        )
+        keys = jax.random.split(jax.random.key(0), len(self._images))
+        filled = fill(
+            model,
+            jnp.asarray(to_float(self._images)),
+            jnp.asarray(self._masks),
+            keys,
+            steps=experiment.train.sample_steps,
+        )
+        given = masked(self._images, self._masks)
+        rows = []
+        for i in range(0, len(self._images), IMAGES_PER_KIND):
+            part = slice(i, i + IMAGES_PER_KIND)
+            filled_bytes = to_bytes(np.asarray(filled[part]))
+            rows += [given[part], filled_bytes, self._images[part]]
+        return contact_sheet(
+            [list(row) for row in rows], scale=max(1, 64 // model.config.image_size)
+        )

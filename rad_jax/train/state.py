@@ -1,0 +1,58 @@
+"""What training changes, and the optimiser that changes it."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int
+
+from rad_jax.config import Experiment, OptimizerConfig
+from rad_jax.models.apply import Params, init_params
+
+
+class TrainState(NamedTuple):
+    """A pytree.
+
+    Attributes:
+      step: optimiser steps done.
+      params: of the network, float32.
+      ema: their average, float32; what samples are made with.
+      opt_state: the optimiser's.
+    """
+
+    step: Int[Array, ""]
+    params: Params
+    ema: Params
+    opt_state: Any
+
+
+def make_optimizer(
+    config: OptimizerConfig, num_steps: int
+) -> optax.GradientTransformation:
+    """Clipping by global norm, then AdamW under the learning rate's schedule."""
+    warmup, peak = config.warmup_steps, config.learning_rate
+    if config.decay == "cosine":
+        decay = optax.cosine_decay_schedule(peak, max(num_steps - warmup, 1))
+    else:
+        decay = optax.constant_schedule(peak)
+    # The first step takes 1 / warmup of the peak, not nothing.
+    rising = optax.linear_schedule(peak / max(warmup, 1), peak, max(warmup - 1, 1))
+    rate = optax.join_schedules([rising, decay], [warmup])
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip_norm),
+        optax.adamw(rate, weight_decay=config.weight_decay),
+    )
+
+
+def init_state(experiment: Experiment) -> TrainState:
+    """The state before the first step, from the experiment's seed."""
+    key = jax.random.key(experiment.seed)
+    params = init_params(experiment.model, jax.random.fold_in(key, 0))
+    optimizer = make_optimizer(experiment.optimizer, experiment.train.num_steps)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        ema=jax.tree.map(jnp.copy, params),
+        opt_state=optimizer.init(params),
+    )
