@@ -9,6 +9,7 @@ import logging
 import re
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +21,8 @@ import tensorstore
 from rad_jax.errors import UserError
 
 # Orbax reports at length; what a person needs to know is said here.
-logging.getLogger("absl").setLevel(logging.CRITICAL)
+for _name in ("absl", "asyncio"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 _unraisable_before = sys.unraisablehook
 
 
@@ -35,6 +37,7 @@ def _unraisable(args: Any) -> None:
 
 
 sys.unraisablehook = _unraisable
+warnings.filterwarnings("ignore", "coroutine 'async_serialize", RuntimeWarning)
 
 WRITE_ERRORS = (OSError, ValueError, RuntimeError)
 """What Orbax and TensorStore raise when a disk is full or a folder is not ours."""
@@ -121,6 +124,11 @@ class Checkpoints:
             self._manager.wait_until_finished()
         except WRITE_ERRORS as error:
             raise self._unwritable(error) from error
+
+    def check(self) -> None:
+        """Does not wait, but raises what ``wait`` would if the writing is over."""
+        if not self._manager.is_saving_in_progress():
+            self.wait()
 
     def trees(self, step: int, like: Mapping[str, Any]) -> dict[str, Any]:
         """Reads trees of arrays; call it from ``latest``.

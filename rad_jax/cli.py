@@ -40,7 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _demo(args: argparse.Namespace) -> int:
     from rad_jax.demo import demo
+    from rad_jax.sharding import use_cpu_cores
 
+    use_cpu_cores()
     return demo(args.output, args.overrides)
 
 
@@ -53,9 +55,11 @@ def _prepare(args: argparse.Namespace) -> int:
 
 def _train(args: argparse.Namespace) -> int:
     from rad_jax.config import load_config
+    from rad_jax.sharding import use_cpu_cores
     from rad_jax.train.loop import train
     from rad_jax.train.stop import stop_on_signals
 
+    use_cpu_cores()
     experiment = load_config(args.config, args.overrides)
     with stop_on_signals() as stop:
         state = train(experiment, args.workdir, stop)
@@ -72,7 +76,9 @@ def _train(args: argparse.Namespace) -> int:
 
 def _inpaint(args: argparse.Namespace) -> int:
     from rad_jax.inpainting import fill_files, load
+    from rad_jax.sharding import use_cpu_cores
 
+    use_cpu_cores()
     return fill_files(
         load(args.model),
         args.image,

@@ -35,6 +35,7 @@ from rad_jax.schedule import (
     make_schedule,
     timestep_map,
 )
+from rad_jax.sharding import data_shardings
 from rad_jax.typing import Images, LogLevels, Masks, PRNGKey, PRNGKeys
 
 STEP_BUCKET = 128
@@ -189,7 +190,13 @@ def fill(
     start = LogSignal(*(np.float32(x[times.start]) for x in schedule.signal))
     binary = bool(np.all((masks == 0) | (masks == 1)))
     run = compiled_fill(model.config, model.schedule, sampler, binary)
-    return run(model.params, stack, start, images, masks, keys)
+    # Every device gets as many images: the last one fills up.
+    count, devices = len(images), jax.device_count()
+    rows = np.minimum(np.arange(count + -count % devices), count - 1)
+    divided, everywhere = data_shardings(len(rows))
+    batch = (jax.device_put(x[rows], divided) for x in (images, masks, keys))
+    params = jax.device_put(model.params, everywhere)
+    return run(params, stack, start, *batch)[:count]
 
 
 def fill_files(

@@ -10,14 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 
 from rad_jax.checkpoint import Checkpoints
 from rad_jax.config import Experiment, from_dict, to_dict
 from rad_jax.data import pipeline
 from rad_jax.errors import UserError
 from rad_jax.progress import progress
+from rad_jax.sharding import data_shardings
 from rad_jax.train.logs import Logs
 from rad_jax.train.samples import SampleGrid
 from rad_jax.train.state import TrainState, init_state
@@ -64,8 +65,9 @@ def train(experiment: Experiment, workdir: Path, stop: StopRequest) -> TrainStat
         seed=experiment.seed,
         channels=experiment.model.in_channels,
     )
+    divided, everywhere = data_shardings(settings.batch_size)
     with Checkpoints(workdir, settings.keep_checkpoints) as checkpoints:
-        state, position = _start(experiment, checkpoints)
+        state, position = _start(experiment, checkpoints, everywhere)
         first = int(state.step)
         if first >= settings.num_steps:
             print(f"rad-jax: {workdir}: has {first} steps already", file=sys.stderr)
@@ -96,8 +98,8 @@ def train(experiment: Experiment, workdir: Path, stop: StopRequest) -> TrainStat
                 unit="step",
             )
             for step in bar:
-                images = _images(next(batches)["image"], experiment)
-                state, metrics = train_step(state, images)
+                pixels = _checked(next(batches)["image"], experiment)
+                state, metrics = train_step(state, jax.device_put(pixels, divided))
                 last = step == settings.num_steps
                 # Asked once: the answer may change meanwhile.
                 stopping = bool(stop)
@@ -112,6 +114,7 @@ def train(experiment: Experiment, workdir: Path, stop: StopRequest) -> TrainStat
                     logged = step
                     bar.set_postfix(loss=values["loss"], **{"img/s": rate})
                     logs.scalars(step, values, rate)
+                    checkpoints.check()  # or a full disk shows at the next one
                 if settings.sample_every and (
                     step % settings.sample_every == 0 or last
                 ):
@@ -124,15 +127,15 @@ def train(experiment: Experiment, workdir: Path, stop: StopRequest) -> TrainStat
     return state
 
 
-def _images(pixels: np.ndarray, experiment: Experiment) -> jax.Array:
-    """A batch for the training step, of the size that the network is made for."""
+def _checked(pixels: np.ndarray, experiment: Experiment) -> np.ndarray:
+    """A batch of the size that the network is made for, or a UserError."""
     size = experiment.model.image_size
     if pixels.shape[1:3] != (size, size):
         raise UserError(
             f"the images of {experiment.data.name} have {pixels.shape[2]}x"
             f"{pixels.shape[1]} pixels, model.image_size is {size}; make them equal"
         )
-    return jnp.asarray(pixels)
+    return pixels
 
 
 def _require_finite(step: int, values: Mapping[str, float]) -> None:
@@ -146,10 +149,10 @@ def _require_finite(step: int, values: Mapping[str, float]) -> None:
 
 
 def _start(
-    experiment: Experiment, checkpoints: Checkpoints
+    experiment: Experiment, checkpoints: Checkpoints, everywhere: NamedSharding
 ) -> tuple[TrainState, dict | None]:
     """The state to start from, and the position in the data if it is a resumed one."""
-    state = init_state(experiment)
+    state = jax.jit(lambda: init_state(experiment), out_shardings=everywhere)()
 
     def read(step: int) -> tuple[TrainState, dict]:
         records = checkpoints.records(step, ("config", "data"))
@@ -157,7 +160,10 @@ def _start(
         like = {"params": state.params, "ema": state.ema, "optimizer": state.opt_state}
         trees = checkpoints.trees(step, like)
         resumed = TrainState(
-            jnp.int32(step), trees["params"], trees["ema"], trees["optimizer"]
+            jax.device_put(np.int32(step), everywhere),
+            trees["params"],
+            trees["ema"],
+            trees["optimizer"],
         )
         return resumed, records["data"]
 

@@ -97,7 +97,7 @@ def make_train_step(experiment: Experiment) -> TrainStep:
         n = state.step.astype(jnp.float32)
         decay = jnp.minimum(experiment.optimizer.ema_decay, (1 + n) / (10 + n))
         ema = optax.incremental_update(params, state.ema, 1 - decay)
-        metrics = {"loss": value, **parts, "grad_norm": optax.global_norm(gradient)}
+        metrics = {"loss": value, **parts, "grad_norm": optax.tree.norm(gradient)}
         return TrainState(state.step + 1, params, ema, opt_state), metrics
 
     return jax.jit(train_step, donate_argnums=0)
