@@ -28,9 +28,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.warmup_steps = 100
     config.optimizer.decay = "cosine"
     config.optimizer.ema_decay = 0.998
-    config.train.num_steps = 2400
+    config.train.num_steps = 2000
     config.train.batch_size = 32
     config.train.checkpoint_every = 400
-    config.train.sample_every = 800
-    config.train.sample_steps = 50
+    config.train.sample_every = 1000
+    config.train.sample_steps = 25
     return config

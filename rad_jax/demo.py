@@ -32,7 +32,7 @@ from rad_jax.train.stop import stop_on_signals
 
 KINDS = ("box", "extreme", "perlin")
 NUM_SAMPLES = 4
-STEPS = 50
+STEPS = 25
 BATCH_SIZE = 99  # of 297 held-out digits
 SHOWN = 4  # digits of each kind in the picture
 TILE = 64  # pixels
