@@ -135,14 +135,20 @@ class Checkpoints:
 
         Args:
           step: of the checkpoint.
-          like: for each item, a tree of arrays or shapes that it must have.
+          like: for each item, a tree of arrays or shapes that it must have, on the
+            devices of their shardings or, without one, on the first.
         """
         for name in like:
             _check_arrays(self.folder / str(step) / name)
+        # Else Orbax wants the kind of device that wrote them.
+        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+
+        def target(leaf: Any) -> jax.ShapeDtypeStruct:
+            sharding = leaf.sharding or here
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
         shapes = {
-            name: ocp.args.StandardRestore(
-                jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)
-            )
+            name: ocp.args.StandardRestore(jax.tree.map(target, tree))
             for name, tree in like.items()
         }
         return dict(self._manager.restore(step, args=ocp.args.Composite(**shapes)))

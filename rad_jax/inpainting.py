@@ -127,11 +127,11 @@ def inpaint(
       UserError: shapes, values or options do not fit.
     """
     image, mask = np.asarray(image), np.asarray(mask, np.float32)
-    if image.ndim != 3 or image.shape[-1] != model.channels:
+    if image.ndim != 3 or image.shape[-1] != model.channels or not image.size:
         raise UserError(
             f"image has shape {image.shape}; the model takes (h, w, {model.channels})"
         )
-    if mask.shape != image.shape[:2] or not mask.size:
+    if mask.shape != image.shape[:2]:
         raise UserError(f"mask has shape {mask.shape}, the image {image.shape[:2]}")
     if not (mask.min() >= 0 and mask.max() <= 1):
         raise UserError("mask has values outside [0, 1]; 1 is the hole, 0 is known")

@@ -1,9 +1,88 @@
-import jax
-import pytest
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+# Compiling is most of the time. What one test compiles, other tests and the processes
+# that they start find here. JAX reads the variable when it is imported.
+CACHE = "JAX_COMPILATION_CACHE_DIR"
+_ours = None if CACHE in os.environ else tempfile.mkdtemp(prefix="rad-jax-test-")
+os.environ.setdefault(CACHE, _ours or "")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+ROOT = Path(__file__).parents[1]
+DIGITS = ROOT / "configs" / "digits.py"
+
+# A network that compiles in seconds. Its EMA's decay is reached in the third step.
+TINY = (
+    "model.model_channels=32",
+    "model.channel_mult=(1,)",
+    "model.attention_resolutions=()",
+    "model.num_head_channels=32",
+    "loss.parametrisation=eps",
+    "optimizer.learning_rate=1e-3",
+    "optimizer.warmup_steps=3",
+    "optimizer.decay=constant",
+    "optimizer.ema_decay=0.2",
+    "train.batch_size=4",
+    "train.num_steps=10",
+    "train.log_every=1",
+    "train.checkpoint_every=5",
+    "train.sample_every=0",
+    "train.sample_steps=2",
+)
+
+
+def pytest_unconfigure():
+    if _ours:
+        shutil.rmtree(_ours, ignore_errors=True)
 
 
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+@pytest.fixture(scope="session")
+def digits_dir(tmp_path_factory):
+    """Folder of data sets that holds the digits."""
+    from rad_jax.data.prepare import prepare
+
+    folder = tmp_path_factory.mktemp("data")
+    prepare("digits", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(digits_dir):
+    """``tiny("train.num_steps=4", ...)``: overrides of configs/digits.py."""
+
+    def overrides(*changes):
+        data = f"data.data_dir={digits_dir}"
+        return [f"--config.{change}" for change in (data, *TINY, *changes)]
+
+    return overrides
+
+
+@pytest.fixture(scope="session")
+def tiny_experiment(tiny):
+    """``tiny_experiment("train.num_steps=4", ...)``: the experiment of these."""
+    from rad_jax.config import load_config
+
+    return lambda *changes: load_config(DIGITS, tiny(*changes))
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_experiment, tmp_path_factory):
+    """Workdir and last state of 10 steps without a stop; do not write there."""
+    from rad_jax.train.loop import train
+    from rad_jax.train.stop import StopRequest
+
+    workdir = tmp_path_factory.mktemp("runs") / "tiny"
+    state = train(tiny_experiment("train.sample_every=5"), workdir, StopRequest())
+    return workdir, state

@@ -91,7 +91,7 @@ def test_reverse_step_is_exact(kind, j):
     total = np.where(golden_mask(kind) == 1, log_abar[-1], total)[..., None]
     abar_t, abar_s = np.exp(progress[t] * total), np.exp(progress[s] * total)
     b = -np.expm1((progress[t] - progress[s]) * total)
-    output, z = np.float64(golden("model_output")), np.float64(golden("z"))
+    output, z = (np.asarray(golden(n), np.float64) for n in ("model_output", "z"))
     x_t = np.float64(golden(f"{kind}_step{j}_x_t"))
     with np.errstate(divide="ignore", invalid="ignore"):
         x0 = (x_t - np.sqrt(1 - abar_t) * output[..., :3]) / np.sqrt(abar_t)
@@ -219,9 +219,14 @@ def test_ddim_is_the_textbook_on_a_uniform_mask(key, eta):
     for t, s in [(1000, 990), (400, 100)]:
         levels = levels_of(t, s, jnp.ones((4, 5)))
         ours = diffusion.ddim_step(x_t, x0, levels, eta, noise)
-        images = (np.float64(x) for x in (x_t, x0))
-        abar = (alpha_bar[t - 1], alpha_bar[s - 1])
-        exact = ddim_reference(*images, *abar, eta, np.float64(noise))
+        exact = ddim_reference(
+            np.float64(x_t),
+            np.float64(x0),
+            alpha_bar[t - 1],
+            alpha_bar[s - 1],
+            eta,
+            np.float64(noise),
+        )
         np.testing.assert_allclose(ours, exact, atol=2e-5)
 
 

@@ -71,7 +71,7 @@ def adm_vlb(t, output, x0, noise):
     abar = np.concatenate([[1.0], np.cumprod(1 - betas)])
     posterior = betas * (1 - abar[:-1]) / (1 - abar[1:])
     clipped = np.append(posterior[1], posterior[1:])
-    output, x0, noise = (np.float64(x) for x in (output, x0, noise))
+    output, x0, noise = (np.asarray(x, np.float64) for x in (output, x0, noise))
     channels = x0.shape[-1]
     i = t - 1
     fraction = (output[..., channels:] + 1) / 2

@@ -58,7 +58,7 @@ def oracle_denoiser(gaussian, schedule, mask, times):
     """A ``sampling.Denoiser`` with the ideal eps and, as learned range, the ideal
     variance of each pixel (the posterior's plus that of the unknown x_0).
     """
-    share = np.float64(sch.hole_share(schedule, jnp.float32(mask)))[..., 0].ravel()
+    share = np.asarray(sch.hole_share(schedule, jnp.float32(mask)), np.float64).ravel()
     size = mask.shape[0]
     signal = schedule.signal
 

@@ -43,7 +43,7 @@ def samples(mask, config, num_steps, grid="uniform", x=None):
     known = mask.ravel() == 0
     fixed = np.asarray(images[0]).ravel()[known]
     assert np.array_equal(out[:, known], np.tile(fixed, (SAMPLES, 1))), "bit for bit"
-    return np.float64(out)
+    return out.astype(np.float64)
 
 
 def errors(out, mean, covariance):
@@ -155,7 +155,7 @@ def test_generation_from_pure_noise():
     for method in ("ddpm", "dpm++"):
         config = sampling.SamplerConfig(method=method, clip=False)
         out = sampling.sample(denoise, config, stack, x, share, keys)
-        out = np.float64(out).reshape(n, -1)
+        out = np.asarray(out, np.float64).reshape(n, -1)
         assert errors(out, GAUSSIAN.mean, GAUSSIAN.covariance)[0] < 4
         assert relative(out, GAUSSIAN.covariance) < 0.1
 

@@ -43,8 +43,12 @@ def test_uniform_masks_are_ddpm(kind):
 
 @pytest.mark.parametrize("t1, t2", [(1000, 1000), (200, 70), (30, 500), (10, 0)])
 def test_all_pixels_end_alike(t1, t2):
-    betas = {"hole_betas": (1e-3, 0.03), "known_betas": (2e-4, 0.05)}
-    config = sch.ScheduleConfig(hole_steps=t1, known_steps=t2, **betas)
+    config = sch.ScheduleConfig(
+        hole_steps=t1,
+        known_steps=t2,
+        hole_betas=(1e-3, 0.03),
+        known_betas=(2e-4, 0.05),
+    )
     schedule = sch.make_schedule(config)
     masks = jnp.linspace(0, 1, 12).reshape(3, 4)
     end, _, _ = level(schedule, schedule.num_steps, masks)

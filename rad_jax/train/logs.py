@@ -3,20 +3,27 @@
 import contextlib
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-from tensorboardX import summary
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import (
+
+from rad_jax.errors import UserError
+from rad_jax.images import save_png
+
+_torch = sys.modules.setdefault("torch", None)  # pyright: ignore[reportArgumentType]
+# tensorboardX would import it, where it is installed, and use it for nothing of ours.
+from tensorboardX import summary  # noqa: E402
+from tensorboardX.event_file_writer import EventsWriter  # noqa: E402
+from tensorboardX.proto.event_pb2 import (  # noqa: E402
     Event,  # pyright: ignore[reportAttributeAccessIssue] (made at import)
     SessionLog,  # pyright: ignore[reportAttributeAccessIssue]
 )
 
-from rad_jax.errors import UserError
-from rad_jax.images import save_png
+if _torch is None:
+    del sys.modules["torch"]
 
 
 class Logs:

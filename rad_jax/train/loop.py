@@ -152,12 +152,23 @@ def _start(
     experiment: Experiment, checkpoints: Checkpoints, everywhere: NamedSharding
 ) -> tuple[TrainState, dict | None]:
     """The state to start from, and the position in the data if it is a resumed one."""
-    state = jax.jit(lambda: init_state(experiment), out_shardings=everywhere)()
+
+    def initial() -> TrainState:
+        return init_state(experiment)
+
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
+        jax.eval_shape(initial),
+    )
 
     def read(step: int) -> tuple[TrainState, dict]:
         records = checkpoints.records(step, ("config", "data"))
         _require_same(experiment, from_dict(records["config"]), checkpoints.folder)
-        like = {"params": state.params, "ema": state.ema, "optimizer": state.opt_state}
+        like = {
+            "params": shapes.params,
+            "ema": shapes.ema,
+            "optimizer": shapes.opt_state,
+        }
         trees = checkpoints.trees(step, like)
         resumed = TrainState(
             jax.device_put(np.int32(step), everywhere),
@@ -167,7 +178,8 @@ def _start(
         )
         return resumed, records["data"]
 
-    return checkpoints.latest(read) or (state, None)
+    found = checkpoints.latest(read)
+    return found or (jax.jit(initial, out_shardings=everywhere)(), None)
 
 
 def _require_same(ours: Experiment, stored: Experiment, folder: Path) -> None:
@@ -197,4 +209,7 @@ def _write_config(experiment: Experiment, workdir: Path) -> None:
         partial.write_text(json.dumps(to_dict(experiment), indent=2) + "\n")
         os.replace(partial, workdir / "config.json")
     except OSError as error:
-        raise UserError(f"{workdir}: cannot be written ({error.strerror})") from error
+        raise UserError(
+            f"{workdir}: cannot be written ({error.strerror}); free some space and run "
+            "the same command again"
+        ) from error

@@ -1,0 +1,218 @@
+"""``rad_jax.load`` and ``rad_jax.inpaint`` with a real, tiny network."""
+
+import dataclasses
+import shutil
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rad_jax
+from rad_jax import inpainting
+from rad_jax.errors import UserError
+from rad_jax.inpainting import Model, compiled_fill, default_sampler, fill
+from rad_jax.models.unet import abstract_params
+from rad_jax.sampling import SamplerConfig
+
+H, W = 17, 23
+STEPS = 3
+
+
+@pytest.fixture(scope="module")
+def model(tiny_experiment):
+    """Random weights, and a stride of 2 that pads the picture."""
+    experiment = tiny_experiment()
+    config = dataclasses.replace(experiment.model, channel_mult=(1, 1))
+    random = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda x: jnp.asarray(random.normal(0, 0.1, x.shape), x.dtype),
+        abstract_params(config),
+    )
+    return Model(config, experiment.schedule, "eps", params)
+
+
+@pytest.fixture(scope="module")
+def picture():
+    return np.random.default_rng(0).integers(0, 256, (H, W, 1), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def hole():
+    mask = np.zeros((H, W), bool)
+    mask[5:12, 3:20] = True
+    return mask
+
+
+def inpaint(model, image, mask, seed=0, **options):
+    arguments: dict[str, Any] = {"steps": STEPS, "num_samples": 2, **options}
+    return rad_jax.inpaint(model, image, mask, key=jax.random.key(seed), **arguments)
+
+
+def test_the_average_of_the_last_checkpoint_is_loaded(tiny_run):
+    workdir, state = tiny_run
+    model = rad_jax.load(workdir)
+    jax.tree.map(np.testing.assert_array_equal, model.params, state.ema)
+    assert model.channels == 1 and model.parametrisation == "eps"
+
+
+def test_bytes_stay_bytes_and_known_pixels_what_they_are(model, picture, hole):
+    filled = inpaint(model, picture, hole)
+    assert filled.shape == (2, H, W, 1) and filled.dtype == np.uint8
+    for one in filled:
+        np.testing.assert_array_equal(one[~hole], picture[~hole])
+        assert (one[hole] != picture[hole]).mean() > 0.9
+    assert (filled[0] != filled[1])[hole].mean() > 0.5
+
+
+def test_floats_stay_floats_bit_for_bit(model, picture, hole):
+    image = np.random.default_rng(1).uniform(-1, 1, picture.shape).astype(np.float32)
+    filled = inpaint(model, image, hole)
+    assert filled.dtype == np.float32
+    for one in filled:
+        np.testing.assert_array_equal(
+            one[~hole].view(np.uint32), image[~hole].view(np.uint32)
+        )
+        assert np.isfinite(one).all() and (one[hole] != image[hole]).all()
+
+
+def test_content_of_the_hole_does_not_matter(model, picture, hole):
+    expected = inpaint(model, picture, hole)
+    other = picture.copy()
+    other[hole] = 255 - other[hole]
+    np.testing.assert_array_equal(inpaint(model, other, hole), expected)
+    floats = inpaint(model, picture / np.float32(127.5) - 1, hole)
+    empty = picture / np.float32(127.5) - 1
+    empty[hole] = np.nan
+    np.testing.assert_array_equal(inpaint(model, empty, hole), floats)
+
+
+def test_seed_and_known_pixels_matter(model, picture, hole):
+    expected = inpaint(model, picture, hole)
+    np.testing.assert_array_equal(inpaint(model, picture, hole), expected)
+    assert (inpaint(model, picture, hole, seed=1) != expected)[:, hole].any()
+    other = np.where(hole[..., None], picture, 255 - picture)
+    assert (inpaint(model, other, hole) != expected)[:, hole].any()
+
+
+def test_samples_do_not_depend_on_their_number(model, picture, hole):
+    image = picture / np.float32(127.5) - 1
+    two = inpaint(model, image, hole)
+    one = inpaint(model, image, hole, num_samples=1)
+    # Another batch size sums in another order.
+    np.testing.assert_allclose(one, two[:1], atol=1e-5)
+
+
+def test_images_of_a_batch_do_not_mix(model, picture, hole):
+    image = jnp.asarray(picture[1:, 1:] / np.float32(127.5) - 1)
+    mask = jnp.asarray(hole[1:, 1:], jnp.float32)
+    keys = jax.random.split(jax.random.key(5), 2)
+
+    def run(other, other_mask):
+        images = jnp.stack([image, other])
+        masks = jnp.stack([mask, other_mask])
+        return np.asarray(fill(model, images, masks, keys, steps=STEPS))
+
+    a, b = run(image, mask), run(-image, 1 - mask)
+    np.testing.assert_array_equal(a[0], b[0])
+    assert (a[1] != b[1]).any()
+
+
+def test_dense_path_is_the_binary_one(model, picture, hole):
+    """One soft pixel, in the other image of the batch, makes all of it dense."""
+    images = jnp.stack([jnp.asarray(picture[1:, 1:] / np.float32(127.5) - 1)] * 2)
+    masks = np.stack([hole[1:, 1:]] * 2).astype(np.float32)
+    keys = jax.random.split(jax.random.key(0), 2)
+    binary = np.asarray(fill(model, images, jnp.asarray(masks), keys, steps=STEPS))
+    masks[1, 0, 0] = 0.5
+    soft = np.asarray(fill(model, images, jnp.asarray(masks), keys, steps=STEPS))
+    np.testing.assert_allclose(soft[0], binary[0], atol=1e-3)
+    known = masks[1] == 0
+    np.testing.assert_array_equal(soft[1][known], images[1][known])
+    assert np.isfinite(soft).all() and (soft[1] != binary[1]).any()
+    assert soft[1][0, 0] != images[1][0, 0]
+
+
+def test_one_program_serves_step_counts_masks_and_images(model, picture, hole):
+    inpaint(model, picture, hole)
+    sampler = default_sampler(model)
+    program = compiled_fill(model.config, model.schedule, sampler, True)
+    before = program._cache_size()
+    inpaint(model, 255 - picture, ~hole, seed=3, steps=1)
+    inpaint(model, picture, hole, steps=inpainting.STEP_BUCKET, grid="quadratic")
+    assert program._cache_size() == before
+
+
+def test_a_whole_hole_and_none(model, picture, hole):
+    everything = inpaint(model, picture, np.ones_like(hole))
+    assert (everything != picture).mean() > 0.9
+    nothing = inpaint(model, picture, np.zeros_like(hole))
+    np.testing.assert_array_equal(nothing, np.stack([picture, picture]))
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"image": np.zeros((H, W), np.uint8)}, r"image has shape \(17, 23\); the mo"),
+        ({"image": np.zeros((H, W, 3), np.uint8)}, r"takes \(h, w, 1\)"),
+        ({"mask": np.zeros((W, H))}, r"mask has shape \(23, 17\), the image \(17, 23"),
+        ({"mask": np.full((H, W), 255)}, r"mask has values outside \[0, 1\]; 1 is"),
+        ({"mask": np.full((H, W), np.nan)}, r"mask has values outside \[0, 1\]"),
+        ({"image": np.full((H, W, 1), 200)}, r"uint8, or float32 with values in \[-1"),
+        ({"image": np.full((H, W, 1), np.nan)}, r"float32 with values in \[-1, 1\]"),
+        ({"steps": 0}, r"steps is 0; it must lie in 1 .. 1000"),
+        ({"steps": 1001}, r"steps is 1001; it must lie in 1 .. 1000"),
+        ({"num_samples": 0}, r"num_samples is 0; it must be >= 1"),
+        ({"grid": "cubic"}, r"grid is 'cubic'; use one of uniform"),
+    ],
+)
+def test_what_does_not_fit_is_explained(model, picture, hole, change, message):
+    arguments = {"image": picture, "mask": hole} | change
+    with pytest.raises(UserError, match=message):
+        inpaint(model, **arguments)
+
+
+def test_empty_picture_is_explained(model):
+    with pytest.raises(UserError, match="image has shape"):
+        inpaint(model, np.zeros((0, 5, 1), np.uint8), np.zeros((0, 5)))
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"method": "euler"}, "method is 'euler'; use one of ddpm, ddim"),
+        ({"variance": "none"}, "variance is 'none'; use one of learned"),
+        ({"eta": 2.0}, r"eta is 2.0; it must lie in \[0, 1\]"),
+    ],
+)
+def test_unknown_samplers_are_explained(options, message):
+    with pytest.raises(UserError, match=message):
+        SamplerConfig(**options)
+
+
+def test_learned_variance_must_have_been_learned(model, picture, hole):
+    config = dataclasses.replace(model.config, learn_sigma=False)
+    fixed = model._replace(config=config)
+    assert default_sampler(fixed).variance == "small"
+    with pytest.raises(UserError, match="no learned variance; use variance 'small'"):
+        inpaint(fixed, picture, hole, sampler=SamplerConfig(variance="learned"))
+
+
+def test_the_sampler_fits_the_model(model):
+    found = default_sampler(model._replace(parametrisation="v"), "ddim", 0.5)
+    assert found == SamplerConfig("ddim", 0.5, "learned", "v")
+
+
+def test_folders_without_a_model_are_explained(tmp_path, tiny_run):
+    with pytest.raises(UserError, match="missing: holds no"):
+        rad_jax.load(tmp_path / "missing")
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(UserError, match="run: holds no finished checkpoint; train it"):
+        rad_jax.load(str(tmp_path / "run"))
+    workdir = tmp_path / "damaged"
+    shutil.copytree(tiny_run[0], workdir)
+    for path in (workdir / "checkpoints").glob("*/ema/manifest.ocdbt"):
+        path.unlink()
+    with pytest.raises(UserError, match="every checkpoint is damaged"):
+        rad_jax.load(workdir)
