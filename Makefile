@@ -9,7 +9,7 @@ demo: $(VENV)/base
 	$(BIN)/rad-jax demo --output demo
 
 test: $(VENV)/dev
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 test-slow: $(VENV)/dev
 	$(BIN)/pytest -m slow

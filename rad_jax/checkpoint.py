@@ -6,6 +6,7 @@
 
 import json
 import logging
+import os
 import re
 import shutil
 import sys
@@ -242,7 +243,6 @@ def _check_arrays(folder: Path) -> None:
 def _reason(error: BaseException) -> str:
     """The few words of an error that say why."""
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
-    # TensorStore: "Failed to write 65 bytes to file 14: File too large [os_error..."
-    system = re.search(r"([^:\[]+) \[os_error", text)
-    strerror = getattr(error, "strerror", None)
-    return (strerror or (system[1].strip() if system else text))[:200]
+    if system := re.search(r"\[os_error_code='(\d+)'\]", text):  # TensorStore's
+        return os.strerror(int(system[1]))
+    return (getattr(error, "strerror", None) or text)[:200]

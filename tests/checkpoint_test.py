@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rad_jax.checkpoint import Checkpoints
+from rad_jax.checkpoint import Checkpoints, _reason
 from rad_jax.errors import UserError
 
 
@@ -239,6 +239,20 @@ except UserError as error:
         assert latest(tmp_path) == 10
     write(tmp_path, 15)
     assert latest(tmp_path) == 15
+
+
+@pytest.mark.parametrize(
+    "error, reason",
+    [
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (ValueError("OUT_OF_RANGE: x [os_error_code='28'] [y='1']"), os.strerror(28)),
+        (ValueError("X: No space [y='{}'] [os_error_code='28']"), os.strerror(28)),
+        (ValueError("first line\nsecond"), "first line"),
+        (OSError(), "OSError"),
+    ],
+)
+def test_reason_is_short(error, reason):
+    assert _reason(error) == reason
 
 
 def test_records_are_json(written):

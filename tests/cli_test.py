@@ -48,12 +48,11 @@ def rad(capsys):
 # train
 
 
-def start(*arguments, before=""):
+def start(*arguments, before="", env=None):
     """Starts a command in a process of its own."""
     command = [sys.executable, "-c", f"{before}{PROGRAM}sys.exit(main())", *arguments]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env)
 
 
 def train_arguments(tiny, workdir, *changes):
@@ -110,7 +109,9 @@ def test_full_disk_while_saving(tiny, tiny_run, tmp_path, rad):
     shutil.copytree(straight, workdir)
     shutil.rmtree(workdir / "checkpoints" / "10")
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (30000, -1)); "
-    process = start(*train_arguments(tiny, workdir), before=limit)
+    # JAX shall not try to keep what it compiles.
+    env = os.environ | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1000"}
+    process = start(*train_arguments(tiny, workdir), before=limit, env=env)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 2
     said = [line for line in err.splitlines() if not line.startswith("train: ")]
