@@ -55,6 +55,16 @@ def start(*arguments, before="", env=None):
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env)
 
 
+def finish(process):
+    """Its output."""
+    try:
+        return process.communicate(timeout=120)
+    except BaseException:
+        process.kill()
+        process.communicate()
+        raise
+
+
 def train_arguments(tiny, workdir, *changes):
     return ["train", "--config", CONFIG, "--workdir", str(workdir), *tiny(*changes)]
 
@@ -79,7 +89,7 @@ def test_stopped_by_signals_and_started_again(tiny, tiny_experiment, tmp_path, r
         process = start(*arguments)
         wait_for_step(process, workdir, step + 1)
         process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+        out, err = finish(process)
         assert process.returncode == code, err
         latest = max(map(int, os.listdir(workdir / "checkpoints")))
         assert step < latest < 100
@@ -112,7 +122,7 @@ def test_full_disk_while_saving(tiny, tiny_run, tmp_path, rad):
     # JAX shall not try to keep what it compiles.
     env = os.environ | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1000"}
     process = start(*train_arguments(tiny, workdir), before=limit, env=env)
-    out, err = process.communicate(timeout=60)
+    out, err = finish(process)
     assert process.returncode == 2
     said = [line for line in err.splitlines() if not line.startswith("train: ")]
     assert said == [
@@ -384,6 +394,22 @@ def test_prepare_of_an_unknown_name(rad, tmp_path):
 def test_prepare_again(rad, digits_dir):
     code, out, _ = rad("prepare", "digits", "--data_dir", digits_dir)
     assert code == 0 and out.startswith("digits: already prepared in ")
+
+
+def test_checkpoint_cut_off_in_the_middle(rad, tiny_run, tmp_path):
+    """The one before is used; with none left, one line."""
+    workdir = tmp_path / "run"
+    shutil.copytree(tiny_run[0], workdir)
+    for step, code in ((10, 0), (5, 2)):
+        folder = workdir / "checkpoints" / str(step)
+        files = [path for path in (folder / "ema").rglob("*") if path.is_file()]
+        largest = max(files, key=os.path.getsize)
+        os.truncate(largest, os.path.getsize(largest) // 2)
+        found, out, err = rad("info", workdir)
+        assert found == code
+        assert f"rad-jax: {folder}: damaged" in " ".join(err)
+        assert out.startswith(f"{workdir}: step 5") == (code == 0)
+    assert "every checkpoint is damaged; delete it to start again" in err[-1]
 
 
 def test_info(rad, tiny_run, tmp_path):
