@@ -1,0 +1,124 @@
+"""Seconds and memory that converting an ADM checkpoint takes.
+
+Makes a .pt file of a published architecture with numbers of no meaning, converts it to
+a model folder in a process of its own, and compares that one's peak memory with the
+file's size.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint
+
+from rad_jax.convert import adm, table
+from rad_jax.convert.presets import PRESETS
+from rad_jax.convert.write_files import write_torch
+from rad_jax.models.unet import abstract_params
+
+CONVERT = """
+import json, resource, sys, time
+from pathlib import Path
+start = time.perf_counter()
+from rad_jax.convert.command import convert
+imported = time.perf_counter()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+{call}
+print(json.dumps({{
+    "seconds": time.perf_counter() - imported,
+    "import_seconds": imported - start,
+    "import_peak_mib": before / 1024,
+    "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+}}))
+"""
+
+
+def write_file(path: Path, preset: str) -> int:
+    """Writes the checkpoint; returns the number of its parameters."""
+    config = PRESETS[preset].config
+    shapes = table.file_shapes(adm.entries(config), abstract_params(config))
+    sizes = {key: int(np.prod(shape)) for key, shape in shapes.items()}
+    # All arrays are views of one: what they hold changes neither time nor memory.
+    generator = np.random.default_rng(0)
+    numbers = generator.standard_normal(max(sizes.values()), dtype=np.float32)
+    state = {key: numbers[: sizes[key]].reshape(shapes[key]) for key in shapes}
+    write_torch(path, state)
+    return sum(sizes.values())
+
+
+def measure(call: str) -> dict[str, float]:
+    """Runs a conversion in a process of its own (Linux: ru_maxrss is in KiB)."""
+    done = subprocess.run(
+        [sys.executable, "-c", CONVERT.format(call=call)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def cpu_model() -> str:
+    """The processor's name, where Linux tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2] for line in lines if line.startswith("model name")]
+    return names[0].strip() if names else platform.processor()
+
+
+def main() -> None:
+    """Measures, prints and writes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, required=True, help="JSON file")
+    parser.add_argument("--preset", choices=PRESETS, default="imagenet256_cond")
+    parser.add_argument("--folder", type=Path, help="for the files; has space")
+    args = parser.parse_args()
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+        file, model, back = (Path(folder) / name for name in ("a.pt", "m", "b.pt"))
+        parameters = write_file(file, args.preset)
+        size = file.stat().st_size / 2**20
+        calls = {
+            "file_to_folder": f"convert(Path({str(file)!r}), Path({str(model)!r}), "
+            f"preset={args.preset!r})",
+            "folder_to_file": f"convert(Path({str(model)!r}), Path({str(back)!r}), "
+            "to='torch')",
+        }
+        results = {name: measure(call) for name, call in calls.items()}
+        identical = subprocess.run(["cmp", file, back], check=False).returncode == 0
+    for name, result in results.items():
+        result["peak_over_file"] = result["peak_mib"] / size
+        print(
+            f"{name}: {result['seconds']:.1f} s, peak {result['peak_mib']:.0f} MiB, "
+            f"{result['peak_over_file']:.2f} times the file"
+        )
+    print(f"what comes back is {'the file' if identical else 'ANOTHER FILE'}")
+    record = {
+        **results,
+        "identical": identical,
+        "preset": args.preset,
+        "parameters": parameters,
+        "file_mib": size,
+        "cpu": cpu_model(),
+        "cpu_cores": os.cpu_count(),
+        "load_average_1min": load,
+        "jax": jax.__version__,
+        "orbax": orbax.checkpoint.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "command": " ".join(["python", *sys.argv]),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    args.output.write_text(json.dumps(record, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""Published ADM checkpoints by name, and what shapes do not tell of any file.
+
+Wrong heads or a wrong order of attention channels load without an error and give a
+network that paints noise. So what the shapes of a file leave open is taken from a named
+preset or stated by hand, never guessed.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from rad_jax.convert.adm import config_from_adm_flags
+from rad_jax.convert.infer import OPENAI, Facts, facts_of
+from rad_jax.errors import UserError
+from rad_jax.models.config import UNetConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """What shapes do not tell; None is not chosen. Attributes are `UNetConfig`'s.
+
+    Attributes:
+      image_size: pixels that it was trained on.
+      num_heads: attention heads, where there is no num_head_channels.
+      num_head_channels: channels of a head, or -1.
+      num_heads_upsample: num_heads of the way up, or -1 for the same.
+      use_new_attention_order: of the channels of q, k and v.
+      noise_schedule: "linear" or "cosine", `ScheduleConfig.kind`.
+      dropout: rate in training.
+    """
+
+    image_size: int | None = None
+    num_heads: int | None = None
+    num_head_channels: int | None = None
+    num_heads_upsample: int | None = None
+    use_new_attention_order: bool | None = None
+    noise_schedule: str | None = None
+    dropout: float | None = None
+
+    def made(self) -> dict[str, Any]:
+        """Those that are made."""
+        fields = dataclasses.asdict(self)
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+class Preset(NamedTuple):
+    """A published checkpoint.
+
+    Attributes:
+      file: its name.
+      config: its architecture.
+      noise_schedule: "linear" or "cosine".
+    """
+
+    file: str
+    config: UNetConfig
+    noise_schedule: str = "linear"
+
+
+def _adm(**flags: Any) -> UNetConfig:
+    """An ADM, from guided-diffusion's flags where they differ from the commonest."""
+    common = {
+        "num_channels": 256,
+        "num_res_blocks": 2,
+        "attention_resolutions": "32,16,8",
+        "num_head_channels": 64,
+        "resblock_updown": True,
+        "learn_sigma": True,
+    }
+    return config_from_adm_flags({**common, **flags})
+
+
+def _upsampler(**flags: Any) -> UNetConfig:
+    """One that sees a low-resolution image beside the noisy one."""
+    config = _adm(
+        num_channels=192, channel_mult="1,1,2,2,4,4", class_cond=True, **flags
+    )
+    return dataclasses.replace(config, in_channels=6)
+
+
+_IMAGENET64 = _adm(
+    image_size=64,
+    num_channels=192,
+    num_res_blocks=3,
+    use_new_attention_order=True,
+    dropout=0.1,
+    class_cond=True,
+)
+_IMAGENET128 = _adm(image_size=128, num_heads=4, num_head_channels=-1, class_cond=True)
+_LSUN = _adm(image_size=256, dropout=0.1)
+_FFHQ = _adm(
+    image_size=256, num_channels=128, num_res_blocks=1, attention_resolutions="16"
+)
+
+PRESETS = {
+    "imagenet64_cond": Preset("64x64_diffusion.pt", _IMAGENET64, "cosine"),
+    "imagenet128_cond": Preset("128x128_diffusion.pt", _IMAGENET128),
+    "imagenet256_cond": Preset(
+        "256x256_diffusion.pt", _adm(image_size=256, class_cond=True)
+    ),
+    "imagenet256_uncond": Preset("256x256_diffusion_uncond.pt", _adm(image_size=256)),
+    "imagenet512_cond": Preset(
+        "512x512_diffusion.pt", _adm(image_size=512, class_cond=True)
+    ),
+    "lsun_bedroom": Preset("lsun_bedroom.pt", _LSUN),
+    "lsun_cat": Preset("lsun_cat.pt", _LSUN),
+    "lsun_horse": Preset("lsun_horse.pt", _LSUN),
+    "lsun_horse_nodropout": Preset("lsun_horse_nodropout.pt", _adm(image_size=256)),
+    "upsampler_64_256": Preset(
+        "64_256_upsampler.pt",
+        _upsampler(image_size=256, num_heads=4, num_head_channels=-1),
+    ),
+    "upsampler_128_512": Preset(
+        "128_512_upsampler.pt",
+        _upsampler(image_size=512, attention_resolutions="32,16"),
+    ),
+    "ffhq256": Preset("ffhq_10m.pt", _FFHQ),
+}
+"""OpenAI's checkpoints (guided-diffusion's README), and the FFHQ one of DPS and MCG."""
+
+
+def choices_of(preset: Preset) -> Choices:
+    """What a preset says beside its shapes."""
+    names = {field.name for field in dataclasses.fields(Choices)} - {"noise_schedule"}
+    return Choices(
+        noise_schedule=preset.noise_schedule,
+        **{name: getattr(preset.config, name) for name in names},
+    )
+
+
+def fitting(facts: Facts) -> list[str]:
+    """Names of the presets whose shapes tell the same."""
+    return [name for name, each in PRESETS.items() if facts_of(each.config) == facts]
+
+
+def complete(
+    layout: str, facts: Facts, preset: str | None, choices: Choices
+) -> Choices:
+    """Every choice made: by hand, else by the preset, else if it does not matter.
+
+    Args:
+      layout: of the file, see `infer`.
+      facts: what its shapes tell.
+      preset: name of a preset, which must fit the facts.
+      choices: those made by hand; they go before the preset's.
+
+    Raises:
+      UserError: naming the facts in which the preset differs, or the choices that are
+        still to be made and the presets that would make them.
+    """
+    made = choices.made()
+    if preset is not None:
+        _check_preset(preset, facts)
+        given = choices_of(PRESETS[preset]).made()
+        if "num_heads" in made:
+            given["num_head_channels"] = -1
+        made = {**given, **made}
+    if layout != OPENAI:
+        # q, k and v stand apart there, and go into either order as they should.
+        made.setdefault("use_new_attention_order", True)
+    missing = [
+        f"--{name}"
+        for name in ("image_size", "use_new_attention_order", "noise_schedule")
+        if name not in made
+    ]
+    if not {"num_heads", "num_head_channels"} & made.keys():
+        missing.append("--num_head_channels or --num_heads")
+    if missing:
+        raise UserError(
+            f"its shapes do not tell everything; give {', '.join(missing)}, or a preset"
+            f"{_hint(facts)}"
+        )
+    others: dict[str, Any] = {
+        "num_heads": 4,
+        "num_head_channels": -1,
+        "num_heads_upsample": -1,
+        "dropout": 0.0,
+    }
+    return Choices(**others | made)
+
+
+def _check_preset(name: str, facts: Facts) -> None:
+    if name not in PRESETS:
+        raise UserError(f"{name!r} is no preset; there are {', '.join(PRESETS)}")
+    expected = dataclasses.asdict(facts_of(PRESETS[name].config))
+    wrong = [
+        f"{key} is {value}, the preset's {expected[key]}"
+        for key, value in dataclasses.asdict(facts).items()
+        if value != expected[key]
+    ]
+    if wrong:
+        raise UserError(
+            f"is not what preset {name} says: {'; '.join(wrong)}{_hint(facts)}"
+        )
+
+
+def _hint(facts: Facts) -> str:
+    names = fitting(facts)
+    return f"; presets that fit: {', '.join(names)}" if names else "; no preset fits"
+
+
+def config_of(facts: Facts, choices: Choices) -> UNetConfig:
+    """The architecture of facts and complete choices.
+
+    Raises:
+      UserError: they contradict each other, e.g. the heads do not divide the widths.
+    """
+    shapes: Mapping[str, Any] = dataclasses.asdict(facts)
+    size = choices.image_size or 0
+    values = {
+        **shapes,
+        **choices.made(),
+        "attention_resolutions": [size >> level for level in facts.attention_levels],
+    }
+    for name in ("attention_levels", "noise_schedule"):
+        del values[name]
+    return UNetConfig(**values)

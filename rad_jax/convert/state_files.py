@@ -1,0 +1,182 @@
+"""State dicts from files of other programs: .pt and .pth, .safetensors, .npz.
+
+Files are told by their content, not by their name. None is trusted: what is wrong with
+one is said in a line, nothing in it is run, and nothing of a size that it merely claims
+is made.
+"""
+
+import codecs
+import json
+import re
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import ml_dtypes
+import numpy as np
+import safetensors
+
+from rad_jax.convert import torch_file
+from rad_jax.convert.mapped import (
+    BadFile,
+    Extent,
+    MappedArrays,
+    Span,
+    checked_span,
+    contiguous_strides,
+    stored_members,
+)
+from rad_jax.convert.unpickle import shown
+from rad_jax.errors import UserError
+
+SAFETENSORS = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"),
+    "I16": np.dtype("<i2"),
+    "I8": np.dtype("i1"),
+    "U8": np.dtype("u1"),
+    "BOOL": np.dtype("?"),
+}
+
+NESTINGS = ("ema", "state_dict", "model")
+"""Names under which programs keep the weights; the first that there is, is read."""
+
+MAX_NESTING = 4
+
+# As NumPy writes it; its own reader evaluates what stands there.
+NPY_HEADER = re.compile(
+    rb"\x93NUMPY(?:\x01\x00..|\x02\x00....)\{'descr': '([<>|]\w{1,9})', "
+    rb"'fortran_order': (True|False), "
+    rb"'shape': \(((?:\d{1,15}, ?){0,32}\d{0,15})\), \} *\n",
+    re.DOTALL,
+)
+NPY_BYTES = 2**12
+
+
+def read_state_dict(path: Path) -> MappedArrays:
+    """Opens a file of weights: PyTorch's of any age, safetensors or npz.
+
+    Weights that stand under "ema", "state_dict" or "model" are found there, and the
+    prefix "module." that data-parallel training puts before every key is taken off.
+
+    Returns:
+      The arrays by key, in the file's order, mapped when they are asked for.
+
+    Raises:
+      UserError: naming the file, and what it is instead or what is wrong with it.
+    """
+    try:
+        with path.open("rb") as file:
+            spans = _state_dict(_read(file, path))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except BadFile as error:
+        raise UserError(f"{path}: {error}") from error
+    return MappedArrays(path, spans)
+
+
+def _read(file: BinaryIO, path: Path) -> Any:
+    """What a file holds, a `Span` for each array."""
+    head = file.read(512)
+    if head.startswith(b"PK\3\4"):
+        members = stored_members(file)
+        if any(name.endswith(".npy") for name in members):
+            return {
+                name.removesuffix(".npy"): _npy_span(file, extent)
+                for name, extent in members.items()
+            }
+        return torch_file.read_zip(file, members)
+    if head.startswith(b"\x80"):  # a pickle
+        return torch_file.read_legacy(file)
+    if head[8:9] == b"{" and b"\0" in head[:8]:  # behind the header's length
+        return _safetensors_spans(file, path)
+    raise BadFile(_what_else(head))
+
+
+def _what_else(head: bytes) -> str:
+    """What a file is that holds no weights."""
+    start = head.removeprefix(codecs.BOM_UTF8).lstrip().lower()
+    if not head:
+        return "is empty; get the file again"
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "is a web page, not the weights; open its address in a browser"
+    if start.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not the weights; run `git lfs pull`"
+    if all(byte in b"\t\n\r\f\b\x1b" or byte >= 32 for byte in head):
+        return "is a text file, not weights"
+    return "is of an unknown kind; give a .pt, .pth, .safetensors or .npz file"
+
+
+def _state_dict(tree: Any) -> dict[str, Span]:
+    """The arrays by key, out of what a file holds."""
+    for _ in range(MAX_NESTING):
+        nested = [tree.get(name) for name in NESTINGS] if type(tree) is dict else []
+        inner = next((found for found in nested if type(found) is dict), None)
+        if inner is None:
+            break
+        tree = inner
+    if type(tree) is Span:
+        raise BadFile("holds a single array, not a state dict")
+    if type(tree) is not dict:
+        raise BadFile("holds no state dict")
+    spans = {key: span for key, span in tree.items() if type(span) is Span}
+    if not spans and {"state", "param_groups"} <= tree.keys():
+        raise BadFile(
+            "holds the state of an optimiser, not a model; guided-diffusion calls "
+            "those opt*.pt, and the model ema_*.pt or model*.pt"
+        )
+    if not spans:
+        raise BadFile("holds no arrays by name")
+    for key in spans:
+        if type(key) is not str or not key.isprintable() or len(key) > 500:
+            raise BadFile(f"has an array with the unusable name {shown(key)}")
+    if all(key.startswith("module.") for key in spans):
+        return {key.removeprefix("module."): span for key, span in spans.items()}
+    return spans
+
+
+def _safetensors_spans(file: BinaryIO, path: Path) -> dict[str, Span]:
+    try:
+        # The library checks the header: sizes, and that arrays do not overlap.
+        with safetensors.safe_open(path, framework="np"):
+            pass
+    except safetensors.SafetensorError as error:
+        raise BadFile(f"is damaged or cut short ({shown(str(error))})") from error
+    file.seek(0)
+    (length,) = struct.unpack("<Q", file.read(8))
+    header: Mapping[str, Any] = json.loads(file.read(length))
+    spans = {}
+    for key, entry in header.items():
+        if key == "__metadata__":
+            continue
+        if entry["dtype"] not in SAFETENSORS:
+            raise BadFile(f"has an array of the unknown type {shown(entry['dtype'])}")
+        start, end = entry["data_offsets"]
+        extent = Extent(8 + length + start, end - start)
+        strides = contiguous_strides(entry["shape"])
+        dtype = SAFETENSORS[entry["dtype"]]
+        spans[key] = checked_span(extent, dtype, 0, entry["shape"], strides)
+    return spans
+
+
+def _npy_span(file: BinaryIO, extent: Extent) -> Span:
+    """The array of an .npy file that lies in this one."""
+    file.seek(extent.start)
+    header = NPY_HEADER.match(file.read(min(extent.size, NPY_BYTES)))
+    if header is None:
+        raise BadFile("is a zip archive, but not one of arrays of numbers")
+    name, order, sizes = (group.decode() for group in header.groups())
+    dtype = {dtype.str: dtype for dtype in SAFETENSORS.values()}.get(name)
+    if dtype is None or dtype.kind == "V":
+        raise BadFile(f"has an array of the unusable type {name}")
+    shape = tuple(int(size) for size in sizes.split(",") if size.strip())
+    strides = contiguous_strides(shape)
+    if order == "True":
+        strides = contiguous_strides(shape[::-1])[::-1]
+    data = Extent(extent.start + header.end(), extent.size - header.end())
+    return checked_span(data, dtype, 0, shape, strides)

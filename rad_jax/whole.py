@@ -1,0 +1,85 @@
+"""Files and folders that appear whole or not at all."""
+
+import contextlib
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from rad_jax.errors import UserError
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Gives a path to write to, and renames it to `path` if all went well.
+
+    A file that exists is replaced, missing folders are made.
+
+    Raises:
+      UserError: the file cannot be written (disk full, no permission, ...).
+    """
+    with _reporting(path):
+        part = _part(path)
+        try:
+            yield part
+            part.replace(path)
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink()
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """The same for a folder, which exists while it is written to.
+
+    A folder that exists is replaced: the caller has seen to it that it may be.
+    """
+    with _reporting(path):
+        part, old = _part(path), _part(path)
+        try:
+            part.mkdir()
+            yield part
+            replaces = path.exists()
+            if replaces:
+                path.rename(old)
+            try:
+                part.rename(path)
+            except OSError:
+                if replaces:
+                    old.rename(path)
+                raise
+            _remove(old)
+        finally:
+            _remove(part)
+
+
+@contextlib.contextmanager
+def _reporting(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(
+            f"{path}: cannot be written ({reason}); free some space or choose another "
+            "output"
+        ) from error
+
+
+def _remove(folder: Path) -> None:
+    """Removes a folder, if there is one; a file that cannot be removed stays.
+
+    Threads of a write that failed may still be putting files into it.
+    """
+    for _ in range(20):
+        if not folder.exists():
+            break
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.05)
+
+
+def _part(path: Path) -> Path:
+    # In the same folder, so that the rename is atomic; a short name, so that it fits
+    # wherever the path's own name does.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.parent / f".{secrets.token_hex(8)}.part"

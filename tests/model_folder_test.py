@@ -1,0 +1,293 @@
+"""Model folders: what is written is read, whole or not at all."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from rad_jax import model_folder
+from rad_jax.errors import UserError
+from rad_jax.model_folder import check_free, read_model, read_record, write_model
+from rad_jax.models.config import UNetConfig
+from rad_jax.models.unet import abstract_params
+from rad_jax.schedule import ScheduleConfig
+from tests.models.adm_files import random_params
+
+CONFIG = UNetConfig(
+    image_size=32,
+    model_channels=32,
+    channel_mult=(1.0,),
+    num_res_blocks=1,
+    attention_resolutions=(),
+    num_classes=3,
+    dropout=0.25,
+)
+SCHEDULE = ScheduleConfig(kind="cosine", known_steps=500, hole_betas=(1e-3, 0.01))
+PARAMS = jax.tree.map(np.asarray, random_params(abstract_params(CONFIG)))
+
+
+def write(folder, **changes):
+    options = {
+        "config": CONFIG,
+        "schedule": SCHEDULE,
+        "parametrisation": "v",
+        "params": PARAMS,
+        "provenance": {"file": "a.pt"},
+    }
+    write_model(folder, **{**options, **changes})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A model folder; do not write there."""
+    return write(tmp_path_factory.mktemp("models") / "new" / "model")
+
+
+def assert_equal(params, expected):
+    jax.tree.map(np.testing.assert_array_equal, params, expected)
+
+
+def test_what_is_written_is_read(written):
+    config, schedule, parametrisation, params = read_model(written)
+    assert (config, schedule, parametrisation) == (CONFIG, SCHEDULE, "v")
+    assert_equal(params, PARAMS)
+    assert {type(leaf) for leaf in jax.tree.leaves(params)} == {np.ndarray}
+    assert os.listdir(written.parent) == ["model"]
+
+
+def test_parameters_are_read_a_few_at_a_time(written, monkeypatch):
+    """Orbax needs twice the memory of what it reads at once."""
+    restore, sizes = ocp.Checkpointer.restore, []
+
+    def watched(*args, **options):
+        part = restore(*args, **options)
+        sizes.append([leaf.nbytes for leaf in jax.tree.leaves(part)])
+        return part
+
+    monkeypatch.setattr(ocp.Checkpointer, "restore", watched)
+    monkeypatch.setattr(model_folder, "GROUP_BYTES", 100_000)
+    assert_equal(read_model(written)[3], PARAMS)
+    assert len(sizes) > 5 and max(map(len, sizes)) > 1
+    assert all(sum(size) <= 100_000 or len(size) == 1 for size in sizes)
+
+
+def test_the_record(written):
+    record = read_record(written)
+    assert record["provenance"] == {"file": "a.pt"}
+    assert record["model"]["channel_mult"] == [1.0]
+    assert set(record) == {
+        "format", "rad_jax", "model", "schedule", "parametrisation", "provenance",
+        "crc32",
+    }  # fmt: skip
+
+
+def test_orbaxs_own_checkpointer_reads_the_parameters(written):
+    like = abstract_params(CONFIG)
+    with ocp.StandardCheckpointer() as checkpointer:
+        assert_equal(checkpointer.restore(written.absolute() / "params", like), PARAMS)
+
+
+def test_parameters_may_be_on_a_device(tmp_path):
+    write(tmp_path / "a", params=jax.device_put(PARAMS))
+    assert_equal(read_model(tmp_path / "a")[3], PARAMS)
+
+
+def test_a_relative_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = write(type(tmp_path)("a"))
+    assert_equal(read_model(folder)[3], PARAMS)
+
+
+def test_nothing_is_replaced_unless_it_is_asked_for(tmp_path):
+    folder = write(tmp_path / "a")
+    other = jax.tree.map(np.negative, PARAMS)
+    with pytest.raises(UserError, match="a: exists; choose another output or --overw"):
+        write(folder, params=other)
+    assert_equal(read_model(folder)[3], PARAMS)
+    write(folder, params=other, overwrite=True)
+    assert_equal(read_model(folder)[3], other)
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_only_model_folders_are_replaced(tmp_path):
+    (tmp_path / "photo.png").write_bytes(b"1")
+    for path in (tmp_path, tmp_path / "photo.png"):
+        with pytest.raises(UserError, match="exists, and is no model folder"):
+            write(path, overwrite=True)
+        with pytest.raises(UserError, match="exists, and is no model folder"):
+            check_free(path, overwrite=False)
+    assert os.listdir(tmp_path) == ["photo.png"]
+
+
+def test_a_failed_write_keeps_the_folder_that_was_there(tmp_path, monkeypatch):
+    folder = write(tmp_path / "a")
+
+    def fail(*_, **__):
+        raise ValueError("Error: No space left on device [os_error_code='28']")
+
+    monkeypatch.setattr(ocp.Checkpointer, "save", fail)
+    match = "a: cannot be written .No space left on device.; free some space"
+    with pytest.raises(UserError, match=match):
+        write(folder, overwrite=True)
+    assert_equal(read_model(folder)[3], PARAMS)
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_failed_rename_puts_the_old_folder_back(tmp_path, monkeypatch):
+    folder = write(tmp_path / "a")
+    rename, failures = pathlib.Path.rename, []
+
+    def fail_once(path, target):
+        if target == folder and not failures:
+            failures.append(path)
+            raise OSError(5, "Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(pathlib.Path, "rename", fail_once)
+    with pytest.raises(UserError, match=r"a: cannot be written \(Input/output error"):
+        write(folder, params=jax.tree.map(np.negative, PARAMS), overwrite=True)
+    assert failures
+    assert_equal(read_model(folder)[3], PARAMS)
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    """A limit on file size fails like a full disk, with EFBIG instead of ENOSPC."""
+    program = """
+import pathlib, resource, sys
+from rad_jax.errors import UserError
+from tests.model_folder_test import write
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, -1))
+try:
+    write(pathlib.Path(sys.argv[1]))
+except UserError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "a"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == (
+        f"{tmp_path}/a: cannot be written (File too large); free some space or choose "
+        "another output\n"
+    )
+    assert done.stderr == ""
+    assert not os.listdir(tmp_path)
+
+
+# Damage.
+
+
+def copy_of(written, tmp_path):
+    subprocess.run(["cp", "-r", written, tmp_path / "a"], check=True)
+    return tmp_path / "a"
+
+
+def refused(folder, match):
+    with pytest.raises(UserError, match=match) as error:
+        read_model(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_no_model_folder(tmp_path):
+    refused(tmp_path, "is no model folder, it has no model.json")
+    refused(tmp_path / "none", "is no model folder, it has no model.json")
+
+
+@pytest.mark.parametrize(
+    "content, match",
+    [
+        (b"", r"model\.json: cannot be read"),
+        (b"\xff", r"model\.json: cannot be read"),
+        (b"[" * 100_000, r"model\.json: cannot be read"),
+        (b"[]", r"model\.json: is damaged, or of another program"),
+        (b"{}", r"model\.json: is damaged, or of another program"),
+        (b'{"format": 2}', "another version of rad_jax"),
+        (b'{"format": 1}', r"model\.json: is damaged"),
+    ],
+)
+def test_a_damaged_record(written, tmp_path, content, match):
+    folder = copy_of(written, tmp_path)
+    (folder / "model.json").write_bytes(content)
+    refused(folder, match)
+
+
+@pytest.mark.parametrize(
+    "block, key, value, match",
+    [
+        ("model", "image_size", "32", r"model\.image_size is '32'"),
+        ("model", "image_size", 0, "image_size is 0"),
+        ("model", "channel_mult", "12", "is damaged"),
+        ("model", "wings", 2, r"no key model\.wings"),
+        ("schedule", "kind", "square", r"schedule\.kind is 'square'"),
+        ("schedule", "hole_betas", ["a", "b"], "is damaged"),
+        (None, "parametrisation", "x", "parametrisation is 'x'"),
+        (None, "model", None, "must be a block of keys"),
+        (None, "crc32", 1, "params: is damaged; convert the model again"),
+        ("model", "model_channels", 64, r"params: does not fit model\.json"),
+        ("model", "num_classes", None, "params: is damaged"),
+    ],
+)
+def test_a_record_that_fits_nothing(written, tmp_path, block, key, value, match):
+    folder = copy_of(written, tmp_path)
+    record = json.loads((folder / "model.json").read_text())
+    (record if block is None else record[block])[key] = value
+    (folder / "model.json").write_text(json.dumps(record))
+    refused(folder, match)
+
+
+def test_damaged_parameters_are_told(written, tmp_path):
+    """Every file that is cut short or has a byte changed is told, or not needed."""
+    folder = copy_of(written, tmp_path)
+    told = set()
+    for path in sorted((folder / "params").rglob("*")):
+        if path.is_dir():
+            continue
+        data = path.read_bytes()
+        middle = len(data) // 2
+        changed = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+        for damaged in (data[:middle], changed):
+            path.write_bytes(damaged)
+            try:
+                assert_equal(read_model(folder)[3], PARAMS)
+            except UserError as error:
+                assert "params: is damaged" in str(error)
+                told.add(path.parent.name)
+            path.write_bytes(data)
+    assert {"params", "d"} <= told
+
+
+def test_configs_of_every_field_are_kept(tmp_path):
+    """Nothing of a config has its default here, so nothing can be lost."""
+    config = dataclasses.replace(
+        CONFIG,
+        in_channels=6,
+        out_channels=4,
+        learn_sigma=False,
+        num_heads=2,
+        num_head_channels=16,
+        num_heads_upsample=1,
+        use_new_attention_order=True,
+        use_scale_shift_norm=False,
+        resblock_updown=False,
+        dtype="bfloat16",
+        use_remat=True,
+    )
+    schedule = ScheduleConfig("cosine", 10, 20, (1e-3, 2e-3), (3e-3, 4e-3), 1)
+    for value, default in ((config, CONFIG), (schedule, ScheduleConfig())):
+        for field in dataclasses.fields(value):
+            if field.default is not dataclasses.MISSING:
+                assert getattr(value, field.name) != field.default, default
+    params = random_params(abstract_params(config))
+    write(tmp_path / "a", config=config, schedule=schedule, params=params)
+    assert read_model(tmp_path / "a")[:2] == (config, schedule)
