@@ -38,6 +38,14 @@ TINY = (
 )
 
 
+def pytest_configure(config):
+    # Two processes of a test run may meet at one file; who reads half of it compiles.
+    for verb in ("reading", "writing"):
+        config.addinivalue_line(
+            "filterwarnings", f"ignore:Error {verb} persistent compilation cache entry"
+        )
+
+
 def pytest_unconfigure():
     if _ours:
         shutil.rmtree(_ours, ignore_errors=True)
