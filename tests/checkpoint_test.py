@@ -186,7 +186,7 @@ def test_another_kind_of_device_reads_it_too(copied):
 def test_interrupted_write_is_ignored_and_then_removed(copied):
     """A killed process leaves a folder under another name, as Orbax names it."""
     folder = copied / "checkpoints"
-    shutil.copytree(folder / "10", folder / "15.orbax-checkpoint-tmp")
+    shutil.copytree(folder / "10", folder / "12.orbax-checkpoint-tmp")
     assert latest(copied) == 10
     assert len(steps(copied)) == 3
     write(copied, 15)

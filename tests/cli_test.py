@@ -150,7 +150,8 @@ def test_full_disk_while_saving(tiny, tiny_run, tmp_path, rad):
         (["data.name=letters"], "holds no data set 'letters'; to make it: rad-jax"),
         (["data.train_split=valid"], "has no split 'valid'; it has "),
         (["model.model_channels=33"], "model_channels 33"),
-        (["schedule.hole_betas=(0.1,)"], "schedule.hole_betas"),
+        (["schedule.hole_betas=(0.1,)"], "schedule.hole_betas is (0.1,); it must"),
+        (["model.channel_mult=('x',)"], "config model.channel_mult[1] is 'x'; it must"),
         (["seed=-1"], "seed is -1; it must lie in 0 .. 2**32 - 1"),
     ],
 )
