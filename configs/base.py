@@ -9,6 +9,7 @@ import ml_collections
 def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.seed = 0  # of parameters, data order and noise
+    config.pretrained = ""  # folder of the model to start from; "" draws parameters
 
     config.data = ml_collections.ConfigDict()
     config.data.name = ml_collections.config_dict.placeholder(str)  # TFDS name
@@ -27,6 +28,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.learn_sigma = True  # also put out the variance
     config.model.num_heads = 4  # where num_head_channels is -1
     config.model.num_head_channels = 64  # channels per head
+    config.model.num_heads_upsample = -1  # num_heads of the way up; -1 for the same
+    config.model.use_new_attention_order = False  # of q, k and v; as the weights have
     config.model.use_scale_shift_norm = True
     config.model.resblock_updown = True
     config.model.dropout = 0.0  # rate
@@ -45,6 +48,15 @@ def get_config() -> ml_collections.ConfigDict:
     config.loss.parametrisation = "eps"  # or "v"
     config.loss.vlb_weight = 1e-3  # ADM's would be T / 1000
     config.loss.all_pixels = False  # True: average the MSE over clean pixels too
+
+    config.mask = ml_collections.ConfigDict()
+    config.mask.kind = "perlin"  # or "full": the whole image, plain DDPM
+
+    config.lora = ml_collections.ConfigDict()
+    config.lora.rank = 0  # of the adapters of a pretrained model; 0 trains everything
+    config.lora.alpha = 16.0  # adapters are multiplied by alpha / rank
+    config.lora.targets = ("conv_in", "conv_out", "conv1", "conv2", "qkv", "proj")
+    config.lora.base_dtype = "float32"  # of the frozen kernels, or "bfloat16"
 
     config.optimizer = ml_collections.ConfigDict()
     config.optimizer.learning_rate = 1e-4

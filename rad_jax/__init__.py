@@ -4,16 +4,20 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["inpaint", "load"]
+__all__ = ["inpaint", "load", "with_adapters"]
 
 if TYPE_CHECKING:
-    from rad_jax.inpainting import inpaint, load
+    from rad_jax.convert.peft import with_adapters
+    from rad_jax.inpainting import inpaint
+    from rad_jax.loading import load
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the two functions at their first use: JAX takes a second to import."""
+    """Imports a function at its first use: JAX takes a second to import."""
     if name in __all__:
-        from rad_jax import inpainting
+        from rad_jax.convert.peft import with_adapters
+        from rad_jax.inpainting import inpaint
+        from rad_jax.loading import load
 
-        return getattr(inpainting, name)
+        return {"inpaint": inpaint, "load": load, "with_adapters": with_adapters}[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -160,7 +160,7 @@ class Checkpoints:
         try:
             return dict(self._manager.restore(step, args=ocp.args.Composite(**items)))
         except (OSError, ValueError, KeyError) as error:
-            raise _Damaged(_reason(error)) from error
+            raise _Damaged(short_reason(error)) from error
 
     def latest(self, read: Callable[[int], T]) -> T | None:
         """Reads the newest checkpoint, or the newest one that is not damaged.
@@ -208,8 +208,8 @@ class Checkpoints:
 
     def _unwritable(self, error: BaseException) -> UserError:
         return UserError(
-            f"{self.folder}: cannot be written ({_reason(error)}); free some space "
-            "and run the same command again, it goes on from the last checkpoint"
+            f"{self.folder}: cannot be written ({short_reason(error)}); free some "
+            "space and run the same command again, it goes on from the last checkpoint"
         )
 
 
@@ -237,10 +237,10 @@ def _check_arrays(folder: Path) -> None:
             array = tensorstore.open(spec, context=context, open=True).result()
             array.read().result()
     except (OSError, ValueError) as error:
-        raise _Damaged(f"{folder.name}: {_reason(error)}") from error
+        raise _Damaged(f"{folder.name}: {short_reason(error)}") from error
 
 
-def _reason(error: BaseException) -> str:
+def short_reason(error: BaseException) -> str:
     """The few words of an error that say why."""
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
     if system := re.search(r"\[os_error_code='(\d+)'\]", text):  # TensorStore's

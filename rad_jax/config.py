@@ -22,7 +22,8 @@ from ml_collections import config_flags
 
 from rad_jax.errors import UserError
 from rad_jax.losses import LossConfig
-from rad_jax.models.config import UNetConfig
+from rad_jax.masks import MaskConfig
+from rad_jax.models.config import LoRAConfig, UNetConfig
 from rad_jax.schedule import ScheduleConfig
 
 
@@ -115,19 +116,26 @@ class Experiment:
 
     Attributes:
       seed: of the parameters, the order of the data and all noise, >= 0.
+      pretrained: folder of the model to start from (a model folder, or the workdir of a
+        run); "" draws new parameters.
       data: the images.
       model: the network.
       schedule: the noise.
+      mask: what is a hole.
       loss: what is minimised.
+      lora: which parameters train.
       optimizer: how.
       train: how long.
     """
 
     seed: int
+    pretrained: str
     data: DataConfig
     model: UNetConfig
     schedule: ScheduleConfig
+    mask: MaskConfig
     loss: LossConfig
+    lora: LoRAConfig
     optimizer: OptimizerConfig
     train: TrainConfig
 
@@ -147,6 +155,11 @@ class Experiment:
             raise UserError(
                 f"train.sample_steps is {steps}; it must lie in 1 .. {most}"
             )
+        if self.lora.rank and not self.pretrained:
+            raise UserError(
+                f"lora.rank is {self.lora.rank}, and adapters need a network to adapt: "
+                "set pretrained to the folder of a model, or lora.rank to 0"
+            )
         if not 0 <= self.seed < 2**32:
             raise UserError(f"seed is {self.seed}; it must lie in 0 .. 2**32 - 1")
 
@@ -157,7 +170,7 @@ def from_dict(blocks: Mapping[str, Any]) -> Experiment:
     Raises:
       UserError: a key is unknown (naming the nearest), missing, or of the wrong type.
     """
-    return _build(Experiment, blocks, prefix="")
+    return build(Experiment, blocks, prefix="")
 
 
 def to_dict(experiment: Experiment) -> dict[str, Any]:
@@ -217,8 +230,17 @@ def _one_line(error: BaseException) -> str:
     return text.replace("\\n", " ")
 
 
-def _build(cls: type, values: Any, prefix: str) -> Any:
-    """A dataclass from a dictionary, field by field."""
+def build(cls: type, values: Any, prefix: str) -> Any:
+    """A dataclass from a dictionary, field by field.
+
+    Args:
+      cls: the dataclass; fields of it may be dataclasses, tuples and plain values.
+      values: the dictionary, as JSON stores it.
+      prefix: what errors put before the name of a key, e.g. "model.".
+
+    Raises:
+      UserError: a key is unknown (naming the nearest), missing, or of the wrong type.
+    """
     if not isinstance(values, Mapping):
         raise UserError(f"config {prefix.rstrip('.')}: must be a block of keys")
     fields = {field.name: field for field in dataclasses.fields(cls)}
@@ -244,7 +266,7 @@ def _build(cls: type, values: Any, prefix: str) -> Any:
 
 def _value(kind: Any, value: Any, name: str) -> Any:
     if dataclasses.is_dataclass(kind):
-        return _build(typing.cast(type, kind), value, f"{name}.")
+        return build(typing.cast(type, kind), value, f"{name}.")
     if typing.get_origin(kind) in (tuple, Sequence):
         kinds = typing.get_args(kind)
         if isinstance(value, (list, tuple)):

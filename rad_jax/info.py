@@ -5,12 +5,14 @@ import json
 import math
 import platform
 from pathlib import Path
+from typing import Any
 
 import jax
 
 import rad_jax
 from rad_jax.config import to_dict
-from rad_jax.inpainting import load_checkpoint
+from rad_jax.loading import is_model_folder, load_checkpoint
+from rad_jax.model_folder import read_model, read_record
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets")
 
@@ -27,12 +29,29 @@ def machine() -> str:
 
 
 def model(folder: Path) -> str:
-    """Step, number of parameters and resolved config of a run's latest checkpoint.
+    """What a folder holds, whose arrays are all read.
+
+    Of a model folder the architecture, schedule and provenance, of a run the step of
+    its latest checkpoint and the resolved config; of both the number of parameters.
 
     Raises:
-      UserError: the folder holds no run, or no checkpoint that can be read.
+      UserError: the folder is neither, or cannot be read.
     """
-    step, experiment, params = load_checkpoint(folder)
-    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
-    config = json.dumps(to_dict(experiment), indent=2)
-    return f"{folder}: step {step}, {count:,} parameters\n{config}"
+    if is_model_folder(folder):
+        record = read_record(folder)
+        *_, params = read_model(folder)
+        text = f"model folder, {_parameters(params)}"
+        names = ("parametrisation", "model", "schedule", "provenance")
+        shown = {name: record[name] for name in names if name in record}
+    else:
+        step, experiment, params = load_checkpoint(folder)
+        text = f"step {step}, {_parameters(params)}"
+        shown = to_dict(experiment)
+    return f"{folder}: {text}\n{json.dumps(shown, indent=2)}"
+
+
+def _parameters(params: Any) -> str:
+    leaves = jax.tree.leaves(params)
+    count = sum(math.prod(leaf.shape) for leaf in leaves)
+    types = "/".join(sorted({str(leaf.dtype) for leaf in leaves}))
+    return f"{count:,} parameters ({types})"

@@ -7,7 +7,7 @@ filled = rad_jax.inpaint(model, image, mask, key=jax.random.key(0), num_samples=
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,15 +15,13 @@ import numpy as np
 
 import rad_jax
 from rad_jax import sampling
-from rad_jax.checkpoint import Checkpoints
-from rad_jax.config import Experiment, from_dict
 from rad_jax.data.ranges import to_bytes, to_float
 from rad_jax.errors import UserError
 from rad_jax.inpaint_files import inpaint_files
-from rad_jax.models.apply import Params, make_apply
+from rad_jax.loading import Model, check_labels
+from rad_jax.models.apply import make_apply
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.noise_embedding import NoiseLevels, NoiseMap, membership
-from rad_jax.models.unet import abstract_params
 from rad_jax.sampling import SamplerConfig
 from rad_jax.schedule import (
     LogSignal,
@@ -36,62 +34,10 @@ from rad_jax.schedule import (
     timestep_map,
 )
 from rad_jax.sharding import data_shardings
-from rad_jax.typing import Images, LogLevels, Masks, PRNGKey, PRNGKeys
+from rad_jax.typing import Images, Labels, LogLevels, Masks, PRNGKey, PRNGKeys
 
 STEP_BUCKET = 128
 """Step counts are padded to multiples of it, so that they share a compiled program."""
-
-
-class Model(NamedTuple):
-    """A trained network and what it was trained for.
-
-    Attributes:
-      config: its architecture.
-      schedule: the noise it knows.
-      parametrisation: what it predicts, "eps" or "v".
-      params: its parameters, float32.
-    """
-
-    config: UNetConfig
-    schedule: ScheduleConfig
-    parametrisation: str
-    params: Params
-
-    @property
-    def channels(self) -> int:
-        """Channels of its images."""
-        return self.config.in_channels
-
-
-def load(folder: str | Path) -> Model:
-    """Loads the averaged parameters of a training run's latest checkpoint.
-
-    Args:
-      folder: its workdir.
-
-    Raises:
-      UserError: the folder holds no run, or no checkpoint that can be read.
-    """
-    _, experiment, params = load_checkpoint(Path(folder))
-    return Model(
-        experiment.model, experiment.schedule, experiment.loss.parametrisation, params
-    )
-
-
-def load_checkpoint(folder: Path) -> tuple[int, Experiment, Params]:
-    """The latest readable checkpoint: step, experiment and averaged parameters."""
-    with Checkpoints(folder) as checkpoints:
-
-        def read(step: int) -> tuple[int, Experiment, Params]:
-            config = checkpoints.records(step, ["config"])["config"]
-            experiment = from_dict(config)
-            shapes = abstract_params(experiment.model)
-            return step, experiment, checkpoints.trees(step, {"ema": shapes})["ema"]
-
-        found = checkpoints.latest(read)
-    if found is None:
-        raise UserError(f"{folder}: holds no finished checkpoint; train it first")
-    return found
 
 
 def inpaint(
@@ -102,6 +48,7 @@ def inpaint(
     key: PRNGKey,
     steps: int = 100,
     num_samples: int = 1,
+    label: int | None = None,
     sampler: SamplerConfig | None = None,
     grid: str = "uniform",
 ) -> np.ndarray:
@@ -116,6 +63,7 @@ def inpaint(
       key: the random key; sample i uses ``fold_in(key, i)``.
       steps: network evaluations, 1 .. T1.
       num_samples: how many different fillings.
+      label: what the image shows, a class of the model; exactly if it has classes.
       sampler: the method; by default the paper's ancestral one, with the learned
         variance if the model has it.
       grid: where the steps lie, ``sampling.time_grid``.
@@ -149,6 +97,7 @@ def inpaint(
         jnp.repeat(jnp.asarray(images), num_samples, axis=0),
         jnp.repeat(jnp.asarray(masks), num_samples, axis=0),
         keys,
+        labels=_labels(model, label, num_samples),
         steps=steps,
         sampler=sampler,
         grid=grid,
@@ -163,6 +112,7 @@ def fill(
     masks: Masks,
     keys: PRNGKeys,
     *,
+    labels: Labels | None = None,
     steps: int = 100,
     sampler: SamplerConfig | None = None,
     grid: str = "uniform",
@@ -174,13 +124,18 @@ def fill(
       images: (b, h, w, c) in [-1, 1], sizes divisible by the model's stride.
       masks: (b, h, w) in [0, 1].
       keys: a key for each image.
+      labels: int32 (b,), the images' classes; exactly if the model has classes.
       steps: network evaluations.
       sampler: the method.
       grid: where the steps lie.
 
     Returns:
       (b, h, w, c); known pixels bit for bit those of ``images``.
+
+    Raises:
+      UserError: the model cannot inpaint, or labels or options do not fit it.
     """
+    _check(model, labels)
     sampler = sampler or default_sampler(model)
     if sampler.variance == "learned" and not model.config.learn_sigma:
         raise UserError("the model has no learned variance; use variance 'small'")
@@ -194,9 +149,30 @@ def fill(
     count, devices = len(images), jax.device_count()
     rows = np.minimum(np.arange(count + -count % devices), count - 1)
     divided, everywhere = data_shardings(len(rows))
-    batch = (jax.device_put(x[rows], divided) for x in (images, masks, keys))
-    params = jax.device_put(model.params, everywhere)
-    return run(params, stack, start, *batch)[:count]
+    batch = jax.tree.map(lambda x: x[rows], (images, masks, keys, labels))
+    params = jax.device_put(model.params, everywhere)  # where ``load`` has put them
+    return run(params, stack, start, *jax.device_put(batch, divided))[:count]
+
+
+def _labels(model: Model, label: int | None, count: int) -> Labels | None:
+    """A label for all images, if it is one of the model's."""
+    _check(model, None if label is None else np.array([label]))
+    return None if label is None else jnp.full(count, label, jnp.int32)
+
+
+def _check(model: Model, labels: np.ndarray | Labels | None) -> None:
+    """Refuses a model that cannot inpaint, and labels that it does not have.
+
+    Raises:
+      UserError: saying which.
+    """
+    config = model.config
+    if config.in_channels != config.out_channels:
+        raise UserError(
+            f"the model takes {config.in_channels} channels and gives "
+            f"{config.out_channels}: it enlarges images and cannot inpaint them"
+        )
+    check_labels(config, None if labels is None else np.asarray(labels))
 
 
 def fill_files(
@@ -211,17 +187,20 @@ def fill_files(
     seed: int,
     batch_size: int,
     invert_mask: bool,
+    label: int | None = None,
 ) -> int:
     """Fills the holes of picture files; what ``rad-jax inpaint`` runs.
 
     Arguments as in ``inpaint_files.inpaint_files``; ``sampler`` is a method of
-    ``sampling.METHODS``. The PNG files carry version, seed, sampler and steps.
+    ``sampling.METHODS``, and ``label`` is the class of all pictures. The PNG files
+    carry version, seed, sampler, steps and class.
 
     Returns:
       The exit code: 1 if some pictures of a folder could not be done.
     """
     config = default_sampler(model, sampler)
-    # Refuse a bad number of steps before anything is read.
+    # Refuse what does not fit before anything is read.
+    _labels(model, label, 1)
     sampling.time_grid(make_schedule(model.schedule), steps)
 
     def fill_batch(images: np.ndarray, holes: np.ndarray, seeds: np.ndarray):
@@ -230,6 +209,7 @@ def fill_files(
             jnp.asarray(images),
             jnp.asarray(holes),
             jax.vmap(jax.random.key)(jnp.asarray(seeds)),
+            labels=_labels(model, label, len(images)),
             steps=steps,
             sampler=config,
         )
@@ -239,6 +219,8 @@ def fill_files(
         "Sampler": f"{sampler}, {steps} steps",
         "Seed": str(seed),
     }
+    if label is not None:
+        text["Class"] = str(label)
     return inpaint_files(
         fill_batch,
         image,
@@ -275,7 +257,9 @@ def compiled_fill(
     apply = make_apply(config)
     schedule = make_schedule(schedule_config)
 
-    def run(params, stack: Step, start: LogSignal, images, masks, keys) -> Images:
+    def run(
+        params, stack: Step, start: LogSignal, images, masks, keys, labels
+    ) -> Images:
         share = jax.vmap(functools.partial(hole_share, schedule))(masks)
         weights = membership(masks, config.num_resolutions) if binary else None
 
@@ -285,7 +269,7 @@ def compiled_fill(
             else:
                 shape = (x.shape[0], 2)
                 noise = NoiseLevels(jnp.broadcast_to(step.timesteps, shape), weights)
-            return apply(params, x, noise)
+            return apply(params, x, noise, labels)
 
         return sampling.inpaint(denoise, sampler, stack, start, images, share, keys)
 

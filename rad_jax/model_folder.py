@@ -3,8 +3,6 @@
 It holds what inference and fine-tuning need, and nothing of a training run.
 """
 
-import dataclasses
-import json
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,11 +13,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-import rad_jax
-from rad_jax import config as config_module
-from rad_jax.checkpoint import WRITE_ERRORS, _reason
+from rad_jax import model_record
+from rad_jax.checkpoint import WRITE_ERRORS, short_reason
 from rad_jax.errors import UserError
-from rad_jax.losses import LossConfig
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.unet import abstract_params
 from rad_jax.schedule import ScheduleConfig
@@ -27,25 +23,19 @@ from rad_jax.whole import whole_folder
 
 RECORD = "model.json"
 PARAMS = "params"
-FORMAT = 1
+BASE = "base"
+"""Where a run keeps the model that it trains adapters of."""
+KIND = "model folder"
 GROUP_BYTES = 2**27
 AS_NUMPY = ocp.RestoreArgs(restore_type=np.ndarray)
 MEND = "convert the model again"
 
 
 def check_free(folder: Path, *, overwrite: bool) -> None:
-    """Sees to it that a model may be written here, before long work.
-
-    Raises:
-      UserError: something is there that must not be replaced. Without `overwrite`
-        that is anything; with it, anything but a model folder.
-    """
-    if not folder.exists():
-        return
-    if not (folder / RECORD).is_file():
-        raise UserError(f"{folder}: exists, and is no model folder; choose another")
-    if not overwrite:
-        raise UserError(f"{folder}: exists; choose another output or --overwrite")
+    """`model_record.check_free` of a model folder."""
+    model_record.check_free(
+        folder, overwrite=overwrite, kind=KIND, record=RECORD, others=(PARAMS,)
+    )
 
 
 def write_model(
@@ -65,7 +55,8 @@ def write_model(
       config: architecture.
       schedule: the noise that the network knows.
       parametrisation: what it predicts, "eps" or "v".
-      params: pure dict of float32 arrays; no copy is made of NumPy arrays.
+      params: pure dict of float arrays, kept in their types; no copy is made of NumPy
+        arrays.
       provenance: what else to record of where it comes from, as JSON.
       overwrite: replace a model folder that exists.
 
@@ -73,46 +64,40 @@ def write_model(
       UserError: the folder exists, or cannot be written (disk full, ...).
     """
     check_free(folder, overwrite=overwrite)
-    record = {
-        "format": FORMAT,
-        "rad_jax": rad_jax.__version__,
-        "model": dataclasses.asdict(config),
-        "schedule": dataclasses.asdict(schedule),
-        "parametrisation": parametrisation,
-        "provenance": dict(provenance),
-    }
     arrays = jax.tree.map(np.asarray, params)
-    record["crc32"] = _crc32(arrays)
     with whole_folder(folder) as part:
-        (part / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+        model_record.write_record(
+            part / RECORD,
+            config=config,
+            schedule=schedule,
+            parametrisation=parametrisation,
+            provenance=provenance,
+            crc32=_crc32(arrays),
+        )
         try:
             with ocp.Checkpointer(_handler()) as checkpointer:
                 checkpointer.save(
                     part.absolute() / PARAMS, args=ocp.args.PyTreeSave(arrays)
                 )
         except WRITE_ERRORS as error:
-            raise OSError(_reason(error)) from error
+            raise OSError(short_reason(error)) from error
 
 
 def read_model(
     folder: Path,
 ) -> tuple[UNetConfig, ScheduleConfig, str, dict[str, Any]]:
-    """Architecture, schedule, parametrisation and parameters (NumPy, float32).
+    """Architecture, schedule, parametrisation and parameters (NumPy, as written).
 
     Raises:
       UserError: there is no model folder here, or it is damaged.
     """
     record = read_record(folder)
-    try:
-        config = config_module._build(UNetConfig, record["model"], "model.")
-        schedule = config_module._build(ScheduleConfig, record["schedule"], "schedule.")
-        parametrisation = LossConfig(record["parametrisation"]).parametrisation
-    except (UserError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{folder / RECORD}: is damaged ({error})") from error
+    described = model_record.described(folder / RECORD, record)
+    config = described[0]
     params = _read_params(folder / PARAMS, abstract_params(config))
     if _crc32(params) != record.get("crc32"):  # Orbax keeps no checksum
         raise UserError(f"{folder / PARAMS}: is damaged; {MEND}")
-    return config, schedule, parametrisation, params
+    return *described, params
 
 
 def _read_params(folder: Path, abstract: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,8 +123,10 @@ def _read_params(folder: Path, abstract: Mapping[str, Any]) -> dict[str, Any]:
     # Orbax and TensorStore raise many kinds of errors for a file that is cut short,
     # missing or not theirs.
     except Exception as error:
-        raise UserError(f"{folder}: is damaged ({_reason(error)}); {MEND}") from error
-    # Orbax gives arrays as they were written, of whatever shape.
+        raise UserError(
+            f"{folder}: is damaged ({short_reason(error)}); {MEND}"
+        ) from error
+    # Orbax gives arrays as they were written, of whatever shape and type.
     if any(found[path].shape != leaf.shape for path, leaf in flat.items()):
         raise UserError(f"{folder}: does not fit {RECORD}, which was changed; {MEND}")
     return unflatten_dict(found)
@@ -161,29 +148,15 @@ def _crc32(params: Mapping[str, Any]) -> int:
     """Checksum of all arrays, in the order of the tree."""
     checksum = 0
     for leaf in jax.tree.leaves(params):
-        checksum = zlib.crc32(np.ascontiguousarray(leaf).data, checksum)
+        # As bytes: bfloat16 has no buffer of its own.
+        data = np.ascontiguousarray(leaf).reshape(-1).view(np.uint8)
+        checksum = zlib.crc32(data.data, checksum)
     return checksum
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The content of `model.json`.
-
-    Raises:
-      UserError: there is no model folder here, or the file is damaged, or is written by
-        a later version.
-    """
-    path = folder / RECORD
-    try:
-        record = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise UserError(f"{folder}: is no model folder, it has no {RECORD}") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read ({_reason(error)})") from error
-    if not isinstance(record, dict) or "format" not in record:
-        raise UserError(f"{path}: is damaged, or of another program")
-    if record["format"] != FORMAT:
-        raise UserError(f"{path}: is of another version of rad_jax; update this one")
-    return record
+    """The content of `model.json`; raises as `model_record.read_record`."""
+    return model_record.read_record(folder / RECORD, KIND)
 
 
 def _handler() -> ocp.PyTreeCheckpointHandler:

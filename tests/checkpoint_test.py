@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rad_jax.checkpoint import Checkpoints, _reason
+from rad_jax.checkpoint import Checkpoints, short_reason
 from rad_jax.errors import UserError
 
 
@@ -252,7 +252,7 @@ except UserError as error:
     ],
 )
 def test_reason_is_short(error, reason):
-    assert _reason(error) == reason
+    assert short_reason(error) == reason
 
 
 def test_records_are_json(written):

@@ -7,10 +7,13 @@ import pathlib
 import jax
 import pytest
 
-from rad_jax.config import from_dict, load_config, to_dict
+from rad_jax.config import OptimizerConfig, from_dict, load_config, to_dict
+from rad_jax.convert.presets import PRESETS
 from rad_jax.errors import UserError
+from rad_jax.models.config import LoRAConfig
 from rad_jax.models.unet import abstract_params
 from rad_jax.schedule import make_schedule
+from rad_jax.train.state import init_state
 
 ROOT = pathlib.Path(__file__).parents[1]
 FILES = sorted(path for path in (ROOT / "configs").glob("*.py") if path.stem != "base")
@@ -25,8 +28,35 @@ def load(*overrides):
 def test_every_config_builds(path):
     experiment = load_config(path, [])
     make_schedule(experiment.schedule)
+    state = jax.eval_shape(lambda: init_state(experiment))
     params = abstract_params(experiment.model)
-    assert sum(leaf.size for leaf in jax.tree.leaves(params)) > 100_000
+    whole, trained = (
+        sum(leaf.size for leaf in jax.tree.leaves(tree))
+        for tree in (params, state.params)
+    )
+    assert whole > 100_000
+    assert (trained < 0.5 * whole) == bool(experiment.lora.rank)
+
+
+@pytest.mark.parametrize(
+    "name, preset, batch_size, num_steps",
+    [
+        ("ffhq256", "ffhq256", 16, 300_000),
+        ("lsun_bedroom256", "lsun_bedroom", 8, 300_000),
+        ("imagenet256", "imagenet256_uncond", 16, 800_000),
+    ],
+)
+def test_settings_of_the_paper(name, preset, batch_size, num_steps):
+    """RAD Sec. 4.2; the network is the published one, and can be started from."""
+    experiment = load_config(ROOT / f"configs/{name}.py", [])
+    assert not PRESETS[preset].config.differences(experiment.model)
+    assert experiment.pretrained == f"models/{preset}"
+    assert experiment.lora == LoRAConfig(rank=16, alpha=16)
+    assert experiment.optimizer == OptimizerConfig(learning_rate=1e-4)
+    schedule = experiment.schedule
+    assert (schedule.hole_steps, schedule.known_steps) == (1000, 1000)
+    assert experiment.train.batch_size == batch_size
+    assert experiment.train.num_steps == num_steps
 
 
 def test_stored_json_is_the_experiment():

@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -56,6 +57,26 @@ def key():
     return jax.random.key(0)
 
 
+PROGRESS = re.compile(r"\w+: \d+(/\d+)? \w+, ")
+
+
+@pytest.fixture
+def rad(capsys):
+    """``rad("info", folder)`` runs a verb: exit code, stdout, stderr but progress."""
+    from rad_jax.cli import main
+
+    def run(*arguments):
+        capsys.readouterr()
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code
+        out, err = capsys.readouterr()
+        return code, out, [x for x in err.splitlines() if not PROGRESS.match(x)]
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def digits_dir(tmp_path_factory):
     """Folder of data sets that holds the digits."""
@@ -94,3 +115,28 @@ def tiny_run(tiny_experiment, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "tiny"
     state = train(tiny_experiment("train.sample_every=5"), workdir, StopRequest())
     return workdir, state
+
+
+LORA = (
+    "lora.rank=2",
+    "lora.alpha=3.0",
+    "train.num_steps=4",
+    "train.checkpoint_every=2",
+)
+
+
+@pytest.fixture(scope="session")
+def lora_experiment(tiny_experiment, tiny_run):
+    """``lora_experiment("train.num_steps=2", ...)``: adapters of ``tiny_run``."""
+    base, _ = tiny_run
+    return lambda *changes: tiny_experiment(f"pretrained={base}", *LORA, *changes)
+
+
+@pytest.fixture(scope="session")
+def lora_run(lora_experiment, tmp_path_factory):
+    """Workdir and last state of 4 steps with adapters; do not write there."""
+    from rad_jax.train.loop import train
+    from rad_jax.train.stop import StopRequest
+
+    workdir = tmp_path_factory.mktemp("runs") / "lora"
+    return workdir, train(lora_experiment(), workdir, StopRequest())

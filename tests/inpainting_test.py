@@ -12,9 +12,12 @@ import pytest
 import rad_jax
 from rad_jax import inpainting
 from rad_jax.errors import UserError
-from rad_jax.inpainting import Model, compiled_fill, default_sampler, fill
+from rad_jax.inpainting import compiled_fill, default_sampler, fill
+from rad_jax.loading import Model
+from rad_jax.model_folder import write_model
 from rad_jax.models.unet import abstract_params
 from rad_jax.sampling import SamplerConfig
+from rad_jax.sharding import data_shardings
 
 H, W = 17, 23
 STEPS = 3
@@ -55,6 +58,44 @@ def test_the_average_of_the_last_checkpoint_is_loaded(tiny_run):
     model = rad_jax.load(workdir)
     jax.tree.map(np.testing.assert_array_equal, model.params, state.ema)
     assert model.channels == 1 and model.parametrisation == "eps"
+
+
+def test_a_model_folder_is_loaded(model, tmp_path):
+    half = jax.tree.map(
+        lambda x: x.astype(jnp.bfloat16) if x.ndim > 1 else x, model.params
+    )
+    write_model(
+        tmp_path / "m",
+        config=model.config,
+        schedule=model.schedule,
+        parametrisation="v",
+        params=half,
+        provenance={},
+    )
+    loaded = rad_jax.load(tmp_path / "m")
+    assert loaded[:3] == (model.config, model.schedule, "v")
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b, strict=True),
+                 loaded.params, half)  # fmt: skip
+
+
+def test_parameters_are_put_on_the_devices_once(model, tiny_run, tmp_path):
+    """What `fill` does to them at every call is nothing, not a copy of gigabytes."""
+    folder = tmp_path / "m"
+    write_model(
+        folder,
+        config=model.config,
+        schedule=model.schedule,
+        parametrisation="eps",
+        params=model.params,
+        provenance={},
+    )
+    _, everywhere = data_shardings(jax.device_count())
+    for source in (folder, tiny_run[0]):
+        params = rad_jax.load(source).params
+        again = jax.device_put(params, everywhere)
+        for one, other in zip(*map(jax.tree.leaves, (params, again)), strict=True):
+            assert one.sharding == everywhere
+            assert one.unsafe_buffer_pointer() == other.unsafe_buffer_pointer()
 
 
 def test_bytes_stay_bytes_and_known_pixels_what_they_are(model, picture, hole):
@@ -207,9 +248,95 @@ def test_the_sampler_fits_the_model(model):
     assert found == SamplerConfig("ddim", 0.5, "learned", "v")
 
 
+# Models with classes, and those that cannot inpaint.
+
+
+@pytest.fixture(scope="module")
+def with_classes(model):
+    config = dataclasses.replace(model.config, num_classes=3)
+    params = dict(model.params)
+    table = np.random.default_rng(1).standard_normal((3, config.embedding_channels))
+    params["label_embed"] = {"embedding": jnp.float32(table)}
+    return model._replace(config=config, params=params)
+
+
+def test_each_image_has_its_label(with_classes, picture, hole):
+    images = jnp.stack([jnp.asarray(picture[1:, 1:] / np.float32(127.5) - 1)] * 2)
+    masks = np.stack([hole[1:, 1:]] * 2).astype(np.float32)
+    keys = jax.random.split(jax.random.key(0), 2)
+
+    def run(labels, masks=masks):
+        labels = jnp.asarray(labels, jnp.int32)
+        found = fill(
+            with_classes, images, jnp.asarray(masks), keys, labels=labels, steps=STEPS
+        )
+        return np.asarray(found)
+
+    a, b = run([0, 1]), run([2, 1])
+    assert (a[0] != b[0])[hole[1:, 1:]].mean() > 0.2  # many are clipped
+    np.testing.assert_array_equal(a[1], b[1])
+    soft = masks.copy()
+    soft[:, 0, 0] = 0.5
+    dense = run([0, 1], soft), run([2, 1], soft)
+    assert (dense[0][0] != dense[1][0]).any()
+    np.testing.assert_array_equal(dense[0][1], dense[1][1])
+
+
+def test_one_label_for_all_samples(with_classes, picture, hole):
+    one, other = (inpaint(with_classes, picture, hole, label=i) for i in (0, 2))
+    for sample in (0, 1):
+        assert (one[sample] != other[sample])[hole].mean() > 0.2
+
+
+@pytest.mark.parametrize(
+    "label, message",
+    [
+        (None, r"the model has 3 classes; give a label, 0 \.\. 2$"),
+        (3, r"there is no class 3; the model's are 0 \.\. 2$"),
+        (-1, "there is no class -1"),
+        (10**30, "there is no class 10{30};"),
+    ],
+)
+def test_labels_that_do_not_fit(with_classes, picture, hole, label, message):
+    with pytest.raises(UserError, match=message):
+        inpaint(with_classes, picture, hole, label=label)
+    batch = jnp.zeros((2, 4, 4, 1)), jnp.ones((2, 4, 4))
+    keys = jax.random.split(jax.random.key(0), 2)
+    if label is None or label < 10:
+        labels = None if label is None else jnp.array([0, label])
+        with pytest.raises(UserError, match=message):
+            fill(with_classes, *batch, keys, labels=labels)
+
+
+def test_labels_for_a_model_without_classes(model, picture, hole):
+    with pytest.raises(UserError, match="the model has no classes; give no label"):
+        inpaint(model, picture, hole, label=0)
+
+
+def test_upsamplers_cannot_inpaint(model, picture, hole):
+    config = dataclasses.replace(model.config, in_channels=2)
+    upsampler = model._replace(config=config)
+    assert upsampler.channels == 1
+    match = "takes 2 channels and gives 1: it enlarges images and cannot inpaint them"
+    with pytest.raises(UserError, match=match):
+        inpaint(upsampler, picture, hole)
+
+
+# Folders.
+
+
 def test_folders_without_a_model_are_explained(tmp_path, tiny_run):
-    with pytest.raises(UserError, match="missing: holds no"):
+    with pytest.raises(UserError, match="missing: no such folder; check the name"):
         rad_jax.load(tmp_path / "missing")
+    match = (
+        r"is neither a model folder \(it has no model.json\) nor the workdir of a tr"
+    )
+    with pytest.raises(UserError, match=match):
+        rad_jax.load(tmp_path)
+    (tmp_path / "a.pt").write_bytes(b"")
+    match = "a.pt: is a file; .*: rad-jax convert --input .*a.pt --output FOLDER$"
+    with pytest.raises(UserError, match=match):
+        rad_jax.load(tmp_path / "a.pt")
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     with pytest.raises(UserError, match="run: holds no finished checkpoint; train it"):
         rad_jax.load(str(tmp_path / "run"))

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rad_jax.models.config import UNetConfig
+from rad_jax.models.config import NO_LORA, LoRAConfig, UNetConfig
+from rad_jax.models.lora import adapted_unet
 from rad_jax.models.unet import UNet
 from rad_jax.typing import Outputs, PRNGKey
 
@@ -27,13 +28,15 @@ def init_params(config: UNetConfig, key: PRNGKey) -> Params:
 
 
 @functools.cache
-def make_apply(config: UNetConfig) -> Apply:
+def make_apply(config: UNetConfig, lora: LoRAConfig = NO_LORA) -> Apply:
     """The network's call as a pure function, to be used inside ``jax.jit``.
+
+    With a rank the parameters are those of the network with its adapters.
 
     The module is merged inside: ``jax.jit`` over plain dictionaries costs a hundredth
     of a call through ``nnx.jit``.
     """
-    abstract = nnx.eval_shape(lambda: UNet(config, rngs=nnx.Rngs(0)))
+    abstract = nnx.eval_shape(lambda: adapted_unet(config, lora, rngs=nnx.Rngs(0)))
     graphdef, _ = nnx.split(abstract, nnx.Param)
 
     def apply(params: Params, x, noise, labels=None, dropout_key=None) -> Outputs:

@@ -5,7 +5,7 @@ The modules are built from these stages, and the converters name their weights b
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from rad_jax.errors import UserError
 
@@ -102,6 +102,20 @@ class UNetConfig:
         """Channels of the network's output."""
         return self.out_channels * (2 if self.learn_sigma else 1)
 
+    def differences(self, other: "UNetConfig") -> dict[str, tuple[Any, Any]]:
+        """Attributes in which another network is another function, with both values.
+
+        How it is computed and regularised may differ.
+        """
+        free = {"dropout", "dtype", "use_remat"}
+        if self.num_head_channels != -1:
+            free |= {"num_heads", "num_heads_upsample"}
+        names = {field.name for field in dataclasses.fields(self)} - free
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in names}
+        return {
+            name: pair for name, pair in sorted(pairs.items()) if pair[0] != pair[1]
+        }
+
     def has_attention(self, level: int) -> bool:
         """Whether resolution `level` (0 is the finest) has attention."""
         return self.image_size >> level in self.attention_resolutions
@@ -113,6 +127,52 @@ class UNetConfig:
         if up and self.num_heads_upsample != -1:
             return self.num_heads_upsample
         return self.num_heads
+
+
+LORA_TARGETS = ("conv_in", "conv_out", "conv1", "conv2", "qkv", "proj")
+"""The layers that RAD adapts (RAD Sec. 3.4)."""
+
+ADAPTABLE = (*LORA_TARGETS, "shortcut", "conv")
+"""All that can be adapted; "conv" are those that change the resolution."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LoRAConfig:
+    """Low-rank adapters of a frozen network (`models.lora`).
+
+    Attributes:
+      rank: of each adapter; 0 is no adapters: every parameter trains.
+      alpha: what the adapters add is multiplied by alpha / rank.
+      targets: names of the layers that have one, of `ADAPTABLE`. Kept as a tuple.
+      base_dtype: what the frozen kernels are kept in, "float32" or "bfloat16".
+
+    Raises:
+      UserError: naming the key whose value makes no adapters.
+    """
+
+    rank: int = 0
+    alpha: float | int = 16.0
+    targets: Sequence[str] = LORA_TARGETS
+    base_dtype: str = "float32"
+
+    def __post_init__(self):
+        """Takes a list for a tuple, and refuses what cannot be built."""
+        object.__setattr__(self, "targets", tuple(self.targets))
+        if self.rank < 0 or self.alpha <= 0:
+            raise UserError("lora.rank must be >= 0 and lora.alpha > 0")
+        unknown = set(self.targets) - set(ADAPTABLE)
+        if unknown or not self.targets:
+            raise UserError(
+                f"lora.targets is {self.targets}; name some of {', '.join(ADAPTABLE)}"
+            )
+        if self.base_dtype not in DTYPES:
+            raise UserError(
+                f"lora.base_dtype is {self.base_dtype!r}; use one of "
+                f"{', '.join(DTYPES)}"
+            )
+
+
+NO_LORA = LoRAConfig()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -67,15 +67,22 @@ class Conv(nnx.Module):
     def __call__(self, x: Activation) -> Float[Array, "b _ _ out"]:
         """Applies the layer."""
         kernel, bias = (p[...].astype(self.dtype) for p in (self.kernel, self.bias))
-        y = jax.lax.conv_general_dilated(
-            x.astype(self.dtype),
-            kernel,
-            window_strides=(self.stride, self.stride),
-            padding=((1, 1), (1, 1)),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            precision=self.precision,
-        )
+        y = conv(x.astype(self.dtype), kernel, self.stride, self.precision)
         return y + bias.reshape(1, 1, 1, -1)
+
+
+def conv(
+    x: Activation, kernel: Float[Array, "3 3 c out"], stride: int, precision: str | None
+) -> Float[Array, "b _ _ out"]:
+    """A 3x3 convolution with one pixel of zeros around."""
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(stride, stride),
+        padding=((1, 1), (1, 1)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=precision,
+    )
 
 
 def draw_weights(model: nnx.Module, key: PRNGKey) -> None:

@@ -1,6 +1,7 @@
 """The training loop: one process, the same command resumes."""
 
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -17,9 +18,12 @@ from rad_jax.checkpoint import Checkpoints
 from rad_jax.config import Experiment, from_dict, to_dict
 from rad_jax.data import pipeline
 from rad_jax.errors import UserError
+from rad_jax.models.apply import Params
+from rad_jax.models.lora import plain_params
 from rad_jax.progress import progress
 from rad_jax.sharding import data_shardings
 from rad_jax.train.logs import Logs
+from rad_jax.train.pretrained import load_pretrained, read_frozen, write_base
 from rad_jax.train.samples import SampleGrid
 from rad_jax.train.state import TrainState, init_state
 from rad_jax.train.step import make_train_step
@@ -45,15 +49,17 @@ def train(experiment: Experiment, workdir: Path, stop: StopRequest) -> TrainStat
     Args:
       experiment: what to train.
       workdir: folder of the run, made if needed: ``config.json``, ``checkpoints/``,
-        ``metrics.jsonl``, ``tensorboard/`` and ``samples/``.
+        ``metrics.jsonl``, ``tensorboard/`` and ``samples/``; with adapters also
+        ``base/``, the model that they belong to.
       stop: asked between two steps; when it is true, writes a checkpoint and returns.
 
     Returns:
       The last state.
 
     Raises:
-      UserError: the data is missing or of another size, the folder belongs to another
-        experiment or cannot be written, or the loss is no longer finite.
+      UserError: the data is missing or of another size, the pretrained model does not
+        fit, the folder belongs to another experiment or cannot be written, or the loss
+        is no longer finite.
     """
     settings = experiment.train
     records = pipeline.source(
@@ -67,7 +73,7 @@ def train(experiment: Experiment, workdir: Path, stop: StopRequest) -> TrainStat
     )
     divided, everywhere = data_shardings(settings.batch_size)
     with Checkpoints(workdir, settings.keep_checkpoints) as checkpoints:
-        state, position = _start(experiment, checkpoints, everywhere)
+        state, frozen, position = _start(experiment, workdir, checkpoints, everywhere)
         first = int(state.step)
         if first >= settings.num_steps:
             print(f"rad-jax: {workdir}: has {first} steps already", file=sys.stderr)
@@ -99,7 +105,8 @@ def train(experiment: Experiment, workdir: Path, stop: StopRequest) -> TrainStat
             )
             for step in bar:
                 pixels = _checked(next(batches)["image"], experiment)
-                state, metrics = train_step(state, jax.device_put(pixels, divided))
+                images = jax.device_put(pixels, divided)
+                state, metrics = train_step(state, frozen, images)
                 last = step == settings.num_steps
                 # Asked once: the answer may change meanwhile.
                 stopping = bool(stop)
@@ -118,7 +125,10 @@ def train(experiment: Experiment, workdir: Path, stop: StopRequest) -> TrainStat
                 if settings.sample_every and (
                     step % settings.sample_every == 0 or last
                 ):
-                    logs.picture(step, samples.draw(state.ema))
+                    averaged = plain_params(
+                        experiment.model, experiment.lora, state.ema, frozen
+                    )
+                    logs.picture(step, samples.draw(averaged))
                 if saving:
                     save(state)
                 if stopping:
@@ -149,16 +159,15 @@ def _require_finite(step: int, values: Mapping[str, float]) -> None:
 
 
 def _start(
-    experiment: Experiment, checkpoints: Checkpoints, everywhere: NamedSharding
-) -> tuple[TrainState, dict | None]:
-    """The state to start from, and the position in the data if it is a resumed one."""
-
-    def initial() -> TrainState:
-        return init_state(experiment)
-
+    experiment: Experiment,
+    workdir: Path,
+    checkpoints: Checkpoints,
+    everywhere: NamedSharding,
+) -> tuple[TrainState, Params, dict | None]:
+    """State to start from, what is frozen, position in the data if the run resumes."""
     shapes = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
-        jax.eval_shape(initial),
+        jax.eval_shape(lambda: init_state(experiment)),
     )
 
     def read(step: int) -> tuple[TrainState, dict]:
@@ -178,8 +187,27 @@ def _start(
         )
         return resumed, records["data"]
 
-    found = checkpoints.latest(read)
-    return found or (jax.jit(initial, out_shardings=everywhere)(), None)
+    state, position = checkpoints.latest(read) or (None, None)
+    if state is None:
+        params = None
+        if experiment.pretrained:
+            model = load_pretrained(experiment)
+            if experiment.lora.rank:
+                write_base(experiment, workdir, model)
+            params = model.params
+        initial = jax.jit(functools.partial(init_state, experiment))
+        state = jax.device_put(initial(params), everywhere)
+    frozen = jax.device_put(read_frozen(experiment, workdir), everywhere)
+    if frozen:
+        trained, rest = (
+            sum(leaf.size for leaf in jax.tree.leaves(tree))
+            for tree in (state.params, frozen)
+        )
+        print(
+            f"rad-jax: {trained:,} parameters train, {rest:,} are frozen",
+            file=sys.stderr,
+        )
+    return state, frozen, position
 
 
 def _require_same(ours: Experiment, stored: Experiment, folder: Path) -> None:

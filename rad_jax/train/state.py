@@ -9,6 +9,7 @@ from jaxtyping import Array, Int
 
 from rad_jax.config import Experiment, OptimizerConfig
 from rad_jax.models.apply import Params, init_params
+from rad_jax.models.lora import combine, draw_adapters, partition
 
 
 class TrainState(NamedTuple):
@@ -16,7 +17,7 @@ class TrainState(NamedTuple):
 
     Attributes:
       step: optimiser steps done.
-      params: of the network, float32.
+      params: those of the network that train, float32.
       ema: their average, float32; what samples are made with.
       opt_state: the optimiser's.
     """
@@ -45,10 +46,20 @@ def make_optimizer(
     )
 
 
-def init_state(experiment: Experiment) -> TrainState:
-    """The state before the first step, from the experiment's seed."""
-    key = jax.random.key(experiment.seed)
-    params = init_params(experiment.model, jax.random.fold_in(key, 0))
+def init_state(experiment: Experiment, pretrained: Params | None = None) -> TrainState:
+    """The state before the first step, from the experiment's seed.
+
+    Args:
+      experiment: what to train.
+      pretrained: parameters to start from, as `UNet`'s. Of those that are frozen the
+        state has none: see `frozen_params`.
+    """
+    key = jax.random.fold_in(jax.random.key(experiment.seed), 0)
+    params = pretrained or init_params(experiment.model, key)
+    if experiment.lora.rank:
+        adapters = draw_adapters(experiment.model, experiment.lora, key)
+        params = combine(adapters, params)
+        params, _ = partition(experiment.model, experiment.lora, params)
     optimizer = make_optimizer(experiment.optimizer, experiment.train.num_steps)
     return TrainState(
         step=jnp.zeros((), jnp.int32),

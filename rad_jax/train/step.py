@@ -12,8 +12,9 @@ from rad_jax import diffusion
 from rad_jax.config import Experiment
 from rad_jax.data.ranges import to_float
 from rad_jax.losses import hybrid_loss
-from rad_jax.masks import perlin_mask
+from rad_jax.masks import training_mask
 from rad_jax.models.apply import Apply, Params, make_apply
+from rad_jax.models.lora import combine
 from rad_jax.models.noise_embedding import NoiseLevels, membership
 from rad_jax.schedule import Step, make_schedule, steps
 from rad_jax.train.state import TrainState, make_optimizer
@@ -21,8 +22,8 @@ from rad_jax.typing import Images, PRNGKey, Scalar
 
 Metrics = dict[str, Scalar]
 
-TrainStep = Callable[[TrainState, jax.Array], tuple[TrainState, Metrics]]
-"""``step(state, images uint8 (b, h, w, c))``; the state is donated."""
+TrainStep = Callable[[TrainState, Params, jax.Array], tuple[TrainState, Metrics]]
+"""``step(state, frozen, images uint8 (b, h, w, c))``; the state is donated."""
 
 
 def batch_loss(
@@ -39,7 +40,7 @@ def batch_loss(
 
     Args:
       apply: the network.
-      experiment: its loss and model blocks are used.
+      experiment: its loss, mask and model blocks are used.
       unit_steps: the steps t -> t - 1 for t = 1 .. T, stacked.
       params: the network's.
       images: in [-1, 1].
@@ -54,7 +55,7 @@ def batch_loss(
     def draw(key):
         time_key, mask_key, noise_key, dropout_key = jax.random.split(key, 4)
         t = jax.random.randint(time_key, (), 0, num_steps)
-        mask = perlin_mask(mask_key, height, width)
+        mask = training_mask(experiment.mask, mask_key, height, width)
         noise = jax.random.normal(noise_key, images.shape[1:])
         return jax.tree.map(lambda x: x[t], unit_steps), mask, noise, dropout_key
 
@@ -79,19 +80,21 @@ def batch_loss(
 
 def make_train_step(experiment: Experiment) -> TrainStep:
     """Compiles the step; its randomness comes from the seed and the step alone."""
-    apply = make_apply(experiment.model)
+    apply = make_apply(experiment.model, experiment.lora)
     schedule = make_schedule(experiment.schedule)
     times = np.arange(1, schedule.num_steps + 1)
     unit_steps = jax.tree.map(jnp.asarray, steps(schedule, times, times - 1))
     optimizer = make_optimizer(experiment.optimizer, experiment.train.num_steps)
     noise_key = jax.random.fold_in(jax.random.key(experiment.seed), 1)
 
-    def train_step(state: TrainState, pixels: jax.Array):
+    def train_step(state: TrainState, frozen: Params, pixels: jax.Array):
         key = jax.random.fold_in(noise_key, state.step)
-        loss = functools.partial(batch_loss, apply, experiment, unit_steps)
-        (value, parts), gradient = jax.value_and_grad(loss, has_aux=True)(
-            state.params, to_float(pixels), key
-        )
+
+        def loss(params: Params):
+            images, whole = to_float(pixels), combine(params, frozen)
+            return batch_loss(apply, experiment, unit_steps, whole, images, key)
+
+        (value, parts), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         n = state.step.astype(jnp.float32)

@@ -41,13 +41,13 @@ class StopAt(StopRequest):
 def stub(monkeypatch):
     """A model of one number and a step that only counts, to test the loop around."""
 
-    def init(experiment):
+    def init(experiment, pretrained=None):
         params = {"number": jnp.zeros(2)}
         optimizer = make_optimizer(experiment.optimizer, 10)
         return TrainState(jnp.int32(0), params, params, optimizer.init(params))
 
     def make(experiment):
-        def step(state, images):
+        def step(state, frozen, images):
             values = {"loss": jnp.float32(1), "grad_norm": jnp.float32(2)}
             return state._replace(step=state.step + 1), values
 
@@ -261,8 +261,8 @@ def test_diverged_training_saves_nothing(
     def diverging(experiment):
         step = make(experiment)
 
-        def diverge(state, images):
-            state, values = step(state, images)
+        def diverge(state, frozen, images):
+            state, values = step(state, frozen, images)
             bad = jnp.where(state.step >= 5, jnp.nan, values[name])
             return state, values | {name: bad}
 
@@ -303,7 +303,7 @@ from rad_jax.train.state import TrainState, make_optimizer
 from rad_jax.train.stop import StopRequest
 
 def stub(experiment):
-    return lambda state, images: (state._replace(step=state.step + 1), {"loss": 1.0})
+    return lambda state, *_: (state._replace(step=state.step + 1), {"loss": 1.0})
 
 loop.make_train_step = stub
 experiment = from_dict(json.loads(sys.argv[1]))

@@ -39,7 +39,7 @@ def run(tiny_experiment):
     step, state, pixels = start(tiny_experiment())
     states, metrics = [jax.tree.map(np.array, state)], []
     for _ in range(60):
-        state, values = step(state, pixels)
+        state, values = step(state, {}, pixels)
         metrics.append({name: float(value) for name, value in values.items()})
         if len(states) < 4:
             states.append(jax.tree.map(np.array, state))
@@ -88,7 +88,7 @@ def test_all_parameters_train(run):
 
 def test_state_is_donated(tiny_experiment):
     step, state, pixels = start(tiny_experiment())
-    step(state, pixels)
+    step(state, {}, pixels)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
 
 
@@ -97,7 +97,9 @@ def test_seed_enters_parameters_and_noise(tiny_experiment):
 
     def program(experiment):
         step, state, pixels = start(experiment)
-        return state.params["conv_in"]["kernel"], step.lower(state, pixels).as_text()
+        return state.params["conv_in"]["kernel"], step.lower(
+            state, {}, pixels
+        ).as_text()
 
     (one, one_text), (two, two_text) = (
         program(tiny_experiment(f"seed={seed}")) for seed in (1, 2)
@@ -115,9 +117,9 @@ def test_other_losses_and_dropout_train(tiny_experiment):
     )
     step, state, pixels = start(experiment)
     before = np.array(state.params["conv_out"]["kernel"])
-    step = step.lower(state, pixels).compile(QUICKLY)
+    step = step.lower(state, {}, pixels).compile(QUICKLY)
     for _ in range(2):
-        state, metrics = step(state, pixels)
+        state, metrics = step(state, {}, pixels)
         assert all(np.isfinite(value) for value in metrics.values())
         assert metrics["vlb"] == 0 and metrics["loss"] == metrics["mse"] > 0
     assert (state.params["conv_out"]["kernel"] != before).any()
@@ -163,6 +165,24 @@ def test_each_image_has_its_own_time_mask_and_noise(tiny_experiment):
     assert hole_k[first].min() < 60 and 940 < hole_k[first].max() <= 999
     # To predict no noise at all is as wrong as there is noise.
     np.testing.assert_allclose(seen["loss"], noisy.mean(), rtol=0.02)
+
+
+def test_full_masks_in_phase_1_are_plain_ddpm(tiny_experiment):
+    """One level for all pixels, at ADM's own integer timesteps (DDPM eq. 4)."""
+    experiment = tiny_experiment(
+        "mask.kind=full", "schedule.known_steps=0", "loss.vlb_weight=0.0"
+    )
+    images = jnp.full((64, 16, 16, 1), 0.5)
+    key = jax.random.key(0)
+    seen = jax.jit(drawn(experiment, images)).lower(key).compile(QUICKLY)(key)
+    assert all(np.all(weights[..., 1] == 1) for weights in seen["weights"])
+    k = np.asarray(seen["timesteps"])[:, 1]
+    assert np.all(k == np.rint(k)) and k.min() < 60 and k.max() > 940
+    signal = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))[k.astype(int)]
+    noise = np.asarray(seen["x"]) - np.sqrt(signal)[:, None, None, None] * 0.5
+    deviation = noise.std(axis=(1, 2, 3)) / np.sqrt(1 - signal)
+    # 256 pixels each: a standard deviation is known to 1 / sqrt(512) of itself.
+    np.testing.assert_allclose(deviation, 1, atol=4.5 / np.sqrt(512))
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.5])

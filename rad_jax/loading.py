@@ -1,0 +1,144 @@
+"""A trained network: what it is, and its folder: a model's or a training run's."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from rad_jax.checkpoint import Checkpoints
+from rad_jax.config import Experiment, from_dict
+from rad_jax.errors import UserError
+from rad_jax.model_folder import BASE, RECORD, read_model, read_record
+from rad_jax.models.apply import Params
+from rad_jax.models.config import UNetConfig
+from rad_jax.models.lora import adapted_params, partition, plain_params
+from rad_jax.schedule import ScheduleConfig
+from rad_jax.sharding import data_shardings
+
+
+class Model(NamedTuple):
+    """A trained network and what it was trained for.
+
+    Attributes:
+      config: its architecture.
+      schedule: the noise it knows.
+      parametrisation: what it predicts, "eps" or "v".
+      params: its parameters; float32, the kernels maybe bfloat16.
+    """
+
+    config: UNetConfig
+    schedule: ScheduleConfig
+    parametrisation: str
+    params: Params
+
+    @property
+    def channels(self) -> int:
+        """Channels of its images."""
+        return self.config.out_channels
+
+
+def check_labels(config: UNetConfig, labels: np.ndarray | None) -> None:
+    """Refuses labels that a network does not have, and missing ones.
+
+    Raises:
+      UserError: saying which there are.
+    """
+    classes = config.num_classes
+    if classes is None:
+        if labels is not None:
+            raise UserError("the model has no classes; give no label")
+        return
+    known = f"0 .. {classes - 1}"
+    if labels is None:
+        raise UserError(f"the model has {classes} classes; give a label, {known}")
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if wrong.size:
+        raise UserError(f"there is no class {wrong[0]}; the model's are {known}")
+
+
+def load(folder: str | Path) -> Model:
+    """Loads a model onto all devices.
+
+    Args:
+      folder: a model folder, or the workdir of a training run: of its latest checkpoint
+        the averaged parameters.
+
+    Raises:
+      UserError: the folder is neither, or nothing in it can be read.
+    """
+    model, _ = read_folder(Path(folder))
+    # Once: whoever calls the network has them where they are needed.
+    _, everywhere = data_shardings(jax.device_count())
+    return model._replace(params=jax.device_put(model.params, everywhere))
+
+
+def read_folder(folder: Path) -> tuple[Model, dict[str, Any]]:
+    """Reads a model, as ``load`` does, and where it comes from.
+
+    Returns:
+      The model, its parameters NumPy's or on the first device, and its provenance, as
+      JSON stores it.
+    """
+    if is_model_folder(folder):
+        return Model(*read_model(folder)), read_record(folder).get("provenance", {})
+    step, experiment, params = load_checkpoint(folder)
+    model = Model(
+        experiment.model, experiment.schedule, experiment.loss.parametrisation, params
+    )
+    run = {"run": folder.resolve().name, "step": step, "data": experiment.data.name}
+    return model, run
+
+
+def is_model_folder(folder: Path) -> bool:
+    """Whether it is a model folder, and not the workdir of a run.
+
+    Raises:
+      UserError: it is neither.
+    """
+    if (folder / RECORD).is_file():
+        return True
+    if (folder / "checkpoints").is_dir():
+        return False
+    if folder.is_file():
+        raise UserError(
+            f"{folder}: is a file; to make a model folder of a checkpoint of ADM: "
+            f"rad-jax convert --input {folder} --output FOLDER"
+        )
+    if not folder.exists():
+        raise UserError(f"{folder}: no such folder; check the name")
+    raise UserError(
+        f"{folder}: is neither a model folder (it has no {RECORD}) nor the workdir of "
+        "a training run (it holds no checkpoints)"
+    )
+
+
+def load_checkpoint(folder: Path) -> tuple[int, Experiment, Params]:
+    """The latest readable checkpoint: step, experiment and averaged parameters.
+
+    Adapters are merged into the base that they were trained on.
+    """
+    step, experiment, trained = load_trained(folder)
+    if not experiment.lora.rank:
+        return step, experiment, trained
+    _, _, _, base = read_model(folder / BASE)
+    _, frozen = partition(experiment.model, experiment.lora, base)
+    params = plain_params(experiment.model, experiment.lora, trained, frozen)
+    return step, experiment, params
+
+
+def load_trained(folder: Path) -> tuple[int, Experiment, Params]:
+    """The same, of the parameters only those that trained."""
+    with Checkpoints(folder) as checkpoints:
+
+        def read(step: int) -> tuple[int, Experiment, Params]:
+            config = checkpoints.records(step, ["config"])["config"]
+            experiment = from_dict(config)
+            shapes = adapted_params(experiment.model, experiment.lora)
+            like, _ = partition(experiment.model, experiment.lora, shapes)
+            return step, experiment, checkpoints.trees(step, {"ema": like})["ema"]
+
+        found = checkpoints.latest(read)
+    if found is None:
+        raise UserError(f"{folder}: holds no finished checkpoint; train it first")
+    return found

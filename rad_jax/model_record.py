@@ -1,0 +1,115 @@
+"""What stands beside weights: the JSON file that says what network they are of."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import rad_jax
+from rad_jax.checkpoint import short_reason
+from rad_jax.config import build
+from rad_jax.errors import UserError
+from rad_jax.losses import LossConfig
+from rad_jax.models.config import UNetConfig
+from rad_jax.schedule import ScheduleConfig
+
+FORMAT = 1
+
+
+def write_record(
+    path: Path,
+    *,
+    config: UNetConfig,
+    schedule: ScheduleConfig,
+    parametrisation: str,
+    provenance: Mapping[str, Any],
+    **others: Any,
+) -> None:
+    """Writes the file; ``others`` are further blocks of it.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    record = {
+        "format": FORMAT,
+        "rad_jax": rad_jax.__version__,
+        "model": dataclasses.asdict(config),
+        "schedule": dataclasses.asdict(schedule),
+        "parametrisation": parametrisation,
+        "provenance": dict(provenance),
+        **others,
+    }
+    path.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def read_record(path: Path, kind: str) -> dict[str, Any]:
+    """Reads the file.
+
+    Args:
+      path: the file.
+      kind: what its folder should be, for the message.
+
+    Raises:
+      UserError: there is no such file, or it is damaged, or written by a later version.
+    """
+    try:
+        record = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{path.parent}: is no {kind}, it has no {path.name}"
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read ({short_reason(error)})") from error
+    if not isinstance(record, dict) or "format" not in record:
+        raise UserError(f"{path}: is damaged, or of another program")
+    if record["format"] != FORMAT:
+        raise UserError(f"{path}: is of another version of rad_jax; update this one")
+    return record
+
+
+def described(
+    path: Path, record: Mapping[str, Any]
+) -> tuple[UNetConfig, ScheduleConfig, str]:
+    """Architecture, schedule and parametrisation of a record; ``path`` is its file.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    try:
+        config = build(UNetConfig, record["model"], "model.")
+        schedule = build(ScheduleConfig, record["schedule"], "schedule.")
+        parametrisation = LossConfig(record["parametrisation"]).parametrisation
+    except (UserError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: is damaged ({error})") from error
+    return config, schedule, parametrisation
+
+
+def check_free(
+    folder: Path, *, overwrite: bool, kind: str, record: str, others: tuple[str, ...]
+) -> None:
+    """Sees to it that a folder may be written here, before long work.
+
+    Args:
+      folder: to be written.
+      overwrite: replace one of the same kind.
+      kind: what it will be, for the message.
+      record: name of its JSON file.
+      others: names of what else it holds.
+
+    Raises:
+      UserError: something is there that must not be replaced. Without ``overwrite``
+        that is anything; with it, anything but such a folder and nothing else.
+    """
+    if not folder.exists():
+        return
+    if not (folder / record).is_file():
+        raise UserError(f"{folder}: exists, and is no {kind}; choose another")
+    read_record(folder / record, kind)  # other programs have files of this name
+    if more := {path.name for path in folder.iterdir()} - {record, *others}:
+        raise UserError(
+            f"{folder}: exists, and holds more than a {kind} ({min(more)}); choose "
+            "another"
+        )
+    if not overwrite:
+        raise UserError(f"{folder}: exists; choose another output or --overwrite")

@@ -1,0 +1,238 @@
+"""Low-rank adaptation of the U-Net (LoRA; RAD Sec. 3.4), in PEFT's form.
+
+An adapted layer adds ``(alpha / rank) * (x * a) b`` to its output: ``a`` is a layer of
+the same kind to `rank` channels, ``b`` a dense layer back (a 1x1 convolution after a
+3x3 one). ``a`` begins Gaussian and ``b`` zero, so an adapted network begins as its
+base. Queries, keys and values have adapters of their own, as if they stood apart.
+
+What trains is one filter, `TRAINABLE`: the adapters, and in full all layers that are
+told the time. The rest is frozen. `merge` gives the plain network back for inference.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Array, Float
+
+from rad_jax.models.config import LoRAConfig, UNetConfig
+from rad_jax.models.layers import Activation, Attention, Conv, Linear, conv
+from rad_jax.models.unet import UNet
+from rad_jax.typing import PRNGKey
+
+Params = Mapping[str, Any]
+"""Nested dictionaries of arrays."""
+
+TRAINABLE = nnx.Any(nnx.LoRAParam, nnx.All(nnx.Param, nnx.PathContains("time_embed")))
+"""The parameters of an adapted network that train."""
+
+
+class AdaptedLinear(Linear):
+    """A dense layer with an adapter."""
+
+    def __init__(self, layer: Linear, config: LoRAConfig):
+        """Takes the layer's parameters over; the adapter is zero."""
+        self.dtype, self.zero, self.precision = layer.dtype, layer.zero, layer.precision
+        self.kernel, self.bias = layer.kernel, layer.bias
+        self.scale = config.alpha / config.rank
+        inputs, outputs = layer.kernel.shape
+        self.lora_a = nnx.LoRAParam(jnp.zeros((inputs, config.rank)))
+        self.lora_b = nnx.LoRAParam(jnp.zeros((config.rank, outputs)))
+
+    def __call__(self, x: Float[Array, "*shape inputs"]) -> Float[Array, "*shape out"]:
+        """Applies both."""
+        a, b = (p[...].astype(self.dtype) for p in (self.lora_a, self.lora_b))
+        hidden = jnp.matmul(x.astype(self.dtype), a, precision=self.precision)
+        update = jnp.matmul(hidden, b, precision=self.precision)
+        return super().__call__(x) + self.scale * update
+
+    def update(self) -> Float[Array, "inputs out"]:
+        """What the adapter adds to the kernel, float32."""
+        a, b = self.lora_a[...], self.lora_b[...]
+        return self.scale * jnp.matmul(a, b, precision="highest")
+
+
+class AdaptedConv(Conv):
+    """A 3x3 convolution with an adapter."""
+
+    def __init__(self, layer: Conv, config: LoRAConfig):
+        """Takes the layer's parameters over; the adapter is zero."""
+        self.dtype, self.zero, self.precision = layer.dtype, layer.zero, layer.precision
+        self.stride = layer.stride
+        self.kernel, self.bias = layer.kernel, layer.bias
+        self.scale = config.alpha / config.rank
+        *size, outputs = layer.kernel.shape
+        self.lora_a = nnx.LoRAParam(jnp.zeros((*size, config.rank)))
+        self.lora_b = nnx.LoRAParam(jnp.zeros((config.rank, outputs)))
+
+    def __call__(self, x: Activation) -> Float[Array, "b _ _ out"]:
+        """Applies both."""
+        a, b = (p[...].astype(self.dtype) for p in (self.lora_a, self.lora_b))
+        hidden = conv(x.astype(self.dtype), a, self.stride, self.precision)
+        update = jnp.matmul(hidden, b, precision=self.precision)
+        return super().__call__(x) + self.scale * update
+
+    def update(self) -> Float[Array, "3 3 inputs out"]:
+        """What the adapter adds to the kernel, float32."""
+        a, b = self.lora_a[...], self.lora_b[...]
+        return self.scale * jnp.matmul(a, b, precision="highest")
+
+
+class AdaptedQKV(Linear):
+    """The joint layer of queries, keys and values, with an adapter for each."""
+
+    def __init__(self, layer: Linear, attention: Attention, config: LoRAConfig):
+        """Takes the layer's parameters over; the adapters are zero."""
+        self.dtype, self.zero, self.precision = layer.dtype, layer.zero, layer.precision
+        self.kernel, self.bias = layer.kernel, layer.bias
+        self.scale = config.alpha / config.rank
+        self.heads, self.new_order = attention.heads, attention.new_order
+        inputs, outputs = layer.kernel.shape
+        self.lora_a = nnx.LoRAParam(jnp.zeros((3, inputs, config.rank)))
+        self.lora_b = nnx.LoRAParam(jnp.zeros((3, config.rank, outputs // 3)))
+
+    def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n 3*c"]:
+        """Applies all."""
+        a, b = (p[...].astype(self.dtype) for p in (self.lora_a, self.lora_b))
+        hidden = jnp.einsum("bnc,pcr->bnpr", x.astype(self.dtype), a)
+        update = self._join(jnp.einsum("bnpr,pro->bnpo", hidden, b))
+        return super().__call__(x) + self.scale * update
+
+    def update(self) -> Float[Array, "c 3*c"]:
+        """What the adapters add to the kernel, float32."""
+        a, b = self.lora_a[...], self.lora_b[...]
+        parts = jnp.einsum("pcr,pro->cpo", a, b, precision="highest")
+        return self.scale * self._join(parts)
+
+    def _join(self, parts: Float[Array, "*shape 3 c"]) -> Float[Array, "*shape 3*c"]:
+        """Queries, keys and values in the layer's order of channels (`Attention`)."""
+        parts = parts.reshape(*parts.shape[:-1], self.heads, -1)
+        if not self.new_order:
+            parts = jnp.swapaxes(parts, -3, -2)
+        return parts.reshape(*parts.shape[:-3], -1)
+
+
+Adapted = AdaptedLinear | AdaptedConv | AdaptedQKV
+
+
+def adapted_unet(config: UNetConfig, lora: LoRAConfig, *, rngs: nnx.Rngs) -> UNet:
+    """The network with its adapters, if there are any; these are zero."""
+    model = UNet(config, rngs=rngs)
+    if not lora.rank:
+        return model
+    for _, module in list(nnx.iter_modules(model)):
+        for name in lora.targets:
+            if isinstance(layer := getattr(module, name, None), (Conv, Linear)):
+                setattr(module, name, _adapted(layer, module, lora))
+    return model
+
+
+def _adapted(layer: Conv | Linear, module: nnx.Module, lora: LoRAConfig) -> Adapted:
+    if isinstance(layer, Conv):
+        return AdaptedConv(layer, lora)
+    if isinstance(module, Attention) and layer is module.qkv:
+        return AdaptedQKV(layer, module, lora)
+    return AdaptedLinear(layer, lora)
+
+
+@functools.cache
+def _abstract(config: UNetConfig, lora: LoRAConfig) -> UNet:
+    return nnx.eval_shape(lambda: adapted_unet(config, lora, rngs=nnx.Rngs(0)))
+
+
+def adapted_params(config: UNetConfig, lora: LoRAConfig) -> dict[str, Any]:
+    """Shapes of all parameters of the adapted network, a pure dict."""
+    return nnx.to_pure_dict(nnx.state(_abstract(config, lora), nnx.Param))
+
+
+@functools.cache
+def _trainable_paths(config: UNetConfig, lora: LoRAConfig) -> frozenset[tuple]:
+    what = TRAINABLE if lora.rank else nnx.Param
+    state = nnx.state(_abstract(config, lora), what)
+    return frozenset(flatten_dict(nnx.to_pure_dict(state)))
+
+
+def partition(
+    config: UNetConfig, lora: LoRAConfig, params: Params
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What trains of the parameters, and what is frozen; `combine` is the inverse."""
+    paths = _trainable_paths(config, lora)
+    flat = cast(dict[tuple, Any], flatten_dict(params))
+    trainable = {path: leaf for path, leaf in flat.items() if path in paths}
+    frozen = {path: leaf for path, leaf in flat.items() if path not in paths}
+    return unflatten_dict(trainable), unflatten_dict(frozen)
+
+
+def combine(trainable: Params, frozen: Params) -> dict[str, Any]:
+    """The parameters of which these are the two parts."""
+    return unflatten_dict(flatten_dict(frozen) | flatten_dict(trainable))
+
+
+def draw_adapters(config: UNetConfig, lora: LoRAConfig, key: PRNGKey) -> dict[str, Any]:
+    """New adapters: a is normal of deviation 1 / rank (PEFT's "gaussian"), b zero."""
+    state = nnx.state(_abstract(config, lora), nnx.LoRAParam)
+    flat = cast(dict[tuple, Any], flatten_dict(nnx.to_pure_dict(state)))
+    sizes = {path: leaf.size for path, leaf in flat.items() if path[-1] == "lora_a"}
+    # One draw for all, see `layers.draw_weights`.
+    numbers = jax.random.normal(key, (sum(sizes.values()),)) / max(lora.rank, 1)
+    parts = dict(
+        zip(sizes, jnp.split(numbers, np.cumsum([*sizes.values()])[:-1]), strict=True)
+    )
+    return unflatten_dict(
+        {
+            path: parts[path].reshape(leaf.shape)
+            if path in parts
+            else jnp.zeros(leaf.shape)
+            for path, leaf in flat.items()
+        }
+    )
+
+
+def merge(config: UNetConfig, lora: LoRAConfig, params: Params) -> dict[str, Any]:
+    """Parameters of the plain network that computes the same, float32.
+
+    Args:
+      config: architecture.
+      lora: the adapters' settings.
+      params: of the adapted network; those of a plain one come back as they are.
+    """
+    return _add_updates(config, lora, params, 1.0)
+
+
+def plain_params(
+    config: UNetConfig, lora: LoRAConfig, trainable: Params, frozen: Params
+) -> Params:
+    """`merge` of both parts of the parameters, compiled; ready for inference."""
+    if not lora.rank:
+        return trainable
+    return _compiled_merge(config, lora)(trainable, frozen)
+
+
+@functools.cache
+def _compiled_merge(config: UNetConfig, lora: LoRAConfig) -> Callable[..., Params]:
+    return jax.jit(lambda *parts: merge(config, lora, combine(*parts)))
+
+
+def unmerge(
+    config: UNetConfig, lora: LoRAConfig, merged: Params, adapters: Params
+) -> dict[str, Any]:
+    """The plain network before these adapters were merged into it, up to rounding."""
+    return _add_updates(config, lora, combine(adapters, merged), -1.0)
+
+
+def _add_updates(
+    config: UNetConfig, lora: LoRAConfig, params: Params, sign: float
+) -> dict[str, Any]:
+    graphdef, _ = nnx.split(_abstract(config, lora), nnx.Param)
+    params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params)
+    model = nnx.merge(graphdef, params, copy=True)
+    for _, layer in nnx.iter_modules(model):
+        if isinstance(layer, Adapted):
+            layer.kernel[...] += sign * layer.update()
+    plain = nnx.All(nnx.Param, nnx.Not(nnx.LoRAParam))
+    return nnx.to_pure_dict(nnx.state(model, plain))

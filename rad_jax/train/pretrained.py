@@ -1,0 +1,87 @@
+"""The network that a run starts from, and the base that adapters are trained on."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rad_jax.config import Experiment
+from rad_jax.errors import UserError
+from rad_jax.loading import Model, load
+from rad_jax.model_folder import BASE, read_model, write_model
+from rad_jax.models.apply import Params
+from rad_jax.models.config import LoRAConfig, UNetConfig
+from rad_jax.models.lora import combine, partition
+
+
+def load_pretrained(experiment: Experiment) -> Model:
+    """The model to start from; its network must be what the experiment says.
+
+    Raises:
+      UserError: there is no such model, or naming all keys in which it differs.
+    """
+    model = load(experiment.pretrained)
+    pairs = {
+        f"model.{name}": pair
+        for name, pair in model.config.differences(experiment.model).items()
+    }
+    pairs["schedule.kind"] = model.schedule.kind, experiment.schedule.kind
+    pairs["loss.parametrisation"] = (
+        model.parametrisation,
+        experiment.loss.parametrisation,
+    )
+    different = [
+        f"{name} is {theirs} there, {ours} here"
+        for name, (theirs, ours) in pairs.items()
+        if theirs != ours
+    ]
+    if different:
+        raise UserError(
+            f"pretrained {experiment.pretrained}: is another network than the config's "
+            f"({'; '.join(different)}); change the config"
+        )
+    return model
+
+
+def write_base(experiment: Experiment, workdir: Path, model: Model) -> None:
+    """Stores the network that a run's adapters are trained on, once: ``WORKDIR/base``.
+
+    Its frozen kernels are stored in `LoRAConfig.base_dtype`.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    write_model(
+        workdir / BASE,
+        config=model.config,
+        schedule=model.schedule,
+        parametrisation=model.parametrisation,
+        params=_stored(experiment.model, experiment.lora, model.params),
+        provenance={"pretrained": experiment.pretrained},
+        overwrite=True,
+    )
+
+
+def _stored(config: UNetConfig, lora: LoRAConfig, params: Params) -> dict[str, Any]:
+    dtype = jnp.dtype(lora.base_dtype)
+
+    def store(leaf: Any) -> np.ndarray:
+        return np.asarray(leaf, dtype if leaf.ndim > 1 else None)
+
+    trainable, frozen = partition(config, lora, params)
+    return combine(trainable, jax.tree.map(store, frozen))
+
+
+def read_frozen(experiment: Experiment, workdir: Path) -> Params:
+    """What is frozen of the base that ``write_base`` stored; nothing without adapters.
+
+    Raises:
+      UserError: it is missing or damaged.
+    """
+    if not experiment.lora.rank:
+        return {}
+    _, _, _, params = read_model(workdir / BASE)
+    _, frozen = partition(experiment.model, experiment.lora, params)
+    return frozen

@@ -1,0 +1,161 @@
+"""Training adapters of a pretrained network: what changes, what is stored where."""
+
+import json
+import os
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+from PIL import Image
+
+from rad_jax.checkpoint import Checkpoints
+from rad_jax.errors import UserError
+from rad_jax.loading import load
+from rad_jax.model_folder import read_model
+from rad_jax.models.lora import combine, merge, partition
+from rad_jax.train.loop import train
+from rad_jax.train.samples import SampleGrid
+from rad_jax.train.stop import StopRequest
+
+
+def flat(tree):
+    return {".".join(map(str, path)): x for path, x in flatten_dict(tree).items()}
+
+
+def test_adapters_and_time_layers_train(lora_run, lora_experiment, tiny_run):
+    _, state = lora_run
+    base = flat(load(tiny_run[0]).params)
+    trained = flat(state.params)
+    assert {key.rsplit(".")[-1] for key in trained if "time_embed" not in key} == {
+        "lora_a",
+        "lora_b",
+    }
+    # Of those whose output is scaled by zeros at first, some move in later steps.
+    moved = [key for key in trained if "lora_b" in key and np.any(trained[key])]
+    assert len(moved) == len([key for key in trained if "lora_b" in key])
+    for key in ("time_embed.linear1.kernel", "middle.res1.time_embed.kernel"):
+        assert np.any(trained[key] != base[key])
+
+
+def test_frozen_parameters_have_no_slots(lora_run):
+    """Neither in the average nor in the optimiser, in memory nor on disk."""
+    workdir, state = lora_run
+    count = sum(x.size for x in jax.tree.leaves(state.params))
+    assert sum(x.size for x in jax.tree.leaves(state.ema)) == count
+    slots = [x for x in jax.tree.leaves(state.opt_state) if x.ndim]
+    assert sum(x.size for x in slots) == 2 * count
+    with Checkpoints(workdir) as checkpoints:
+        like = {"params": state.params, "ema": state.ema, "optimizer": state.opt_state}
+        stored = checkpoints.trees(4, like)
+    jax.tree.map(np.testing.assert_array_equal, stored["params"], state.params)
+
+
+def test_loaded_model_is_the_merged_one(lora_run, lora_experiment, tiny_run):
+    workdir, state = lora_run
+    experiment = lora_experiment()
+    base = load(tiny_run[0])
+    _, frozen = partition(experiment.model, experiment.lora, base.params)
+    params = combine(state.ema, frozen)
+    merged = merge(experiment.model, experiment.lora, params)
+    model = load(workdir)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), model.params, merged
+    )
+    changed = flat(jax.tree.map(lambda a, b: np.any(a != b), model.params, base.params))
+    assert changed["middle.attn.qkv.kernel"] and changed["conv_in.kernel"]
+    assert not changed["conv_in.bias"] and not changed["norm_out.scale"]
+
+
+def test_stopped_and_resumed_is_straight_bit_for_bit(
+    lora_run, lora_experiment, tmp_path
+):
+    """The pretrained model is not needed again."""
+    _, straight = lora_run
+    experiment = lora_experiment("train.sample_every=4")
+    workdir = tmp_path / "run"
+
+    class AtTwo(StopRequest):
+        asked = 0
+
+        def __bool__(self):
+            self.asked += 1
+            return self.asked >= 2
+
+    train(experiment, workdir, AtTwo())
+    files = [path for path in (workdir / "base").rglob("*") if path.is_file()]
+    times = {path: path.stat().st_mtime_ns for path in files}
+    resumed = train(experiment, workdir, StopRequest())
+    jax.tree.map(np.testing.assert_array_equal, resumed, straight)
+    assert {path: path.stat().st_mtime_ns for path in files} == times
+    # Grids are of the merged network.
+    expected = SampleGrid(experiment).draw(load(workdir).params)
+    picture = np.asarray(Image.open(workdir / "samples" / "0000004.png"))
+    np.testing.assert_array_equal(picture, expected)
+
+
+def test_first_loss_is_that_of_training_in_full(lora_run, lora_experiment, tmp_path):
+    """Adapters add nothing at first: masks, times and noise are the same too."""
+    full = lora_experiment("lora.rank=0", "train.num_steps=1")
+    train(full, tmp_path / "run", StopRequest())
+    firsts = [
+        json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])
+        for folder in (lora_run[0], tmp_path / "run")
+    ]
+    np.testing.assert_allclose(firsts[0]["loss"], firsts[1]["loss"], rtol=1e-5)
+
+
+def test_base_in_bfloat16(lora_experiment, tmp_path):
+    """Half the size; what trains, and norms and biases, keep their precision."""
+    experiment = lora_experiment("lora.base_dtype=bfloat16", "train.num_steps=1")
+    train(experiment, tmp_path / "run", StopRequest())
+    _, _, _, stored = read_model(tmp_path / "run" / "base")
+    trainable, frozen = partition(experiment.model, experiment.lora, stored)
+    types = {(leaf.ndim > 1, str(leaf.dtype)) for leaf in jax.tree.leaves(frozen)}
+    assert types == {(True, "bfloat16"), (False, "float32")}
+    assert {str(leaf.dtype) for leaf in jax.tree.leaves(trainable)} == {"float32"}
+    model = load(tmp_path / "run")
+    dtypes = {str(leaf.dtype) for leaf in jax.tree.leaves(model.params)}
+    assert dtypes == {"float32"}
+
+
+def test_a_damaged_base_is_named(lora_run, tmp_path):
+    shutil.copytree(lora_run[0], tmp_path / "run")
+    files = (tmp_path / "run" / "base" / "params").rglob("*")
+    largest = max((p for p in files if p.is_file()), key=os.path.getsize)
+    data = bytearray(largest.read_bytes())
+    data[len(data) // 2] ^= 255
+    largest.write_bytes(data)
+    with pytest.raises(UserError, match="base/params: is damaged"):
+        load(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (
+            ("model.model_channels=64", "loss.parametrisation=v"),
+            r"another network than the config's \(model.model_channels is 32 there, "
+            "64 here; loss.parametrisation is eps there, v here",
+        ),
+        (("schedule.kind=cosine",), "schedule.kind is linear there, cosine here"),
+        (("pretrained=missing",), "missing: "),
+    ],
+)
+def test_a_pretrained_model_must_fit(lora_experiment, tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        train(lora_experiment(*changes), tmp_path / "run", StopRequest())
+    assert not (tmp_path / "run" / "base").exists()
+
+
+def test_how_it_is_computed_may_differ(lora_experiment, tmp_path):
+    experiment = lora_experiment(
+        "model.dropout=0.1", "model.use_remat=True", "train.num_steps=1"
+    )
+    assert train(experiment, tmp_path / "run", StopRequest()).step == 1
+
+
+def test_adapters_need_a_network(lora_experiment):
+    with pytest.raises(UserError, match="set pretrained to the folder of a model"):
+        lora_experiment("pretrained=")
