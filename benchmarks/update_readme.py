@@ -1,8 +1,8 @@
-"""Writes the README's numbers from stored results, so that none is typed by hand.
+"""Writes the numbers of README and docs, so that none is typed by hand.
 
-After `make demo`:
+They come from stored results (docs/results) and from the code. After `make demo`:
   python benchmarks/update_readme.py --demo demo   stores its results and picture
-  python benchmarks/update_readme.py               writes the README again
+  python benchmarks/update_readme.py               writes the documents again
 """
 
 import argparse
@@ -11,12 +11,15 @@ import json
 import os
 import platform
 import shutil
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 
+from rad_jax.convert.presets import PRESETS, Preset, choices_of
+
 ROOT = Path(__file__).parents[1]
-STORED = ROOT / "docs" / "results" / "demo.json"
-BEGIN = "<!-- demo: written by benchmarks/update_readme.py -->"
-END = "<!-- end of demo -->"
+DEMO = ROOT / "docs" / "results" / "demo.json"
+CONVERT = ROOT / "docs" / "results" / "convert.json"
 
 
 def demo_table(record: dict) -> str:
@@ -49,11 +52,65 @@ def demo_table(record: dict) -> str:
     return "\n".join(lines)
 
 
-def write_readme(readme: str, record: dict) -> str:
-    """The README with its demo block made anew."""
-    before, rest = readme.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{demo_table(record)}\n{END}{after}"
+def presets_table(presets: Mapping[str, Preset]) -> str:
+    """What no shape tells of the published checkpoints, as Markdown."""
+    lines = [
+        "| file | `--preset` | size | heads | order of q, k, v | noise | dropout |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, preset in presets.items():
+        choices = choices_of(preset.config, preset.noise_schedule)
+        by_width = choices.num_head_channels != -1
+        facts = [
+            f"`{preset.file}`",
+            f"`{name}`",
+            str(choices.image_size),
+            f"{choices.num_head_channels} channels each"
+            if by_width
+            else f"{choices.num_heads}",
+            "new" if choices.use_new_attention_order else "old",
+            str(choices.noise_schedule),
+            f"{choices.dropout:g}",
+        ]
+        lines.append(f"| {' | '.join(facts)} |")
+    return "\n".join(lines)
+
+
+def convert_text(record: dict | None) -> str:
+    """Time and memory of a conversion, a sentence or two."""
+    if record is None:
+        return "Not measured yet (`python benchmarks/convert.py`)."
+    there, back = record["file_to_folder"], record["folder_to_file"]
+    size, machine = record["file_mib"] / 1024, record["measured"]
+    text = (
+        f"`{record['preset']}` ({record['parameters']:,} parameters, {size:.2f} GiB): "
+        f"{there['seconds']:.0f} s to a model folder, {back['seconds']:.0f} s back; at "
+        f"most {there['peak_over_file']:.2f} and {back['peak_over_file']:.2f} times "
+        f"the file's size in memory. `{machine['command']}` on {machine['hardware']}, "
+        f"{machine['date']}."
+    )
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
+
+
+def with_block(document: str, name: str, text: str) -> str:
+    """The document with its block of this name made anew."""
+    begin = f"<!-- {name}: written by benchmarks/update_readme.py -->"
+    end = f"<!-- end of {name} -->"
+    before, rest = document.split(begin)
+    _, after = rest.split(end)
+    return f"{before}{begin}\n{text}\n{end}{after}"
+
+
+def documents() -> dict[Path, str]:
+    """Every document with numbers, as it should be."""
+    readme, converting = ROOT / "README.md", ROOT / "docs" / "converting.md"
+    record = json.loads(CONVERT.read_text()) if CONVERT.exists() else None
+    text = with_block(converting.read_text(), "presets", presets_table(PRESETS))
+    demo = demo_table(json.loads(DEMO.read_text()))
+    return {
+        readme: with_block(readme.read_text(), "demo", demo),
+        converting: with_block(text, "time and memory", convert_text(record)),
+    }
 
 
 def store_demo(folder: Path) -> None:
@@ -64,20 +121,19 @@ def store_demo(folder: Path) -> None:
         "hardware": f"{len(os.sched_getaffinity(0))} CPU cores ({platform.machine()})",
         "date": datetime.date.today().isoformat(),
     }
-    STORED.write_text(json.dumps(record, indent=2) + "\n")
+    DEMO.write_text(json.dumps(record, indent=2) + "\n")
     shutil.copy(folder / "inpainted.png", ROOT / "docs" / "demo.png")
 
 
 def main() -> None:
-    """Stores a demo if given, and writes the README."""
+    """Stores a demo if given, and writes the documents."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--demo", type=Path, help="folder of a finished demo")
     args = parser.parse_args()
     if args.demo:
         store_demo(args.demo)
-    readme = ROOT / "README.md"
-    record = json.loads(STORED.read_text())
-    readme.write_text(write_readme(readme.read_text(), record))
+    for path, text in documents().items():
+        path.write_text(text)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,15 @@ stderr explains, 130 stopped by Ctrl-C.
 """
 
 import argparse
+import dataclasses
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import rad_jax
+from rad_jax.arguments import Parser, add_convert_flags, add_sample_flags, count
 from rad_jax.errors import UserError
 
 # Verbs import what they need when they run: `rad-jax --help` answers at once.
@@ -75,7 +76,8 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _inpaint(args: argparse.Namespace) -> int:
-    from rad_jax.inpainting import fill_files, load
+    from rad_jax.inpainting import fill_files
+    from rad_jax.loading import load
     from rad_jax.sharding import use_cpu_cores
 
     use_cpu_cores()
@@ -90,7 +92,47 @@ def _inpaint(args: argparse.Namespace) -> int:
         seed=args.seed,
         batch_size=args.batch_size,
         invert_mask=args.invert_mask,
+        label=args.label,
     )
+
+
+def _sample(args: argparse.Namespace) -> int:
+    from rad_jax.loading import load
+    from rad_jax.sample_files import sample_files
+    from rad_jax.sharding import use_cpu_cores
+
+    use_cpu_cores()
+    sample_files(
+        load(args.model),
+        args.output,
+        num_samples=args.num_samples,
+        respacing=args.respacing,
+        sampler=args.sampler,
+        eta=args.eta,
+        classes=args.classes,
+        low_res=args.low_res,
+        seed=args.seed,
+        batch_size=args.batch_size,
+        overwrite=args.overwrite,
+    )
+    return 0
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from rad_jax.convert.command import convert
+    from rad_jax.convert.presets import Choices
+
+    names = [field.name for field in dataclasses.fields(Choices)]
+    convert(
+        args.input,
+        args.output,
+        preset=args.preset,
+        choices=Choices(**{name: getattr(args, name) for name in names}),
+        to=args.to,
+        base=args.base,
+        overwrite=args.overwrite,
+    )
+    return 0
 
 
 def _masks(args: argparse.Namespace) -> int:
@@ -115,11 +157,11 @@ def _info(args: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="rad-jax", description=rad_jax.__doc__, allow_abbrev=False)
+    parser = Parser(prog="rad-jax", description=rad_jax.__doc__, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=rad_jax.__version__)
     verbs = parser.add_subparsers(metavar="VERB", required=True)
 
-    def verb(name: str, run, text: str) -> argparse.ArgumentParser:
+    def verb(name: str, run, text: str) -> Parser:
         sub = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
         sub.add_argument("--debug", action="store_true", help="show the traceback")
         sub.set_defaults(run=run)
@@ -141,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_overrides(sub)
 
     sub = verb("inpaint", _inpaint, "Fill the holes of an image or a folder of images.")
-    sub.add_argument("--model", type=Path, required=True, help="workdir of a run")
+    sub.add_argument("--model", type=Path, required=True, help="folder of a model")
     sub.add_argument("--image", type=Path, required=True, help="file or folder")
     sub.add_argument(
         "--mask",
@@ -152,12 +194,21 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--output", type=Path, required=True, help=".png file, or folder of them"
     )
-    sub.add_argument("--steps", type=_count, default=100, help="network evaluations")
+    sub.add_argument("--steps", type=count, default=100, help="network evaluations")
     sub.add_argument("--sampler", choices=("ddpm", "ddim", "dpm++"), default="ddpm")
-    sub.add_argument("--num_samples", type=_count, default=1, help="for each image")
+    sub.add_argument("--num_samples", type=count, default=1, help="for each image")
     sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--batch_size", type=_count, default=16, help="images at once")
+    sub.add_argument("--batch_size", type=count, default=16, help="images at once")
     sub.add_argument("--invert_mask", action="store_true", help="black is filled")
+    sub.add_argument("--label", type=int, help="class of the images, if it has some")
+
+    add_sample_flags(
+        verb("sample", _sample, "Draw whole images from a model, e.g. a converted one.")
+    )
+
+    add_convert_flags(
+        verb("convert", _convert, "Make a model folder of an ADM checkpoint, and back.")
+    )
 
     sub = verb("masks", _masks, "Draw a set of masks, seeded, and its statistics.")
     sub.add_argument("kind", help="box, extreme, wide, medium, thin or perlin")
@@ -172,22 +223,8 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     sub = verb("info", _info, "Say what a model is, or what this machine has.")
-    sub.add_argument("folder", type=Path, nargs="?", help="workdir of a run")
+    sub.add_argument("folder", type=Path, nargs="?", help="folder of a model")
     return parser
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong, where argparse would print all flags."""
-
-    def error(self, message: str) -> NoReturn:
-        """Exits."""
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a count; give 1 or more")
-    return int(text)
 
 
 def _add_overrides(sub: argparse.ArgumentParser) -> None:

@@ -15,9 +15,8 @@ import pytest
 from PIL import Image
 
 import rad_jax
-from rad_jax import inpainting
+from rad_jax import loading
 from rad_jax.checkpoint import Checkpoints
-from rad_jax.cli import main
 from rad_jax.train.loop import train
 from rad_jax.train.stop import StopRequest
 
@@ -26,23 +25,6 @@ CONFIG = os.path.join(ROOT, "configs", "digits.py")
 
 # One device, as in this process, whose sums the other's must equal.
 PROGRAM = "import jax, sys; jax.devices(); from rad_jax.cli import main; "
-
-
-@pytest.fixture
-def rad(capsys):
-    """``rad("info", folder)`` runs a verb: exit code, stdout, stderr but progress."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            code = stop.code
-        out, err = capsys.readouterr()
-        said = [line for line in err.splitlines() if " batch, " not in line]
-        return code, out, [line for line in said if " step, " not in line]
-
-    return run
 
 
 # train
@@ -226,13 +208,13 @@ def pixels(path, mode=None):
 
 @pytest.fixture(scope="module")
 def load_once():
-    return functools.cache(inpainting.load)
+    return functools.cache(loading.load)
 
 
 @pytest.fixture
 def inpaint(rad, tiny_run, tmp_path, monkeypatch, load_once):
     """Runs the verb in ``tmp_path``, which has ``a.png`` and ``m.png``."""
-    monkeypatch.setattr(inpainting, "load", load_once)
+    monkeypatch.setattr(loading, "load", load_once)
     picture(tmp_path / "a.png")
     mask(tmp_path / "m.png")
 
@@ -421,7 +403,7 @@ def test_info(rad, tiny_run, tmp_path):
     code, out, _ = rad("info", workdir)
     count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     head, _, config = out.partition("\n")
-    assert head == f"{workdir}: step 10, {count:,} parameters"
+    assert head == f"{workdir}: step 10, {count:,} parameters (float32)"
     assert json.loads(config)["optimizer"]["ema_decay"] == 0.2
     code, _, err = rad("info", tmp_path)
     assert code == 2 and len(err) == 1 and str(tmp_path) in err[0]
@@ -456,7 +438,8 @@ def test_version_and_help(rad):
         check=True,
         cwd=ROOT,
     )
-    for verb in ("demo", "prepare", "train", "inpaint", "masks", "info"):
+    verbs = "demo prepare train inpaint sample convert masks info"
+    for verb in verbs.split():
         assert f"\n    {verb} " in done.stdout
 
 
@@ -501,6 +484,19 @@ rad_jax.load
     ]
     for name, file in (("image", "a.png"), ("mask", "m.png"), ("output", "out.png")):
         arguments[-1] += [f"--{name}", str(tmp_path / file)]
+    output = ["--output", str(tmp_path / "sample.png")]
+    arguments.append(
+        ["sample", "--model", str(tmp_path / "run"), "--respacing", "1", *output]
+    )
+    choices = "--image_size 8 --num_head_channels 32 --noise_schedule linear"
+    order = "--use_new_attention_order false"
+    for source, target, more in (
+        ("run", "a.pt", "--to torch"),
+        ("a.pt", "model", f"{choices} {order}"),
+    ):
+        files = ["--input", str(tmp_path / source), "--output", str(tmp_path / target)]
+        arguments.append(["convert", *files, *more.split()])
+    arguments.append(["info", str(tmp_path / "model")])
     done = subprocess.run(
         [sys.executable, "-c", program, json.dumps(arguments)],
         capture_output=True,

@@ -1,24 +1,56 @@
-"""The README's numbers are those of the stored results, and its files exist."""
+"""The documents' numbers are those of code and stored results, their files exist."""
 
 import json
 import pathlib
 import re
 
 from benchmarks import update_readme
+from rad_jax.convert.presets import PRESETS
 
 ROOT = pathlib.Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def test_the_demo_table_is_the_stored_one():
+def test_numbers_are_those_that_are_stored():
     """If not: python benchmarks/update_readme.py."""
-    record = json.loads(update_readme.STORED.read_text())
-    assert update_readme.write_readme(README, record) == README
-    assert f"{record['masks']['box']['accuracy_inpainted']:.3f}" in README
+    for path, text in update_readme.documents().items():
+        assert path.read_text() == text, path
+    record = json.loads(update_readme.DEMO.read_text())
+    number = record["masks"]["box"]["accuracy_inpainted"]
+    assert f"{number:.3f}" in DOCUMENTS[0].read_text()
+
+
+def test_what_is_said_of_checkpoints_and_of_a_conversion():
+    table = update_readme.presets_table(PRESETS)
+    assert (
+        "| `64x64_diffusion.pt` | `imagenet64_cond` | 64 | 64 channels each | new | "
+        "cosine | 0.1 |"
+    ) in table
+    assert "| `64_256_upsampler.pt` | `upsampler_64_256` | 256 | 4 | old |" in table
+    side = {"seconds": 12.3, "peak_over_file": 1.257}
+    text = update_readme.convert_text(
+        {
+            "file_to_folder": side,
+            "folder_to_file": {"seconds": 4.5, "peak_over_file": 1.1},
+            "preset": "imagenet256_cond",
+            "parameters": 553838086,
+            "file_mib": 2112.8,
+            "measured": {
+                "command": "python benchmarks/convert.py",
+                "hardware": "2 CPU cores (A)",
+                "date": "2026-11-22",
+            },
+        }
+    )
+    assert max(map(len, text.splitlines())) <= 120
+    text = " ".join(text.split())
+    assert "553,838,086 parameters, 2.06 GiB" in text and "12 s to a model" in text
+    assert "1.26 and 1.10 times" in text and "2 CPU cores (A), 2026-11-22" in text
+    assert "Not measured yet" in update_readme.convert_text(None)
 
 
 def test_links_lead_somewhere():
-    for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+    for document in DOCUMENTS:
         for link in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
             if not link.startswith("http"):
                 assert (document.parent / link).exists(), f"{document}: {link}"

@@ -140,9 +140,7 @@ def adm_to_params(
     return table.read(entries(config), abstract_params(config), state_dict)
 
 
-def params_to_adm(
-    config: UNetConfig, params: Mapping[str, Any]
-) -> dict[str, np.ndarray]:
+def params_to_adm(config: UNetConfig, params: Mapping[str, Any]) -> table.Written:
     """The ADM state dict of `UNet` parameters, in ADM's order of keys."""
     return table.write(entries(config), abstract_params(config), params)
 

@@ -1,36 +1,44 @@
 """``rad-jax convert``: a file of another program to a model folder, and back."""
 
 import dataclasses
+import functools
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import flatten_dict
 
-from rad_jax.convert import adm, diffusers, table
-from rad_jax.convert.diffusers import TIME_LAYERS
+from rad_jax.convert import adm, diffusers, peft, table
 from rad_jax.convert.infer import DIFFUSERS, OPENAI, RAD, Facts, infer
-from rad_jax.convert.mapped import MappedArrays, Span
-from rad_jax.convert.presets import Choices, complete, config_of
+from rad_jax.convert.mapped import MappedArrays
+from rad_jax.convert.presets import Choices, choices_of, complete, config_of
 from rad_jax.convert.state_files import read_state_dict
 from rad_jax.convert.table import Entry
 from rad_jax.convert.write_files import write_safetensors, write_torch
 from rad_jax.errors import UserError
-from rad_jax.model_folder import check_free, read_model, read_record, write_model
+from rad_jax.loading import is_model_folder, load, read_folder
+from rad_jax.model_folder import check_free, write_model
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.unet import abstract_params
 from rad_jax.progress import progress
 from rad_jax.schedule import ScheduleConfig
 
 FORMATS = ("torch", "safetensors", "diffusers")
-"""What a model folder can be written as: ADM's layout as .pt or .safetensors, and
-diffusers' layout as .safetensors."""
+"""What a model can be written as: ADM's layout as .pt or .safetensors, and diffusers'
+layout as .safetensors."""
 
-ENTRIES = {OPENAI: adm.entries, DIFFUSERS: diffusers.entries, RAD: diffusers.entries}
+ADAPTERS = "adapters"
+"""What a training run's adapters are written as: a folder of PEFT's."""
+
+ENTRIES = {
+    OPENAI: adm.entries,
+    DIFFUSERS: diffusers.entries,
+    RAD: functools.partial(diffusers.entries, pointwise_time=True),
+}
+"""The table of each layout."""
 
 CHUNK = 2**24
 
@@ -42,36 +50,68 @@ def convert(
     preset: str | None = None,
     choices: Choices | None = None,
     to: str | None = None,
+    base: Path | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Makes a model folder of a file of weights, or a file of a model folder.
+    """Makes a model folder of a file of weights or a training run, or a file of either.
 
-    There and back is the identity, bit for bit, for files of float32. Weights are held
-    in memory once. What was found, and what comes from where, is printed.
+    Adapters go apart from their base and back as well.
+
+    From a file to a folder and back is the identity, bit for bit, for files of float32.
+    Weights are held in memory once. What was found, and what comes from where, is
+    printed.
 
     Args:
       source: file of an ADM in the layout of guided-diffusion or diffusers (see
-        `read_state_dict`); with `to`, a model folder.
+        `read_state_dict`), workdir of a training run (its averaged parameters), with
+        `to` a model folder, or with `base` a folder of adapters.
       output: the new model folder, or with `to` the new file.
-      preset: name in `presets.PRESETS` that says what shapes do not tell.
-      choices: the same by hand, instead of a preset or before it.
-      to: one of `FORMATS`.
-      overwrite: replace the output.
+      preset: of a file: name in `presets.PRESETS` that says what shapes do not tell.
+      choices: of a file: the same by hand, instead of a preset or before it.
+      to: one of `FORMATS`, or `ADAPTERS` of a training run.
+      base: folder of the model that adapters are merged into.
+      overwrite: replace the output, if that is what would be written: a model folder,
+        a folder of adapters, or with `to` a file.
 
     Raises:
       UserError: anything does not fit, is damaged, or cannot be written.
     """
     choices = choices or Choices()
-    if to is None:
-        _to_folder(source, output, preset, choices, overwrite)
-    elif preset is not None or choices.made():
+    if to is not None and to not in (*FORMATS, ADAPTERS):
+        raise UserError(f"--to is {to!r}; use one of {', '.join(FORMATS)}, {ADAPTERS}")
+    if source.is_file():
+        if to is not None:
+            raise UserError(f"{source}: is a file; --to is for the folder of a model")
+        if base is not None:
+            raise UserError(f"{source}: is a file; --base is for a folder of adapters")
+        _file_to_folder(source, output, preset, choices, overwrite)
+        return
+    if not source.is_dir():
+        raise UserError(f"{source}: no such file or folder; check the name")
+    if preset is not None or choices.made():
         name = "preset" if preset is not None else next(iter(choices.made()))
-        raise UserError(f"--{name} has no use with --to: the model folder has it")
-    else:
+        raise UserError(f"--{name} has no use with a folder: what it says is there")
+    if base is not None and to is not None:
+        raise UserError("--base and --to do not go together: convert twice")
+    if base is not None:
+        _merge(source, base, output, overwrite)
+    elif (source / peft.RECORD).is_file():
+        raise UserError(f"{source}: holds adapters; give their model as --base")
+    elif to == ADAPTERS:
+        size = peft.write_adapters(source, output, overwrite=overwrite)
+        print(f"rad-jax: the adapters, {size / 1e6:.1f} MB, are {output}")
+    elif to is not None:
         _to_file(source, output, to, overwrite)
+    elif is_model_folder(source):
+        raise UserError(
+            f"{source}: is a model folder already; --to {'|'.join(FORMATS)} writes a "
+            "file of it"
+        )
+    else:
+        _run_to_folder(source, output, overwrite)
 
 
-def _to_folder(
+def _file_to_folder(
     source: Path, folder: Path, preset: str | None, choices: Choices, overwrite: bool
 ) -> None:
     check_free(folder, overwrite=overwrite)
@@ -110,24 +150,10 @@ def _params(config: UNetConfig, layout: str, state: MappedArrays) -> dict[str, A
             raise UserError(f"{key} is {span.dtype}; weights are floats")
     abstract = abstract_params(config)
     entries = ENTRIES[layout](config)
-    if layout == RAD:
-        shapes = table.file_shapes(entries, abstract)
-        spans = {
-            key: _without_unit_axes(span, shapes.get(key))
-            for key, span in state.spans.items()
-        }
-        state = dataclasses.replace(state, spans=spans)
     ticks = iter(progress(entries, desc="convert", unit="array"))
     params = table.read(_watched(entries, ticks), abstract, state)
     next(ticks, None)
     return params
-
-
-def _without_unit_axes(span: Span, shape: tuple[int, ...] | None) -> Span:
-    """The kernel of a 1x1 convolution as the matrix that is expected."""
-    if shape is None or span.shape != (*shape, 1, 1):
-        return span
-    return span._replace(shape=shape, strides=span.strides[: len(shape)])
 
 
 def _watched(entries: Sequence[Entry], ticks: Iterator[Any]) -> list[Entry]:
@@ -154,36 +180,54 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def _run_to_folder(workdir: Path, folder: Path, overwrite: bool) -> None:
+    check_free(folder, overwrite=overwrite)
+    model, provenance = read_folder(workdir)
+    write_model(
+        folder,
+        config=model.config,
+        schedule=model.schedule,
+        parametrisation=model.parametrisation,
+        params=model.params,
+        provenance=provenance,
+        overwrite=overwrite,
+    )
+    step = provenance["step"]
+    print(f"rad-jax: the averaged parameters of step {step} are the model {folder}")
+
+
+def _merge(adapters: Path, base: Path, folder: Path, overwrite: bool) -> None:
+    check_free(folder, overwrite=overwrite)
+    model = peft.with_adapters(load(base), adapters)
+    write_model(
+        folder,
+        config=model.config,
+        schedule=model.schedule,
+        parametrisation=model.parametrisation,
+        params=model.params,
+        provenance={"base": base.resolve().name, "adapters": adapters.resolve().name},
+        overwrite=overwrite,
+    )
+    print(f"rad-jax: the model is {folder}")
+
+
 def _to_file(folder: Path, path: Path, to: str, overwrite: bool) -> None:
-    if to not in FORMATS:
-        raise UserError(f"--to is {to!r}; use one of {', '.join(FORMATS)}")
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; give the name of a file")
     if path.exists() and not overwrite:
         raise UserError(f"{path}: exists; choose another output or --overwrite")
-    provenance = read_record(folder).get("provenance", {})
-    config, _, _, params = read_model(folder)
+    model, provenance = read_folder(folder)
     layout = DIFFUSERS if to == "diffusers" else OPENAI
     if to == "diffusers" and provenance.get("layout") == RAD:
         layout = RAD
-    state = _state_dict(config, layout, params)
+    entries, abstract = ENTRIES[layout](model.config), abstract_params(model.config)
+    state = table.write(entries, abstract, model.params)
     write = write_torch if to == "torch" else write_safetensors
     write(path, state)
+    untold = choices_of(model.config, model.schedule.kind).made()
+    text = ", ".join(f"{name} {value}" for name, value in untold.items())
+    print(f"not in the file: {text}, prediction {model.parametrisation}")
     print(f"rad-jax: {len(state)} arrays in the layout of {layout}: {path}")
-
-
-def _state_dict(
-    config: UNetConfig, layout: str, params: Mapping[str, Any]
-) -> dict[str, np.ndarray]:
-    """The arrays of a file: views of the parameters, as far as possible."""
-    flat = cast(dict[table.Path, np.ndarray], flatten_dict(params))
-    state = {}
-    for entry in ENTRIES[layout](config):
-        arrays = entry.layout.to_theirs(flat[entry.path])
-        state.update(zip(entry.keys, arrays, strict=True))
-    if layout == RAD:
-        for key in state:
-            if key.endswith(tuple(f"{name}.weight" for name in TIME_LAYERS)):
-                state[key] = state[key][..., None, None]
-    return state
 
 
 def _report(path: Path, state: MappedArrays, layout: str, facts: Facts) -> str:

@@ -4,6 +4,7 @@ Its attention has q, k and v apart, each ordered (heads, channels of a head). Bo
 ADM's orders can be made of that; "new" (`use_new_attention_order`) is that order.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,8 +45,6 @@ FIXED = {
     "class_embed_type": None,
 }
 """Settings of diffusers that ADM's network has no choice of."""
-
-TIME_LAYERS = ("time_embedding.linear_1", "time_embedding.linear_2", "time_emb_proj")
 
 
 def config_from_diffusers(config: Mapping[str, Any]) -> UNetConfig:
@@ -114,37 +113,25 @@ def diffusers_to_params(
     Raises:
       UserError: listing every missing, left-over and misshapen key.
     """
-    state = {
-        key: array[..., 0, 0] if _is_time_weight(key) and array.ndim == 4 else array
-        for key, array in state_dict.items()
-    }
-    return table.read(entries(config), abstract_params(config), state)
+    first = state_dict.get("time_embedding.linear_1.weight")
+    found = entries(config, pointwise_time=first is not None and first.ndim == 4)
+    return table.read(found, abstract_params(config), state_dict)
 
 
 def params_to_diffusers(
     config: UNetConfig, params: Mapping[str, Any], *, pointwise_time: bool
-) -> dict[str, np.ndarray]:
-    """The diffusers state dict of `UNet` parameters.
+) -> table.Written:
+    """The diffusers state dict of `UNet` parameters."""
+    found = entries(config, pointwise_time=pointwise_time)
+    return table.write(found, abstract_params(config), params)
+
+
+def entries(config: UNetConfig, *, pointwise_time: bool = False) -> list[Entry]:
+    """The table for this architecture.
 
     With `pointwise_time` the layers that are told the time are 1x1 convolutions (RAD),
     otherwise linear (ADM).
     """
-    state = table.write(entries(config), abstract_params(config), params)
-    if not pointwise_time:
-        return state
-    return {
-        key: array[..., None, None] if _is_time_weight(key) else array
-        for key, array in state.items()
-    }
-
-
-def _is_time_weight(key: str) -> bool:
-    name, _, kind = key.rpartition(".")
-    return kind == "weight" and name.endswith(TIME_LAYERS)
-
-
-def entries(config: UNetConfig) -> list[Entry]:
-    """The table for this architecture."""
     found = [
         *table.layer("conv_in", ("conv_in",), table.CONV),
         *table.layer(
@@ -173,7 +160,14 @@ def entries(config: UNetConfig) -> list[Entry]:
         found += _stage(key, block, ("decoder", i), spec, config)
     found += table.norm("conv_norm_out", ("norm_out",))
     found += table.layer("conv_out", ("conv_out",), table.CONV)
-    return found
+    return [_pointwise(entry) for entry in found] if pointwise_time else found
+
+
+def _pointwise(entry: Entry) -> Entry:
+    """The entry, or that of a 1x1 convolution if it is of a layer told the time."""
+    if "time_embed" in entry.path and entry.path[-1] == "kernel":
+        return dataclasses.replace(entry, layout=table.POINTWISE_2D)
+    return entry
 
 
 def _stage(

@@ -119,12 +119,12 @@ PRESETS = {
 """OpenAI's checkpoints (guided-diffusion's README), and the FFHQ one of DPS and MCG."""
 
 
-def choices_of(preset: Preset) -> Choices:
-    """What a preset says beside its shapes."""
+def choices_of(config: UNetConfig, noise_schedule: str) -> Choices:
+    """What shapes would not tell of a network."""
     names = {field.name for field in dataclasses.fields(Choices)} - {"noise_schedule"}
     return Choices(
-        noise_schedule=preset.noise_schedule,
-        **{name: getattr(preset.config, name) for name in names},
+        noise_schedule=noise_schedule,
+        **{name: getattr(config, name) for name in names},
     )
 
 
@@ -151,7 +151,8 @@ def complete(
     made = choices.made()
     if preset is not None:
         _check_preset(preset, facts)
-        given = choices_of(PRESETS[preset]).made()
+        _, config, noise_schedule = PRESETS[preset]
+        given = choices_of(config, noise_schedule).made()
         if "num_heads" in made:
             given["num_head_channels"] = -1
         made = {**given, **made}

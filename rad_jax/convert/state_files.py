@@ -91,10 +91,12 @@ def _read(file: BinaryIO, path: Path) -> Any:
                 for name, extent in members.items()
             }
         return torch_file.read_zip(file, members)
+    # Behind the header's length, which may begin like a pickle. In a pickle of PyTorch
+    # this byte is of its magic number.
+    if head[8:9] == b"{" and b"\0" in head[:8]:
+        return _safetensors_spans(file, path)
     if head.startswith(b"\x80"):  # a pickle
         return torch_file.read_legacy(file)
-    if head[8:9] == b"{" and b"\0" in head[:8]:  # behind the header's length
-        return _safetensors_spans(file, path)
     raise BadFile(_what_else(head))
 
 

@@ -5,7 +5,7 @@ key of the file is used, every array of ours is set, every shape is checked.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -111,35 +111,62 @@ def read(
     """
     given = {key: tuple(array.shape) for key, array in state.items()}
     _compare(file_shapes(entries, abstract), given)
-    params = {
-        entry.path: _float32(entry.layout.to_ours(*(state[k] for k in entry.keys)))
-        for entry in entries
-    }
+    params = {}
+    for entry in entries:
+        array = entry.layout.to_ours(*(state[key] for key in entry.keys))
+        params[entry.path] = np.ascontiguousarray(array, dtype=np.float32)
     return unflatten_dict(params)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Written(Mapping[str, np.ndarray]):
+    """The arrays of a file by key, float32, each made of ours when it is asked for.
+
+    Views of ours where they can be: a file of gigabytes is written with one copy of an
+    array at a time.
+
+    Attributes:
+      params: our arrays by path.
+      places: the entry of each key, and the key's number in it.
+    """
+
+    params: Mapping[Path, Any]
+    places: Mapping[str, tuple[Entry, int]]
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        """The array."""
+        entry, number = self.places[key]
+        arrays = entry.layout.to_theirs(np.asarray(self.params[entry.path]))
+        return np.asarray(arrays[number], np.float32)
+
+    def __iter__(self) -> Iterator[str]:
+        """The keys, in the table's order."""
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.places)
 
 
 def write(
     entries: Sequence[Entry], abstract: Mapping[str, Any], params: Mapping[str, Any]
-) -> dict[str, np.ndarray]:
-    """The inverse of `read`; params are checked against the shapes as well."""
+) -> Written:
+    """The inverse of `read`, of parameters of any float type.
+
+    Raises:
+      UserError: listing every missing, left-over and misshapen array of ours.
+    """
     expected, given = _flat(abstract), _flat(params)
     _compare(
         {_name(path): tuple(x.shape) for path, x in expected.items()},
         {_name(path): tuple(np.shape(x)) for path, x in given.items()},
     )
-    state = {}
-    for entry in entries:
-        arrays = entry.layout.to_theirs(np.asarray(given[entry.path]))
-        state.update(zip(entry.keys, map(_float32, arrays), strict=True))
-    return state
+    places = {key: (each, i) for each in entries for i, key in enumerate(each.keys)}
+    return Written(given, places)
 
 
 def _flat(tree: Mapping[str, Any]) -> dict[Path, Any]:
     return cast(dict[Path, Any], flatten_dict(tree))
-
-
-def _float32(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def _name(path: Path) -> str:

@@ -1,9 +1,11 @@
 """Writes state dicts: PyTorch's zip files and safetensors, an array at a time."""
 
 import json
+import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,7 +23,8 @@ ALIGNMENT = 64
 def write_torch(path: Path, state_dict: Mapping[str, np.ndarray]) -> None:
     """Writes a file that `torch.load(path, weights_only=True)` reads.
 
-    Whole or not at all. Views are made contiguous one at a time.
+    Whole or not at all. Arrays are asked for one at a time, once for their shapes and
+    once for their content, and each is made contiguous then.
 
     Args:
       path: the file; one that exists is replaced.
@@ -30,9 +33,9 @@ def write_torch(path: Path, state_dict: Mapping[str, np.ndarray]) -> None:
     Raises:
       UserError: the file cannot be written, or an array's type is not PyTorch's.
     """
-    types = _types(path, state_dict, {dtype: name for name, dtype in STORAGES.items()})
+    stored = _stored(path, state_dict, {x: name for name, x in STORAGES.items()})
     with whole_file(path) as part, zipfile.ZipFile(part, "w") as archive:
-        _write_member(archive, "data.pkl", _pickle(state_dict, types))
+        _write_member(archive, "data.pkl", _pickle(stored))
         _write_member(archive, "byteorder", b"little")
         arrays = progress(state_dict.values(), desc="write", unit="array")
         for i, array in enumerate(arrays):
@@ -48,18 +51,15 @@ def write_safetensors(path: Path, state_dict: Mapping[str, np.ndarray]) -> None:
     Raises:
       UserError: the file cannot be written, or an array's type is not the format's.
     """
-    types = _types(
-        path, state_dict, {dtype: name for name, dtype in SAFETENSORS.items()}
-    )
+    stored = _stored(path, state_dict, {x: name for name, x in SAFETENSORS.items()})
     # Readers of PyTorch models look for this entry.
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     offset = 0
-    for key, array in state_dict.items():
-        offsets = [offset, offset + array.nbytes]
+    for key, array in stored.items():
         header[key] = {
-            "dtype": types[key],
+            "dtype": array.type,
             "shape": array.shape,
-            "data_offsets": offsets,
+            "data_offsets": [offset, offset + array.nbytes],
         }
         offset += array.nbytes
     text = json.dumps(header).encode()
@@ -70,14 +70,24 @@ def write_safetensors(path: Path, state_dict: Mapping[str, np.ndarray]) -> None:
             file.write(_raw(array))
 
 
-def _types(
+class _Stored(NamedTuple):
+    """An array as a file describes it; `type` is the format's name of its dtype."""
+
+    type: str
+    shape: tuple[int, ...]
+    nbytes: int
+
+
+def _stored(
     path: Path, state_dict: Mapping[str, np.ndarray], names: Mapping[np.dtype, str]
-) -> dict[str, str]:
-    """What the format calls the type of each array."""
+) -> dict[str, _Stored]:
+    """What is to be said of each array."""
+    stored = {}
     for key, array in state_dict.items():
         if array.dtype not in names:
             raise UserError(f"{path}: cannot hold {key}, which is {array.dtype}")
-    return {key: names[array.dtype] for key, array in state_dict.items()}
+        stored[key] = _Stored(names[array.dtype], array.shape, array.nbytes)
+    return stored
 
 
 def _raw(array: np.ndarray) -> memoryview:
@@ -100,17 +110,17 @@ def _write_member(
         member.write(data)
 
 
-def _pickle(state_dict: Mapping[str, np.ndarray], types: Mapping[str, str]) -> bytes:
+def _pickle(stored: Mapping[str, _Stored]) -> bytes:
     """A pickle (protocol 2) of an OrderedDict of tensors, as `torch.save` makes it."""
     items = b"".join(
         _text(key)
         + b"ctorch._utils\n_rebuild_tensor_v2\n"
         + b"(("
         + _text("storage")
-        + f"ctorch\n{types[key]}\n".encode()
+        + f"ctorch\n{array.type}\n".encode()
         + _text(str(i))
         + _text("cpu")
-        + _integer(array.size)
+        + _integer(math.prod(array.shape))
         + b"tQ"  # a tuple, which is a persistent identifier
         + _integer(0)
         + _tuple(array.shape)
@@ -118,7 +128,7 @@ def _pickle(state_dict: Mapping[str, np.ndarray], types: Mapping[str, str]) -> b
         + b"\x89"  # requires no gradient
         + b"ccollections\nOrderedDict\n)R"  # has no hooks
         + b"tR"
-        for i, (key, array) in enumerate(state_dict.items())
+        for i, (key, array) in enumerate(stored.items())
     )
     return b"\x80\x02ccollections\nOrderedDict\n)R(" + items + b"u."
 

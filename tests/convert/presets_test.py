@@ -1,11 +1,13 @@
-"""Presets: exactly the published flags, and never the wrong one."""
+"""Presets: exactly the published networks, and never the wrong one."""
 
 import dataclasses
 import math
 
 import jax
 import pytest
+from flax.traverse_util import flatten_dict
 
+from rad_jax.convert import adm, table
 from rad_jax.convert.adm import config_from_adm_flags
 from rad_jax.convert.infer import DIFFUSERS, OPENAI, facts_of, infer
 from rad_jax.convert.presets import (
@@ -39,11 +41,20 @@ STATED = Choices(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_shapes_and_preset_give_the_published_flags(name):
+def test_published_checkpoints_fit_their_presets(name):
+    """Flags, number of parameters, keys in ADM's order, shapes; no weight is made."""
     published = PUBLISHED[NAMES[name]]
     layout, facts = infer(published["state_dict"])
     choices = complete(layout, facts, name, Choices())
-    assert config_of(facts, choices) == config_from_adm_flags(published["flags"])
+    config = config_of(facts, choices)
+    assert config == config_from_adm_flags(published["flags"])
+    abstract = abstract_params(config)
+    assert sum(x.size for x in jax.tree.leaves(abstract)) == published["params"]
+    entries = adm.entries(config)
+    assert {entry.path for entry in entries} == set(flatten_dict(abstract))
+    shapes = table.file_shapes(entries, abstract)
+    expected = {key: tuple(s) for key, s in published["state_dict"].items()}
+    assert list(shapes.items()) == list(expected.items())
     cosine = name == "imagenet64_cond"
     assert choices.noise_schedule == ("cosine" if cosine else "linear")
 
@@ -113,15 +124,16 @@ def test_choices_that_are_missing_are_listed():
 def test_stated_choices_are_those_of_the_preset():
     """Of the preset that has no dropout, which is also the default."""
     stated = complete(OPENAI, facts(), None, STATED)
-    assert stated == choices_of(PRESETS["imagenet256_uncond"])
-    assert config_of(facts(), stated) == PRESETS["imagenet256_uncond"].config
+    _, config, noise_schedule = PRESETS["imagenet256_uncond"]
+    assert stated == choices_of(config, noise_schedule)
+    assert config_of(facts(), stated) == config
 
 
 def test_stated_choices_go_before_the_presets():
     given = Choices(image_size=512, dropout=0.2, noise_schedule="cosine")
     choices = complete(OPENAI, facts(), "lsun_cat", given)
     expected = dataclasses.replace(
-        choices_of(PRESETS["lsun_cat"]),
+        choices_of(*PRESETS["lsun_cat"][1:]),
         image_size=512,
         dropout=0.2,
         noise_schedule="cosine",

@@ -20,6 +20,18 @@ from rad_jax.convert.state_files import SAFETENSORS, read_state_dict
 from rad_jax.convert.torch_file import STORAGES
 from rad_jax.convert.write_files import write_safetensors, write_torch
 from rad_jax.errors import UserError
+from tests.convert.pickles import (
+    DATA,
+    legacy,
+    legacy_tensor,
+    named,
+    number,
+    numbers,
+    storage,
+    tensor,
+    text,
+    zipped,
+)
 
 FOLDER = pathlib.Path(__file__).parents[1] / "golden" / "torch_files"
 
@@ -29,70 +41,6 @@ def refused(path, match):
         read_state_dict(path)
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)
-
-
-# Pickles, opcode by opcode.
-
-
-def text(value):
-    encoded = value.encode()
-    return b"X" + struct.pack("<I", len(encoded)) + encoded
-
-
-def number(value):
-    return b"\x8a\x09" + value.to_bytes(9, "little", signed=True)
-
-
-def numbers(*values):
-    return b"(" + b"".join(map(number, values)) + b"t"
-
-
-def storage(key="0", count=4, kind="torch\nFloatStorage", extra=b""):
-    return (
-        b"(" + text("storage") + b"c" + kind.encode() + b"\n" + text(key)
-        + text("cuda:0") + number(count) + extra + b"tQ"
-    )  # fmt: skip
-
-
-def tensor(offset=None, shape=None, strides=None, where=None):
-    return (
-        b"ctorch._utils\n_rebuild_tensor_v2\n("
-        + (storage() if where is None else where)
-        + (number(0) if offset is None else offset)
-        + (numbers(2, 2) if shape is None else shape)
-        + (numbers(2, 1) if strides is None else strides)
-        + b"\x89}tR"
-    )
-
-
-def named(value, key="w"):
-    return b"\x80\x02}" + text(key) + value + b"s."
-
-
-DATA = np.arange(4, dtype=np.float32)
-
-
-def zipped(path, program, **members):
-    """A .pt file whose pickle is `program`."""
-    files = {"data.pkl": program, "data/0": DATA.tobytes(), **members}
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(f"x/{name}", data)
-    return path
-
-
-def legacy(path, program, *, order=b"\x88", keys=("0",), data=None):
-    """A file as before PyTorch 1.6 whose third pickle is `program`."""
-    magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
-    system = b"\x80\x02}" + text("little_endian") + order + b"s."
-    names = b"\x80\x02](" + b"".join(map(text, keys)) + b"e."
-    data = struct.pack("<q", 4) + DATA.tobytes() if data is None else data
-    path.write_bytes(magic + b"\x80\x02M\xe9\x03." + system + program + names + data)
-    return path
-
-
-def legacy_tensor(view=b"N", **options):
-    return tensor(where=storage(extra=view), **options)
 
 
 # Files that are read.
@@ -192,6 +140,15 @@ def test_safetensors(tmp_path):
         assert state[key].dtype == array.dtype
         np.testing.assert_array_equal(state[key], array)
     assert isinstance(state["b"].base, np.memmap)
+
+
+def test_safetensors_that_begin_like_a_pickle(tmp_path):
+    """Their first byte is that of the header's length, here 128."""
+    array = np.arange(6, dtype=np.float32)
+    path = tmp_path / "a.safetensors"
+    safetensors.numpy.save_file({"a": array}, path, {"by": "x" * 48})
+    assert path.read_bytes()[0] == 0x80
+    np.testing.assert_array_equal(read_state_dict(path)["a"], array)
 
 
 def test_npz(tmp_path):
@@ -596,8 +553,8 @@ def test_the_pickle_is_one_of_pythons(tmp_path):
 
 def test_numbers_beyond_32_bits():
     """Of arrays of many gigabytes; this one takes no memory."""
-    giant = {"w": np.broadcast_to(np.int8(0), (2, 2**31))}
-    program = write_files._pickle(giant, {"w": "CharStorage"})
+    giant = write_files._Stored("CharStorage", (2, 2**31), 2**32)
+    program = write_files._pickle({"w": giant})
     numbers = [argument for _, argument, _ in pickletools.genops(program)]
     assert {2**32, 2**31} <= set(numbers)
 

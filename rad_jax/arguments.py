@@ -1,0 +1,124 @@
+"""Pieces of the command line: the parser, types of arguments, long lists of flags."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong, where argparse would print all flags."""
+
+    last_words: Callable[[], str] | None = None
+    """What the help ends with, for which JAX may have to be imported."""
+
+    def format_help(self) -> str:
+        """The help."""
+        if self.last_words is not None:
+            self.epilog = self.last_words()
+        return super().format_help()
+
+    def error(self, message: str) -> NoReturn:
+        """Exits."""
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def count(text: str) -> int:
+    """A positive integer."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a count; give 1 or more")
+    return int(text)
+
+
+def boolean(text: str) -> bool:
+    """Whether it says true."""
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text.lower() == "true"
+
+
+def classes(text: str) -> list[int]:
+    """Class numbers between commas."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no list of classes; give numbers such as 207,360"
+        )
+    return [int(part) for part in parts]
+
+
+CHOICES = (
+    ("image_size", count, "N", "pixels that it was trained on"),
+    ("num_heads", count, "N", "attention heads, or:"),
+    ("num_head_channels", int, "N", "channels of an attention head"),
+    ("num_heads_upsample", int, "N", "num_heads of the way up; -1: the same"),
+    ("use_new_attention_order", boolean, "true|false", "of the channels of q, k and v"),
+    ("noise_schedule", str, "linear|cosine", "that it was trained with"),
+    ("dropout", float, "RATE", "in training; 0 by default"),
+)
+"""Flags of `convert.presets.Choices`: name, type, placeholder, help."""
+
+
+def add_convert_flags(sub: Parser) -> None:
+    """Those of ``rad-jax convert``."""
+    sub.add_argument(
+        "--input",
+        type=Path,
+        required=True,
+        help="checkpoint (.pt, .pth, .safetensors, .npz), or folder of a model",
+    )
+    sub.add_argument("--output", type=Path, required=True, help="new folder or file")
+    sub.add_argument(
+        "--to",
+        help="torch, safetensors or diffusers: write such a file; "
+        "adapters: the folder of a run's adapters alone",
+    )
+    sub.add_argument(
+        "--base", type=Path, help="folder of the model to merge adapters into"
+    )
+    sub.add_argument("--overwrite", action="store_true", help="replace the output")
+    sub.add_argument("--preset", help="published checkpoint; says all of the following")
+    for name, kind, metavar, text in CHOICES:
+        sub.add_argument(f"--{name}", type=kind, metavar=metavar, help=text)
+    sub.formatter_class = argparse.RawDescriptionHelpFormatter
+    sub.last_words = _presets
+
+
+def add_sample_flags(sub: Parser) -> None:
+    """Those of ``rad-jax sample``."""
+    sub.add_argument("--model", type=Path, required=True, help="folder of a model")
+    sub.add_argument(
+        "--output", type=Path, required=True, help="new folder, or .png file for one"
+    )
+    sub.add_argument(
+        "--num_samples",
+        type=count,
+        help="by default one for each class or low_res picture that is given",
+    )
+    sub.add_argument(
+        "--respacing",
+        default="250",
+        help="timesteps, as guided-diffusion writes them: 250, 10,20,30 or ddim25",
+    )
+    sub.add_argument("--sampler", choices=("ddpm", "ddim"), default="ddpm")
+    sub.add_argument("--eta", type=float, default=0.0, help="noise of ddim, 0 to 1")
+    sub.add_argument(
+        "--classes",
+        type=classes,
+        help="e.g. 207,360, over and over; by default drawn from the seed",
+    )
+    sub.add_argument(
+        "--low_res", type=Path, help="what an upsampler enlarges: file or folder"
+    )
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--batch_size", type=count, default=16, help="images at once")
+    sub.add_argument(
+        "--overwrite", action="store_true", help="replace files of the same names"
+    )
+
+
+def _presets() -> str:
+    from rad_jax.convert.presets import PRESETS
+
+    lines = [f"  {name:22}{preset.file}" for name, preset in PRESETS.items()]
+    return "\n".join(["presets, and the files they are of:", *lines])
