@@ -38,9 +38,9 @@ def pair_by_stem(
             picture has no mask or a mask no picture; the output is named for a format
             other than PNG, cannot be written, or would overwrite an input.
     """
-    images = _by_stem(image)
+    images = pictures_by_stem(image)
     if mask.is_dir():
-        masks = _by_stem(mask)
+        masks = pictures_by_stem(mask)
         _require_all(images, masks, "mask", mask)
         if image.is_dir():
             _require_all(masks, images, "picture", image)
@@ -63,8 +63,12 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _by_stem(path: Path) -> dict[str, Path]:
-    """The picture files of a folder, or one file, by name without suffix."""
+def pictures_by_stem(path: Path) -> dict[str, Path]:
+    """The picture files of a folder, or one file, by name without suffix.
+
+    Raises:
+        UserError: there is nothing there, or no picture, or two share a name.
+    """
     if not path.is_dir():
         return {_existing(path).stem: path}
     try:
@@ -118,11 +122,18 @@ def _output_folder(output: Path, one: bool) -> Path | None:
             f"pixels; name it {output.with_suffix('.png').name}"
         )
     folder = output.parent if one and not in_folder else output
+    require_writable(folder)
+    return None if one and not in_folder else output
+
+
+def require_writable(folder: Path) -> None:
+    """Refuses a folder that cannot be made or written to.
+
+    Better now than after an hour's work.
+    """
     found = next(path for path in (folder, *folder.parents) if path.exists())
-    # Better now than after an hour's work.
     if not found.is_dir() or not os.access(found, os.W_OK):
         raise UserError(f"{found}: cannot be written to; choose another output")
-    return None if one and not in_folder else output
 
 
 def _require_apart(pairs: Sequence[Pair]) -> None:

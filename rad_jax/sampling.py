@@ -224,7 +224,7 @@ def sample(
     def advance(carry, step: Step):
         x_t, previous_x0 = carry
         output = denoise(x_t, step)
-        noise = _noise(keys, step.time, x.shape[1:])
+        noise = image_noise(keys, step.time, x.shape[1:])
         one_image = functools.partial(reverse_step, config, step)
         return jax.vmap(one_image)(share, x_t, output, previous_x0, noise)
 
@@ -259,13 +259,13 @@ def inpaint(
     Returns:
       (b, h, w, c); known pixels are bit for bit those of ``images``.
     """
-    noise = _noise(keys, 0, images.shape[1:])
+    noise = image_noise(keys, 0, images.shape[1:])
     x = jax.vmap(initial_image, in_axes=(0, 0, None, 0))(images, share, start, noise)
     return sample(denoise, config, stack, x, share, keys)
 
 
-def _noise(keys: PRNGKeys, time, shape: tuple[int, ...]) -> Images:
-    """Standard normal noise of every image at a time, from its own key."""
+def image_noise(keys: PRNGKeys, time, shape: tuple[int, ...]) -> Images:
+    """Standard normal noise (h, w, c) of every image at a time, from its own key."""
 
     def draw(key):
         return jax.random.normal(jax.random.fold_in(key, time), shape)

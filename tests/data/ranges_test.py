@@ -28,3 +28,12 @@ def test_to_bytes_rounds_to_nearest_and_clips():
 def test_low_precision_is_rounded_from_its_own_value():
     values = jnp.asarray([0.95703125, 0.98828125], jnp.bfloat16)  # exact in bfloat16
     np.testing.assert_array_equal(ranges.to_bytes(values), [250, 254])  # 249.5, 253.5
+
+
+@pytest.mark.parametrize("asarray", [np.asarray, jnp.asarray])
+def test_samples_are_cut_off_as_by_guided_diffusion(asarray):
+    """uint8(clip((x + 1) * 127.5, 0, 255))."""
+    levels = np.array([-7, 0.2, 0.99, 1.01, 127.9, 254.99, 255, 300], np.float32)
+    got = ranges.to_truncated_bytes(asarray(levels / 127.5 - 1))
+    assert got.dtype == np.uint8
+    np.testing.assert_array_equal(got, [0, 0, 0, 1, 127, 254, 255, 255])

@@ -1,0 +1,159 @@
+"""Whole images from noise with a trained or converted ADM: arrays in, arrays out.
+
+All pixels have one noise level, that of a hole pixel in phase 1, which is plain DDPM:
+the network is told it as ADM tells it (K = 1 of (M2)).
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from rad_jax import sampling
+from rad_jax.errors import UserError
+from rad_jax.inpainting import STEP_BUCKET
+from rad_jax.loading import Model, check_labels
+from rad_jax.models.apply import make_apply
+from rad_jax.models.config import UNetConfig
+from rad_jax.models.noise_embedding import NoiseLevels
+from rad_jax.respacing import respaced_grid
+from rad_jax.sampling import SamplerConfig
+from rad_jax.schedule import Step, make_schedule
+from rad_jax.sharding import data_shardings
+from rad_jax.typing import Images, Labels, PRNGKeys
+
+
+def generate(
+    model: Model,
+    keys: PRNGKeys,
+    *,
+    labels: Int[Array, " n"] | None = None,
+    low_res: Float[Array, "n h w c"] | None = None,
+    respacing: str = "250",
+    sampler: SamplerConfig | None = None,
+) -> Float[Array, "b _ _ c"]:
+    """Draws images of the size that the model was trained on.
+
+    Args:
+      model: from ``loading.load``.
+      keys: a key for each image.
+      labels: classes (b,), exactly if the model has classes.
+      low_res: what to enlarge, (b, k, k, c) in [-1, 1], exactly if the model is an
+        upsampler.
+      respacing: which timesteps, as guided-diffusion writes it (``respacing``).
+      sampler: the method; by default guided-diffusion's, ``adm_sampler``.
+
+    Returns:
+      (b, h, w, c), in [-1, 1] where the sampler clips and a little beyond else.
+
+    Raises:
+      UserError: labels, low_res or options do not fit the model.
+    """
+    config = model.config
+    sampler = sampler or adm_sampler(model)
+    _check(config, sampler, labels, low_res)
+    for name, given in (("labels", labels), ("low_res", low_res)):
+        if given is not None and len(given) != len(keys):
+            raise UserError(f"{name} has {len(given)} entries for {len(keys)} keys")
+    if low_res is not None:
+        low_res = enlarge(low_res, config.image_size)
+    schedule = make_schedule(model.schedule)
+    grid = respaced_grid(model.schedule.hole_steps, respacing)
+    stack = sampling.grid_steps(schedule, grid, bucket=STEP_BUCKET)
+    # Every device gets as many images: the last one fills up.
+    count, devices = len(keys), jax.device_count()
+    rows = np.minimum(np.arange(count + -count % devices), count - 1)
+    divided, everywhere = data_shardings(len(rows))
+    batch = jax.tree.map(lambda x: x[rows], (keys, labels, low_res))
+    run = compiled_generate(config, sampler)
+    params = jax.device_put(model.params, everywhere)
+    return run(params, stack, *jax.device_put(batch, divided))[:count]
+
+
+def adm_sampler(model: Model, method: str = "ddpm", eta: float = 0.0) -> SamplerConfig:
+    """guided-diffusion's sampler: learned variance, or without it the large one."""
+    variance = "learned" if model.config.learn_sigma else "large"
+    return SamplerConfig(method, eta, variance, model.parametrisation)
+
+
+def _check(
+    config: UNetConfig,
+    sampler: SamplerConfig,
+    labels: Labels | None,
+    low_res: Images | None,
+) -> None:
+    """Refuses what does not fit the model."""
+    learned = (sampler.method, sampler.variance) == ("ddpm", "learned")
+    if learned and not config.learn_sigma:
+        raise UserError("the model has no learned variance; use variance 'large'")
+    check_labels(config, None if labels is None else np.asarray(labels))
+    if low_res is None:
+        check_low_res(config, None)
+        return
+    _, height, width, channels = low_res.shape
+    check_low_res(config, (height, width))
+    if channels != config.out_channels:
+        raise UserError(
+            f"low_res has {channels} channels; the model takes {config.out_channels}"
+        )
+
+
+def is_upsampler(config: UNetConfig) -> bool:
+    """Whether the network sees a low-resolution image beside the noisy one."""
+    return config.in_channels == 2 * config.out_channels
+
+
+def check_low_res(config: UNetConfig, size: tuple[int, int] | None) -> None:
+    """Refuses low-resolution images of a size that makes no sense, and missing ones."""
+    if config.in_channels != config.out_channels and not is_upsampler(config):
+        raise UserError(
+            f"the model takes {config.in_channels} channels and gives "
+            f"{config.out_channels}; it can neither sample nor enlarge"
+        )
+    if size is None:
+        if is_upsampler(config):
+            raise UserError("the model enlarges images; give it some as low_res")
+        return
+    if not is_upsampler(config):
+        raise UserError("the model does not enlarge images; leave low_res out")
+    (height, width), most = size, config.image_size
+    if height != width or not 1 <= width <= most:
+        raise UserError(
+            f"low_res has {width}x{height} pixels; the model enlarges squares to "
+            f"{most}x{most}"
+        )
+
+
+def enlarge(low_res: Images, size: int) -> Float[Array, "b _ _ c"]:
+    """Bilinear to (size, size) as ADM's upsamplers are told the low-resolution image.
+
+    Pixel centres are half a pixel from the border (PyTorch's align_corners False).
+    """
+    shape = (len(low_res), size, size, low_res.shape[-1])
+    return jax.image.resize(low_res, shape, "linear", antialias=False)
+
+
+@functools.cache
+def compiled_generate(
+    config: UNetConfig, sampler: SamplerConfig
+) -> Callable[..., Images]:
+    """The whole sampler as one compiled function of parameters, times and keys."""
+    apply = make_apply(config)
+    size = config.image_size
+
+    def run(params, stack: Step, keys, labels, low_res) -> Images:
+        x = sampling.image_noise(keys, 0, (size, size, config.out_channels))
+        share = jnp.ones((*x.shape[:3], 1))  # hole everywhere
+
+        def denoise(x: Images, step: Step):
+            timesteps = jnp.broadcast_to(step.timesteps[1:], (len(x), 1))
+            if low_res is not None:
+                x = jnp.concatenate([x, low_res], axis=-1)
+            return apply(params, x, NoiseLevels(timesteps), labels)
+
+        return sampling.sample(denoise, sampler, stack, x, share, keys)
+
+    return jax.jit(run)

@@ -1,0 +1,246 @@
+"""Samples of a model as PNG files."""
+
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int, UInt8
+
+import rad_jax
+from rad_jax.data.ranges import to_truncated_bytes
+from rad_jax.decode import SUFFIXES, picture_size
+from rad_jax.errors import UserError
+from rad_jax.generation import (
+    adm_sampler,
+    check_low_res,
+    enlarge,
+    generate,
+)
+from rad_jax.images import (
+    Picture,
+    contact_sheet,
+    model_input,
+    read_picture,
+    save_png,
+    write_picture,
+)
+from rad_jax.loading import Model, check_labels
+from rad_jax.models.config import UNetConfig
+from rad_jax.pairing import pictures_by_stem, require_writable
+from rad_jax.progress import progress
+from rad_jax.respacing import respaced_grid
+from rad_jax.typing import Images
+
+SHEET = "contact_sheet.png"
+SHEET_TILES = 64
+TILE_PIXELS = 64
+
+Classes = Int[np.ndarray, " n"]
+Numbers = Int[np.ndarray, " b"]
+
+
+class _Outputs(NamedTuple):
+    """Files of the samples, and of the picture of all if they are in a folder."""
+
+    samples: list[Path]
+    sheet: Path | None
+
+
+def sample_files(
+    model: Model,
+    output: Path,
+    *,
+    num_samples: int | None,
+    respacing: str,
+    sampler: str,
+    eta: float,
+    classes: Sequence[int] | None,
+    low_res: Path | None,
+    seed: int,
+    batch_size: int,
+    overwrite: bool,
+) -> None:
+    """Draws samples, as guided-diffusion does, and writes them as PNG files.
+
+    A folder gets 0000.png, 0001.png, ... and contact_sheet.png with the first of them.
+    A sample depends on the seed and on its number, not on ``batch_size``.
+
+    Args:
+      model: from ``loading.load``.
+      output: a new or empty folder, or FILE.png if there is one sample.
+      num_samples: how many; by default one for each class or low-resolution picture
+        that is given, whichever are more.
+      respacing: which timesteps, see ``respacing``.
+      sampler: "ddpm" or "ddim".
+      eta: DDIM's share of the ancestral noise.
+      classes: of the samples, over and over; drawn from the seed if the model has
+        classes and none are given.
+      low_res: for an upsampler, a picture or a folder of them, over and over.
+      seed: 0 .. 2**32 - 1.
+      batch_size: images at once, at most.
+      overwrite: replace files of the same names, and write into a folder with others.
+
+    Raises:
+      UserError: something does not fit the model; a low-resolution picture cannot be
+        read; the output exists or cannot be written; the model gives no numbers.
+    """
+    if eta and sampler != "ddim":
+        raise UserError(f"eta is {eta}; only the sampler ddim takes one")
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed is {seed}; it must lie in 0 .. 2**32 - 1")
+    config = adm_sampler(model, sampler, eta)
+    respaced_grid(model.schedule.hole_steps, respacing)
+    pictures = _pictures(model.config, low_res)
+    count = num_samples or max(len(pictures), len(classes or ()), 1)
+    labels = _labels(model.config, classes, count, seed)
+    outputs = _outputs(output, count, overwrite, pictures)
+    if labels is not None and classes is None:
+        first = ", ".join(map(str, labels[:SHEET_TILES]))
+        print(f"classes drawn: {first}{', ...' if count > SHEET_TILES else ''}")
+
+    def draw(numbers: Numbers) -> np.ndarray:
+        fold_in = jax.vmap(jax.random.fold_in, (None, 0))
+        images = generate(
+            model,
+            fold_in(jax.random.key(seed), jnp.asarray(numbers)),
+            labels=None if labels is None else jnp.int32(labels[numbers]),
+            low_res=_read_low_res(model.config, pictures, numbers),
+            respacing=respacing,
+            sampler=config,
+        )
+        return np.asarray(images)
+
+    text = {
+        "Software": f"rad_jax {rad_jax.__version__}",
+        "Sampler": f"{sampler}, respacing {respacing}",
+        "Seed": str(seed),
+    }
+    texts = [text for _ in range(count)]
+    if labels is not None:
+        texts = [{**text, "Class": str(label)} for label in labels]
+    _draw_all(draw, outputs, texts, batch_size)
+
+
+def _pictures(config: UNetConfig, low_res: Path | None) -> list[Path]:
+    """Low-resolution pictures, whose sizes fit."""
+    if low_res is None:
+        check_low_res(config, None)
+        return []
+    pictures = list(pictures_by_stem(low_res).values())
+    for path in pictures:
+        size = picture_size(path)
+        try:
+            check_low_res(config, size)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+    return pictures
+
+
+def _labels(
+    config: UNetConfig, classes: Sequence[int] | None, count: int, seed: int
+) -> Classes | None:
+    """A class for each sample; without a choice, one from its seed and number."""
+    if classes is not None or config.num_classes is None:
+        given = None if classes is None else np.array(classes)
+        check_labels(config, given)
+        return None if given is None else np.resize(given, count)
+    return np.array(
+        [
+            np.random.default_rng((seed, number)).integers(config.num_classes)
+            for number in range(count)
+        ]
+    )
+
+
+def _outputs(
+    output: Path, count: int, overwrite: bool, inputs: Sequence[Path]
+) -> _Outputs:
+    """Where the results go, after a look whether they can and may go there."""
+    if output.is_dir() or output.suffix.lower() not in SUFFIXES:
+        digits = max(4, len(str(count - 1)))
+        samples = [output / f"{i:0{digits}d}.png" for i in range(count)]
+        outputs = _Outputs(samples, output / SHEET)
+    elif count > 1:
+        raise UserError(f"{output}: {count} samples need a folder; give its name")
+    elif output.suffix != ".png":
+        name = output.with_suffix(".png").name
+        raise UserError(f"{output}: samples are .png files; name it {name}")
+    else:
+        outputs = _Outputs([output], None)
+    require_writable(outputs.samples[0].parent)
+    if not overwrite and output.exists() and not _is_empty_folder(output):
+        raise UserError(f"{output}: exists; choose another output, or --overwrite")
+    sources = {path.resolve() for path in inputs}
+    if any(path and path.resolve() in sources for path in (*outputs[0], outputs[1])):
+        raise UserError(f"{output}: would overwrite an input; choose another output")
+    return outputs
+
+
+def _is_empty_folder(path: Path) -> bool:
+    try:
+        return path.is_dir() and not any(path.iterdir())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be listed ({error.strerror})") from error
+
+
+def _read_low_res(
+    config: UNetConfig, pictures: Sequence[Path], numbers: Numbers
+) -> Images | None:
+    """The samples' low-resolution pictures, enlarged: they may differ in size."""
+    if not pictures:
+        return None
+    images = []
+    for number in numbers:
+        picture = read_picture(pictures[number % len(pictures)])
+        image = jnp.asarray(model_input(picture, config.out_channels))
+        images.append(enlarge(image[None], config.image_size)[0])
+    return jnp.stack(images)
+
+
+def _draw_all(
+    draw: Callable[[Numbers], np.ndarray],
+    outputs: _Outputs,
+    texts: Sequence[Mapping[str, str]],
+    batch_size: int,
+) -> None:
+    """Draws and writes batch by batch, then the sheet, and says where it all is."""
+    count = len(outputs.samples)
+    # Equal shares waste least on the last batch; one length, so compiled once.
+    length = math.ceil(count / math.ceil(count / batch_size))
+    start = time.monotonic()
+    shown = []
+    for first in progress(range(0, count, length), desc="sample", unit="batch"):
+        numbers = np.arange(first, first + length)
+        images = draw(np.minimum(numbers, count - 1))
+        for number, image in zip(numbers[: count - first], images, strict=False):
+            path = outputs.samples[number]
+            if not np.isfinite(image).all():
+                raise UserError(
+                    f"{path}: the model returned numbers that are not finite; check "
+                    "the model, or compute in float32"
+                )
+            samples = to_truncated_bytes(image)
+            write_picture(path, samples, Picture(samples), texts[number])
+            if number < SHEET_TILES:
+                shown.append(samples)
+    seconds = time.monotonic() - start
+    if outputs.sheet is None:
+        print(f"{outputs.samples[0]}: {seconds:.3g} s")
+        return
+    save_png(_sheet(shown), outputs.sheet)
+    folder = outputs.sheet.parent
+    print(f"{folder}{os.sep}: {count} images, {seconds / count:.3g} s per image")
+    print(f"{outputs.sheet}: what they look like")
+
+
+def _sheet(tiles: Sequence[np.ndarray]) -> UInt8[np.ndarray, "h w 3"]:
+    """Lays samples out in a square; small ones are enlarged."""
+    columns = math.ceil(math.sqrt(len(tiles)))
+    rows = [tiles[at : at + columns] for at in range(0, len(tiles), columns)]
+    return contact_sheet(rows, scale=max(1, TILE_PIXELS // len(tiles[0])))
