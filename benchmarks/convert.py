@@ -6,18 +6,14 @@ file's size.
 """
 
 import argparse
-import datetime
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-import jax
 import numpy as np
-import orbax.checkpoint
+from measured import measured, store
 
 from rad_jax.convert import adm, table
 from rad_jax.convert.presets import PRESETS
@@ -65,14 +61,6 @@ def measure(call: str) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def cpu_model() -> str:
-    """The processor's name, where Linux tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2] for line in lines if line.startswith("model name")]
-    return names[0].strip() if names else platform.processor()
-
-
 def main() -> None:
     """Measures, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -80,7 +68,7 @@ def main() -> None:
     parser.add_argument("--preset", choices=PRESETS, default="imagenet256_cond")
     parser.add_argument("--folder", type=Path, help="for the files; has space")
     args = parser.parse_args()
-    load = os.getloadavg()[0]
+    where = measured()
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         file, model, back = (Path(folder) / name for name in ("a.pt", "m", "b.pt"))
         parameters = write_file(file, args.preset)
@@ -101,23 +89,14 @@ def main() -> None:
         )
     print(f"what comes back is {'the file' if identical else 'ANOTHER FILE'}")
     record = {
+        "measured": where,
         **results,
         "identical": identical,
         "preset": args.preset,
         "parameters": parameters,
         "file_mib": size,
-        "cpu": cpu_model(),
-        "cpu_cores": os.cpu_count(),
-        "load_average_1min": load,
-        "jax": jax.__version__,
-        "orbax": orbax.checkpoint.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "command": " ".join(["python", *sys.argv]),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(record, indent=2) + "\n")
+    store(args.output, record)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,7 @@
 """Masks per second of `rad_jax.masks.perlin_masks`, beside a version that sorts."""
 
 import argparse
-import datetime
-import json
-import os
-import platform
 import statistics
-import sys
 import time
 from pathlib import Path
 from unittest import mock
@@ -15,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+from measured import measured, store
 
 from rad_jax import masks
 
@@ -48,14 +44,6 @@ def measure(size: int, batch: int, rounds: int) -> dict[str, list[float]]:
     return seconds
 
 
-def cpu_model() -> str:
-    """The processor's name, where Linux tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2] for line in lines if line.startswith("model name")]
-    return names[0].strip() if names else platform.processor()
-
-
 def main() -> None:
     """Measures, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -64,6 +52,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=15)
     args = parser.parse_args()
+    where = measured()
     seconds = measure(args.size, args.batch, args.rounds)
     rates = {
         name: {
@@ -79,22 +68,14 @@ def main() -> None:
         print(f"({rate['min']:.0f} to {rate['max']:.0f})")
     print(f"ratio of medians: {ratio:.1f}")
     result = {
+        "measured": where,
         "masks_per_second": rates,
         "ratio_of_medians": ratio,
         "size": args.size,
         "batch": args.batch,
         "rounds": args.rounds,
-        "device": jax.devices()[0].device_kind,
-        "cpu": cpu_model(),
-        "cpu_cores": os.cpu_count(),
-        "load_average_1min": os.getloadavg()[0],
-        "jax": jax.__version__,
-        "python": platform.python_version(),
-        "command": " ".join(["python", *sys.argv]),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(result, indent=2) + "\n")
+    store(args.output, result)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ from rad_jax.data.ranges import to_bytes, to_float
 from rad_jax.errors import UserError
 from rad_jax.evaluation_masks import evaluation_mask
 from rad_jax.images import contact_sheet, save_png
-from rad_jax.inpainting import Model, fill, load
+from rad_jax.inpainting import fill
+from rad_jax.loading import Model, load
 from rad_jax.progress import progress
 from rad_jax.train.loop import train
 from rad_jax.train.samples import masked
@@ -39,6 +40,7 @@ TILE = 64  # pixels
 
 Pixels = UInt8[np.ndarray, "n h w 1"]
 Holes = Float32[np.ndarray, "n h w"]
+Rows = list[list[np.ndarray]]
 
 
 def demo(output: Path, overrides: Sequence[str]) -> int:
@@ -55,7 +57,7 @@ def demo(output: Path, overrides: Sequence[str]) -> int:
       UserError: scikit-learn is missing, or what preparing and training raise.
     """
     began = time.monotonic()
-    classifier = _new_classifier()
+    _new_classifier()  # before the work, in case scikit-learn is missing
     data_dir = output / "data"
     prepare("digits", data_dir)
     experiment = load_config(
@@ -69,9 +71,28 @@ def demo(output: Path, overrides: Sequence[str]) -> int:
         return 130 if stop.signal == signal.SIGINT else 0
     trained = time.monotonic()
 
-    model = load(workdir)
+    results, rows = measure(load(workdir), data_dir)
+    picture = output / "inpainted.png"
+    save_png(_labelled(rows), picture)
+    metrics = output / "metrics.json"
+    _write_metrics(metrics, results, trained - began, time.monotonic() - began)
+    _report(results, picture, metrics, workdir)
+    return 0
+
+
+def measure(model: Model, data_dir: Path) -> tuple[dict[str, Any], Rows]:
+    """Inpaints the held-out digits and asks a classifier what it reads in them.
+
+    Args:
+      model: trained on digits.
+      data_dir: folder of the prepared data set.
+
+    Returns:
+      The numbers of each kind of mask, and the rows of a picture.
+    """
     train_images, train_labels = load_split("digits", data_dir, "train", 1)
     images, labels = load_split("digits", data_dir, "test", 1)
+    classifier = _new_classifier()
     classifier.fit(_features(train_images), train_labels)
 
     def accuracy(pixels: Pixels) -> float:
@@ -79,7 +100,7 @@ def demo(output: Path, overrides: Sequence[str]) -> int:
 
     mean_image = np.round(train_images.mean(0)).astype(np.uint8)
     results: dict[str, Any] = {}
-    rows: list[list[np.ndarray]] = []
+    rows: Rows = []
     for kind in KINDS:
         masks = _masks(kind, images)
         samples, seconds = _samples(model, images, masks, kind)
@@ -95,12 +116,7 @@ def demo(output: Path, overrides: Sequence[str]) -> int:
             "seconds_per_image": seconds,
         }
         rows += _rows(images, masks, samples)
-    picture = output / "inpainted.png"
-    save_png(_labelled(rows), picture)
-    metrics = output / "metrics.json"
-    _write_metrics(metrics, results, trained - began, time.monotonic() - began)
-    _report(results, picture, metrics, workdir)
-    return 0
+    return results, rows
 
 
 def _new_classifier() -> Any:
@@ -175,7 +191,7 @@ def _diversity(samples: np.ndarray, hole: np.ndarray) -> float:
     return _rms(samples[1:].astype(float) - samples[:-1], hole)
 
 
-def _rows(images: Pixels, masks: Holes, samples: np.ndarray) -> list[list[np.ndarray]]:
+def _rows(images: Pixels, masks: Holes, samples: np.ndarray) -> Rows:
     """Picture rows of the first digits: input, mask, samples, truth."""
     given = masked(images, masks)
     drawn = np.uint8(255) * (masks > 0).astype(np.uint8)
@@ -185,7 +201,7 @@ def _rows(images: Pixels, masks: Holes, samples: np.ndarray) -> list[list[np.nda
     ]
 
 
-def _labelled(rows: list[list[np.ndarray]]) -> np.ndarray:
+def _labelled(rows: Rows) -> np.ndarray:
     """The contact sheet under a line that names its columns."""
     scale, pad, header = TILE // rows[0][0].shape[0], 2, 16
     sheet = contact_sheet(rows, scale=scale, pad=pad)
