@@ -5,6 +5,7 @@ import functools
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,6 @@ ENTRIES = {
     RAD: functools.partial(diffusers.entries, pointwise_time=True),
 }
 """The table of each layout."""
-
-CHUNK = 2**24
 
 
 def convert(
@@ -123,7 +122,10 @@ def _file_to_folder(
         schedule = ScheduleConfig(kind=str(completed.noise_schedule))
         print(_report(source, state, layout, facts))
         print(_choice_report(preset, choices, completed))
-        params = _params(config, layout, state)
+        # Beside each other: they take as long, and each no more than one core.
+        with ThreadPoolExecutor(1) as thread:
+            digest = thread.submit(_sha256, source)
+            params = _params(config, layout, state)
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
     write_model(
@@ -134,7 +136,7 @@ def _file_to_folder(
         params=params,
         provenance={
             "file": source.name,
-            "sha256": _sha256(source),
+            "sha256": digest.result(),
             "layout": layout,
             "preset": preset,
         },
@@ -171,13 +173,9 @@ def _watched(entries: Sequence[Entry], ticks: Iterator[Any]) -> list[Entry]:
 
 
 def _sha256(path: Path) -> str:
-    """Of the file, read in pieces."""
-    digest = hashlib.sha256()
+    """Of the file."""
     with path.open("rb") as file:
-        chunks = range(0, path.stat().st_size, CHUNK)
-        for _ in progress(chunks, desc="checksum", unit="chunk"):
-            digest.update(file.read(CHUNK))
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _run_to_folder(workdir: Path, folder: Path, overwrite: bool) -> None:

@@ -9,10 +9,12 @@ import json
 import math
 import pathlib
 import zlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from rad_jax.models.apply import make_apply
 from rad_jax.models.noise_embedding import NoiseLevels
@@ -83,3 +85,8 @@ def random_params(params, seed=0):
 def relative_error(output, expected):
     """Largest difference, relative to the expected output's scale."""
     return float(np.abs(output - expected).max() / np.abs(expected).max())
+
+
+def flat(tree) -> dict[str, Any]:
+    """The leaves of nested dictionaries by dotted names."""
+    return {".".join(map(str, path)): leaf for path, leaf in flatten_dict(tree).items()}

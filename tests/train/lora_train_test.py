@@ -7,7 +7,6 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict
 from PIL import Image
 
 from rad_jax.checkpoint import Checkpoints
@@ -18,10 +17,7 @@ from rad_jax.models.lora import combine, merge, partition
 from rad_jax.train.loop import train
 from rad_jax.train.samples import SampleGrid
 from rad_jax.train.stop import StopRequest
-
-
-def flat(tree):
-    return {".".join(map(str, path)): x for path, x in flatten_dict(tree).items()}
+from tests.models.adm_files import flat
 
 
 def test_adapters_and_time_layers_train(lora_run, lora_experiment, tiny_run):
