@@ -84,9 +84,19 @@ def add_convert_flags(sub: Parser) -> None:
     sub.last_words = _presets
 
 
+def add_model_flags(sub: Parser) -> None:
+    """Which model, and how it is computed."""
+    sub.add_argument("--model", type=Path, required=True, help="folder of a model")
+    sub.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        help="what it computes in; by default as it was trained",
+    )
+
+
 def add_sample_flags(sub: Parser) -> None:
     """Those of ``rad-jax sample``."""
-    sub.add_argument("--model", type=Path, required=True, help="folder of a model")
+    add_model_flags(sub)
     sub.add_argument(
         "--output", type=Path, required=True, help="new folder, or .png file for one"
     )

@@ -13,7 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import rad_jax
-from rad_jax.arguments import Parser, add_convert_flags, add_sample_flags, count
+from rad_jax.arguments import (
+    Parser,
+    add_convert_flags,
+    add_model_flags,
+    add_sample_flags,
+    count,
+)
 from rad_jax.errors import UserError
 
 # Verbs import what they need when they run: `rad-jax --help` answers at once.
@@ -82,7 +88,7 @@ def _inpaint(args: argparse.Namespace) -> int:
 
     use_cpu_cores()
     return fill_files(
-        load(args.model),
+        load(args.model, dtype=args.dtype),
         args.image,
         args.mask,
         args.output,
@@ -103,7 +109,7 @@ def _sample(args: argparse.Namespace) -> int:
 
     use_cpu_cores()
     sample_files(
-        load(args.model),
+        load(args.model, dtype=args.dtype),
         args.output,
         num_samples=args.num_samples,
         respacing=args.respacing,
@@ -183,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_overrides(sub)
 
     sub = verb("inpaint", _inpaint, "Fill the holes of an image or a folder of images.")
-    sub.add_argument("--model", type=Path, required=True, help="folder of a model")
+    add_model_flags(sub)
     sub.add_argument("--image", type=Path, required=True, help="file or folder")
     sub.add_argument(
         "--mask",

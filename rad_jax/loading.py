@@ -1,5 +1,6 @@
 """A trained network: what it is, and its folder: a model's or a training run's."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,17 +58,22 @@ def check_labels(config: UNetConfig, labels: np.ndarray | None) -> None:
         raise UserError(f"there is no class {wrong[0]}; the model's are {known}")
 
 
-def load(folder: str | Path) -> Model:
+def load(folder: str | Path, *, dtype: str | None = None) -> Model:
     """Loads a model onto all devices.
 
     Args:
       folder: a model folder, or the workdir of a training run: of its latest checkpoint
         the averaged parameters.
+      dtype: what it computes in, `UNetConfig.dtype`; by default as it was trained.
 
     Raises:
-      UserError: the folder is neither, or nothing in it can be read.
+      UserError: the folder is neither, or nothing in it can be read; or there is no
+        such dtype.
     """
     model, _ = read_folder(Path(folder))
+    if dtype is not None:
+        config = dataclasses.replace(model.config, dtype=dtype)
+        model = model._replace(config=config)
     # Once: whoever calls the network has them where they are needed.
     _, everywhere = data_shardings(jax.device_count())
     return model._replace(params=jax.device_put(model.params, everywhere))

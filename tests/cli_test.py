@@ -251,6 +251,19 @@ def test_seed_decides_bytes(inpaint, tmp_path):
     assert one == same != other
 
 
+def test_bfloat16_is_near(inpaint, tmp_path):
+    """A few grey levels in two steps of a network that has learnt next to nothing."""
+    for name in ("float32", "bfloat16"):
+        assert inpaint("--dtype", name, output=f"{name}.png")[0] == 0
+    one, other = (
+        pixels(tmp_path / f"{name}.png").astype(int) for name in ("float32", "bfloat16")
+    )
+    hole = pixels(tmp_path / "m.png").astype(bool)
+    np.testing.assert_array_equal(one[~hole], other[~hole])
+    difference = np.abs(one - other)[hole]
+    assert difference.max() > 0 and difference.mean() < 3
+
+
 def test_several_samples_and_inverted_mask(inpaint, tmp_path):
     code, out, _ = inpaint(
         "--num_samples", "2", "--batch_size", "1", "--invert_mask", output="out"

@@ -4,7 +4,7 @@ import json
 import pathlib
 import re
 
-from benchmarks import update_readme
+from benchmarks import update_docs
 from rad_jax.convert.presets import PRESETS
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -12,23 +12,23 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def test_numbers_are_those_that_are_stored():
-    """If not: python benchmarks/update_readme.py."""
-    for path, text in update_readme.documents().items():
+    """If not: python benchmarks/update_docs.py."""
+    for path, text in update_docs.documents().items():
         assert path.read_text() == text, path
-    record = json.loads(update_readme.DEMO.read_text())
+    record = json.loads(update_docs.DEMO.read_text())
     number = record["masks"]["box"]["accuracy_inpainted"]
     assert f"{number:.3f}" in DOCUMENTS[0].read_text()
 
 
 def test_what_is_said_of_checkpoints_and_of_a_conversion():
-    table = update_readme.presets_table(PRESETS)
+    table = update_docs.presets_table(PRESETS)
     assert (
         "| `64x64_diffusion.pt` | `imagenet64_cond` | 64 | 64 channels each | new | "
         "cosine | 0.1 |"
     ) in table
     assert "| `64_256_upsampler.pt` | `upsampler_64_256` | 256 | 4 | old |" in table
     side = {"seconds": 12.3, "peak_over_file": 1.257}
-    text = update_readme.convert_text(
+    text = update_docs.convert_text(
         {
             "file_to_folder": side,
             "folder_to_file": {"seconds": 4.5, "peak_over_file": 1.1},
@@ -46,7 +46,7 @@ def test_what_is_said_of_checkpoints_and_of_a_conversion():
     text = " ".join(text.split())
     assert "553,838,086 parameters, 2.06 GiB" in text and "12 s to a model" in text
     assert "1.26 and 1.10 times" in text and "2 CPU cores (A), 2026-11-22" in text
-    assert "Not measured yet" in update_readme.convert_text(None)
+    assert "Not measured yet" in update_docs.convert_text(None)
 
 
 def test_links_lead_somewhere():

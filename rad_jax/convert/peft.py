@@ -98,7 +98,8 @@ def write_adapters(workdir: Path, folder: Path, *, overwrite: bool = False) -> i
         others=(CONFIG, WEIGHTS),
     )
     step, experiment, trained = load_trained(workdir)
-    config, lora, base = experiment.model, experiment.lora, experiment.pretrained
+    config, lora = experiment.model, experiment.lora
+    base = Path(experiment.pretrained).name
     if not lora.rank:
         raise UserError(f"{workdir}: has no adapters, all of its parameters trained")
     abstract, _ = partition(config, lora, adapted_params(config, lora))

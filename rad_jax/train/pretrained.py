@@ -20,9 +20,15 @@ def load_pretrained(experiment: Experiment) -> Model:
     """The model to start from; its network must be what the experiment says.
 
     Raises:
-      UserError: there is no such model, or naming all keys in which it differs.
+      UserError: there is no such model, it has classes, or naming all keys in which it
+        differs.
     """
     model = load(experiment.pretrained)
+    if model.config.num_classes is not None:
+        raise UserError(
+            f"pretrained {experiment.pretrained}: has {model.config.num_classes} "
+            "classes, and training with labels is not built yet; take a model without"
+        )
     pairs = {
         f"model.{name}": pair
         for name, pair in model.config.differences(experiment.model).items()
@@ -59,7 +65,7 @@ def write_base(experiment: Experiment, workdir: Path, model: Model) -> None:
         schedule=model.schedule,
         parametrisation=model.parametrisation,
         params=_stored(experiment.model, experiment.lora, model.params),
-        provenance={"pretrained": experiment.pretrained},
+        provenance={"pretrained": Path(experiment.pretrained).name},
         overwrite=True,
     )
 

@@ -1,5 +1,6 @@
 """Training adapters of a pretrained network: what changes, what is stored where."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -12,7 +13,8 @@ from PIL import Image
 from rad_jax.checkpoint import Checkpoints
 from rad_jax.errors import UserError
 from rad_jax.loading import load
-from rad_jax.model_folder import read_model
+from rad_jax.model_folder import read_model, write_model
+from rad_jax.models.apply import init_params
 from rad_jax.models.lora import combine, merge, partition
 from rad_jax.train.loop import train
 from rad_jax.train.samples import SampleGrid
@@ -143,6 +145,21 @@ def test_a_pretrained_model_must_fit(lora_experiment, tmp_path, changes, message
     with pytest.raises(UserError, match=message):
         train(lora_experiment(*changes), tmp_path / "run", StopRequest())
     assert not (tmp_path / "run" / "base").exists()
+
+
+def test_a_pretrained_model_with_classes_is_refused(lora_experiment, tmp_path):
+    experiment = lora_experiment(f"pretrained={tmp_path / 'model'}")
+    config = dataclasses.replace(experiment.model, num_classes=3)
+    write_model(
+        tmp_path / "model",
+        config=config,
+        schedule=experiment.schedule,
+        parametrisation="eps",
+        params=init_params(config, jax.random.key(0)),
+        provenance={},
+    )
+    with pytest.raises(UserError, match="has 3 classes, and training with labels is"):
+        train(experiment, tmp_path / "run", StopRequest())
 
 
 def test_how_it_is_computed_may_differ(lora_experiment, tmp_path):

@@ -1,0 +1,241 @@
+"""Writes the numbers of README and docs, so that none is typed by hand.
+
+They come from stored results (docs/results) and from the code. After `make demo`:
+  python benchmarks/update_docs.py --demo demo   stores its results and picture
+  python benchmarks/update_docs.py               writes the documents again
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import shutil
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+
+from rad_jax.convert.presets import PRESETS, Preset, choices_of
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results"
+DEMO = RESULTS / "demo.json"
+
+
+def demo_table(record: dict) -> str:
+    """The demo's metrics as Markdown."""
+    lines = [
+        "| held-out digits | accuracy, inpainted | mean-filled | true "
+        "| error in the hole | diversity | s/image |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for kind, row in record["masks"].items():
+        numbers = [
+            f"{row['accuracy_inpainted']:.3f}",
+            f"{row['accuracy_mean_filled']:.3f}",
+            f"{row['accuracy_true']:.3f}",
+            f"{row['hole_rmse']:.3f}",
+            f"{row['diversity']:.3f}",
+            f"{row['seconds_per_image']:.3f}",
+        ]
+        lines.append(f"| {kind} | {' | '.join(numbers)} |")
+    protocol, machine = record["protocol"], record["measured"]
+    minutes = record["seconds_in_all"] / 60
+    lines += [
+        "",
+        f"Accuracy is that of a classifier of real digits ({protocol['classifier']}) "
+        f"on {protocol['samples_per_image']} samples per image at "
+        f"{protocol['steps']} steps; error and diversity are RMS over the hole, grey "
+        f"levels in [0, 1]. `{machine['command']}` on {machine['hardware']}, "
+        f"{machine['date']}: {minutes:.1f} minutes without the environment.",
+    ]
+    return "\n".join(lines)
+
+
+def presets_table(presets: Mapping[str, Preset]) -> str:
+    """What no shape tells of the published checkpoints, as Markdown."""
+    lines = [
+        "| file | `--preset` | size | heads | order of q, k, v | noise | dropout |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, preset in presets.items():
+        choices = choices_of(preset.config, preset.noise_schedule)
+        by_width = choices.num_head_channels != -1
+        facts = [
+            f"`{preset.file}`",
+            f"`{name}`",
+            str(choices.image_size),
+            f"{choices.num_head_channels} channels each"
+            if by_width
+            else f"{choices.num_heads}",
+            "new" if choices.use_new_attention_order else "old",
+            str(choices.noise_schedule),
+            f"{choices.dropout:g}",
+        ]
+        lines.append(f"| {' | '.join(facts)} |")
+    return "\n".join(lines)
+
+
+def convert_text(record: dict | None) -> str:
+    """Time and memory of a conversion, a sentence or two."""
+    if record is None:
+        return "Not measured yet (`python benchmarks/convert.py`)."
+    there, back = record["file_to_folder"], record["folder_to_file"]
+    size = record["file_mib"] / 1024
+    text = (
+        f"`{record['preset']}` ({record['parameters']:,} parameters, {size:.2f} GiB): "
+        f"{there['seconds']:.0f} s to a model folder, {back['seconds']:.0f} s back; at "
+        f"most {there['peak_over_file']:.2f} and {back['peak_over_file']:.2f} times "
+        f"the file's size in memory. {_where(record)}"
+    )
+    return _filled(text)
+
+
+def study_table(record: dict | None) -> str:
+    """RAD by LoRA beside RAD trained in full, on digits, as Markdown."""
+    if record is None:
+        return "Not measured yet (`python benchmarks/digits_lora.py`)."
+    lines = [
+        "| digits | parameters that train | box | extreme | Perlin |",
+        "|---|---|---|---|---|",
+    ]
+    for name, run in record["runs"].items():
+        rank = f", rank {run['lora_rank']}" if run["lora_rank"] else ""
+        share = run["trainable"] / run["parameters"]
+        trained = "" if name == "adm" else f"{run['trainable']:,} ({share:.0%})"
+        cells = [
+            f"{row['accuracy_inpainted']:.3f} / {row['hole_rmse']:.3f}"
+            for row in run["masks"].values()
+        ]
+        lines.append(f"| {run['name']}{rank} | {trained} | {' | '.join(cells)} |")
+    runs = record["runs"]
+    text = (
+        "Accuracy / error in the hole, measured as in the demo "
+        f"({record['protocol']}); {runs['lora']['steps']} steps each, from an ADM of "
+        f"{runs['adm']['steps']}, one seed. {_where(record)}"
+    )
+    return "\n".join([*lines, "", _filled(text)])
+
+
+def adapters_table(record: dict | None) -> str:
+    """Two ways to compute adapters in training, as Markdown."""
+    if record is None:
+        return "Not measured yet (`python benchmarks/lora.py`)."
+    names = {
+        "layers": "adapters as layers beside the frozen ones (what is built)",
+        "merged": "kernels merged in every step",
+        "full": "no adapters, all parameters",
+    }
+    cases = {name: rows for name, rows in record.items() if name != "measured"}
+    lines = [
+        f"| a gradient | {' | '.join(cases)} |",
+        "|---" * (1 + len(cases)) + "|",
+    ]
+    for way, name in names.items():
+        cells = [
+            f"{rows[way]['over_full']:.2f}, "
+            f"{rows[way]['mib_beside_the_parameters']:.0f} MiB"
+            for rows in cases.values()
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    text = (
+        "Time over that of training in full, and memory beside the parameters (the "
+        f"compiler's count, gradients included). {_where(record)}"
+    )
+    return "\n".join([*lines, "", _filled(text)])
+
+
+def bfloat16_text(record: dict | None) -> str:
+    """What computing in bfloat16 changes."""
+    if record is None:
+        return "Not measured yet (`python benchmarks/bfloat16.py`)."
+    digits, ffhq = (
+        list(record[name]["relative_error_of_noise"].values())
+        for name in ("digits", "ffhq256_architecture")
+    )
+    difference = record["digits"]["inpainting_100_steps"]
+    text = (
+        f"The predicted noise differs from that in float32 by {min(digits):.1%} to "
+        f"{max(digits):.1%} (root mean square over the output's, t from 1 to 1000) in "
+        f"a trained RAD of digits, and by {min(ffhq):.1%} to {max(ffhq):.1%} in the "
+        "FFHQ-256 network with random weights. Inpaintings of 100 steps with the same "
+        f"noise differ in the hole by {difference['median']:.2f} grey levels of 255 in "
+        f"the median, {difference['mean']:.2f} in the mean and "
+        f"{difference['percentile_99']:.0f} at the 99th percentile; known pixels that "
+        f"changed: {difference['known_pixels_changed']}. {_where(record)}"
+    )
+    return _filled(text)
+
+
+def _where(record: dict) -> str:
+    machine = record["measured"]
+    return f"`{machine['command']}` on {machine['hardware']}, {machine['date']}."
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
+
+
+def with_block(document: str, name: str, text: str) -> str:
+    """The document with its block of this name made anew."""
+    begin = f"<!-- {name}: written by benchmarks/update_docs.py -->"
+    end = f"<!-- end of {name} -->"
+    before, rest = document.split(begin)
+    _, after = rest.split(end)
+    return f"{before}{begin}\n{text}\n{end}{after}"
+
+
+def stored(name: str) -> dict | None:
+    """A result, if there is one."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def documents() -> dict[Path, str]:
+    """Every document with numbers, as it should be."""
+    blocks = {
+        "README.md": {"demo": demo_table(json.loads(DEMO.read_text()))},
+        "docs/converting.md": {
+            "presets": presets_table(PRESETS),
+            "time and memory": convert_text(stored("convert")),
+        },
+        "docs/training.md": {
+            "study": study_table(stored("digits_lora")),
+            "adapters": adapters_table(stored("lora")),
+        },
+        "docs/inpainting.md": {"bfloat16": bfloat16_text(stored("bfloat16"))},
+    }
+    texts = {}
+    for file, named in blocks.items():
+        text = (ROOT / file).read_text()
+        for name, block in named.items():
+            text = with_block(text, name, block)
+        texts[ROOT / file] = text
+    return texts
+
+
+def store_demo(folder: Path) -> None:
+    """Takes over a demo's metrics, with where and when they were measured."""
+    record = json.loads((folder / "metrics.json").read_text())
+    record["measured"] = {
+        "command": "make demo",
+        "hardware": f"{len(os.sched_getaffinity(0))} CPU cores ({platform.machine()})",
+        "date": datetime.date.today().isoformat(),
+    }
+    DEMO.write_text(json.dumps(record, indent=2) + "\n")
+    shutil.copy(folder / "inpainted.png", ROOT / "docs" / "demo.png")
+
+
+def main() -> None:
+    """Stores a demo if given, and writes the documents."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--demo", type=Path, help="folder of a finished demo")
+    args = parser.parse_args()
+    if args.demo:
+        store_demo(args.demo)
+    for path, text in documents().items():
+        path.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
