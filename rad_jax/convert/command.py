@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from rad_jax.convert.state_files import read_state_dict
 from rad_jax.convert.table import Entry
 from rad_jax.convert.write_files import write_safetensors, write_torch
 from rad_jax.errors import UserError
-from rad_jax.loading import is_model_folder, load, read_folder
+from rad_jax.loading import Model, is_model_folder, load, read_folder
 from rad_jax.model_folder import check_free, write_model
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.unet import abstract_params
@@ -181,6 +181,22 @@ def _sha256(path: Path) -> str:
 def _run_to_folder(workdir: Path, folder: Path, overwrite: bool) -> None:
     check_free(folder, overwrite=overwrite)
     model, provenance = read_folder(workdir)
+    _write(folder, model, provenance, overwrite)
+    step = provenance["step"]
+    print(f"rad-jax: the averaged parameters of step {step} are the model {folder}")
+
+
+def _merge(adapters: Path, base: Path, folder: Path, overwrite: bool) -> None:
+    check_free(folder, overwrite=overwrite)
+    model = peft.with_adapters(load(base), adapters)
+    names = {"base": base.resolve().name, "adapters": adapters.resolve().name}
+    _write(folder, model, names, overwrite)
+    print(f"rad-jax: the model is {folder}")
+
+
+def _write(
+    folder: Path, model: Model, provenance: Mapping[str, Any], overwrite: bool
+) -> None:
     write_model(
         folder,
         config=model.config,
@@ -190,23 +206,6 @@ def _run_to_folder(workdir: Path, folder: Path, overwrite: bool) -> None:
         provenance=provenance,
         overwrite=overwrite,
     )
-    step = provenance["step"]
-    print(f"rad-jax: the averaged parameters of step {step} are the model {folder}")
-
-
-def _merge(adapters: Path, base: Path, folder: Path, overwrite: bool) -> None:
-    check_free(folder, overwrite=overwrite)
-    model = peft.with_adapters(load(base), adapters)
-    write_model(
-        folder,
-        config=model.config,
-        schedule=model.schedule,
-        parametrisation=model.parametrisation,
-        params=model.params,
-        provenance={"base": base.resolve().name, "adapters": adapters.resolve().name},
-        overwrite=overwrite,
-    )
-    print(f"rad-jax: the model is {folder}")
 
 
 def _to_file(folder: Path, path: Path, to: str, overwrite: bool) -> None:
