@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import math
 import os
 import struct
 import subprocess
@@ -17,7 +16,7 @@ import pytest
 
 from rad_jax.checkpoint import Checkpoints
 from rad_jax.cli import main
-from rad_jax.convert import adm, command, mapped, table
+from rad_jax.convert import adm, mapped, table
 from rad_jax.convert.presets import PRESETS, Preset
 from rad_jax.convert.state_files import read_state_dict
 from rad_jax.convert.write_files import write_safetensors, write_torch
@@ -279,7 +278,6 @@ def test_presets_and_what_is_said(tmp_path, monkeypatch, capsys):
     config, state = network("tiny_cond_heads")
     preset = Preset("tiny.pt", dataclasses.replace(config, dropout=0.5), "cosine")
     monkeypatch.setitem(PRESETS, "tiny", preset)
-    monkeypatch.setattr(command, "CHUNK", 100_000)
     # guided-diffusion's name of averaged weights.
     path = tmp_path / "ema_0.9999_250000.pt"
     write_torch(path, state)
@@ -303,9 +301,7 @@ def test_presets_and_what_is_said(tmp_path, monkeypatch, capsys):
         "num_heads_upsample -1, use_new_attention_order False, noise_schedule cosine",
         f"rad-jax: the model is {tmp_path / 'm'}",
     ]
-    arrays = f"{len(state)}/{len(state)} array"
-    chunks = math.ceil(path.stat().st_size / 100_000)
-    assert f"convert: {arrays}" in err and f"checksum: {chunks}/{chunks} chunk" in err
+    assert f"convert: {len(state)}/{len(state)} array" in err
     read, schedule, _, _ = read_model(tmp_path / "m")
     assert read == dataclasses.replace(config, dropout=0.25)
     assert schedule == ScheduleConfig(kind="cosine")
