@@ -78,6 +78,9 @@ def test_a_mask_depends_on_seed_kind_and_index_only(kind):
     assert (draw(kind, 33, 6, seed=4) != holes).any((1, 2)).all()
 
 
+SLOW = pytest.mark.slow
+
+
 # Mean share of the hole as drawn; of those up to a half; share of larger ones: measured
 # by running LaMa's generator, 4000 masks each.
 @pytest.mark.parametrize(
@@ -87,8 +90,8 @@ def test_a_mask_depends_on_seed_kind_and_index_only(kind):
         ("medium", 256, 1000, 0.240, 0.237, 0.010),
         ("wide", 256, 1000, 0.402, 0.267, 0.35),
         ("thin", 512, 100, 0.294, 0.285, None),
-        ("medium", 512, 400, 0.304, 0.273, 0.11),
-        ("wide", 512, 400, 0.458, 0.265, 0.44),
+        pytest.param(*("medium", 512, 400, 0.304, 0.273, 0.11), marks=SLOW),
+        pytest.param(*("wide", 512, 400, 0.458, 0.265, 0.44), marks=SLOW),
     ],
 )
 def test_coverage_is_that_of_lama(kind, size, count, mean, mean_of_small, large):

@@ -20,6 +20,7 @@ TRUTH = np.random.default_rng(0).multivariate_normal(GAUSSIAN.mean, GAUSSIAN.cov
 BOX = np.zeros((SIZE, SIZE))
 BOX[1:3, 1:4] = 1
 MASKS = {"box": BOX, "extreme": 1 - BOX}
+EACH_MASK = ["box", pytest.param("extreme", marks=pytest.mark.slow)]
 SOFT = np.clip(np.linspace(-0.4, 1.3, SIZE * SIZE).reshape(SIZE, SIZE), 0, 1)
 
 
@@ -61,7 +62,7 @@ def relative(out, covariance):
     return np.linalg.norm(np.cov(out.T) - covariance) / np.linalg.norm(covariance)
 
 
-@pytest.mark.parametrize("name", MASKS)
+@pytest.mark.parametrize("name", EACH_MASK)
 def test_ancestral_sampling_is_exact(name):
     """1000 steps: mean and covariance within 4 Monte-Carlo standard errors.
 
@@ -91,7 +92,7 @@ def test_ancestral_sampling_is_exact_for_a_soft_mask():
     assert of_covariance < 4
 
 
-@pytest.mark.parametrize("name", MASKS)
+@pytest.mark.parametrize("name", EACH_MASK)
 @pytest.mark.parametrize(
     "method, num_steps, grid, bias",
     [

@@ -184,7 +184,7 @@ def test_other_floats_become_float32(tmp_path, converts):
     assert_equal(read_state_dict(tmp_path / "b.pt"), expected)
 
 
-@pytest.mark.parametrize("to", ["torch", "safetensors", "diffusers"])
+@pytest.mark.parametrize("to", ["torch", "diffusers"])
 def test_folders_of_bfloat16_become_float32(tmp_path, converts, to, monkeypatch):
     """One array at a time: there is never a second copy of the model in memory."""
     config, state = network("tiny_adm")

@@ -1,16 +1,18 @@
 """Adapters: what they add, what trains with them, and merging."""
 
+import functools
 import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from rad_jax.convert.diffusers import params_to_diffusers
 from rad_jax.convert.presets import PRESETS
 from rad_jax.errors import UserError
-from rad_jax.models.apply import init_params, make_apply
+from rad_jax.models.apply import make_apply
 from rad_jax.models.config import ADAPTABLE, LoRAConfig, UNetConfig
 from rad_jax.models.lora import (
     adapted_params,
@@ -36,24 +38,36 @@ NETWORKS = {
 LORA = LoRAConfig(RANK, alpha=2.0, targets=ADAPTABLE)
 
 
-def shaken(tree, key, scale=0.1):
-    """The tree plus noise: zeros hide mistakes."""
-    leaves, structure = jax.tree.flatten(tree)
-    keys = jax.random.split(key, len(leaves))
-    noisy = [
-        x + scale * jax.random.normal(k, x.shape)
-        for x, k in zip(leaves, keys, strict=True)
-    ]
-    return jax.tree.unflatten(structure, noisy)
+def random_like(shapes, seed, scale=0.1):
+    """NumPy numbers where zeros would hide mistakes."""
+    random = np.random.default_rng(seed)
+
+    def draw(leaf):
+        return np.float32(scale) * random.standard_normal(leaf.shape, np.float32)
+
+    return jax.tree.map(draw, shapes)
+
+
+def random_network(config, seed=0):
+    """Parameters of a base, and adapters that add something."""
+    flat = flatten_dict(random_like(adapted_params(config, LORA), seed))
+    parts = ({}, {})
+    for path, leaf in flat.items():
+        parts[path[-1].startswith("lora_")][path] = leaf
+    return unflatten_dict(parts[0]), unflatten_dict(parts[1])
+
+
+@functools.cache
+def merged_by(config):
+    """``merge`` for this architecture, compiled."""
+    return quick_jit(functools.partial(merge, config, LORA))
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
 def network(request):
     """Config, parameters of a base and adapters that add something."""
     config = NETWORKS[request.param]
-    key = jax.random.key(0)
-    base = shaken(init_params(config, key), key, 0.05)
-    return config, base, shaken(draw_adapters(config, LORA, key), key)
+    return config, *random_network(config)
 
 
 def output(config, params, lora=None):
@@ -75,21 +89,21 @@ def test_merged_network_computes_the_same(network):
     config, base, adapters = network
     params = combine(adapters, base)
     adapted = output(config, params, LORA)
-    assert relative_error(output(config, merge(config, LORA, params)), adapted) < 1e-5
+    assert relative_error(output(config, merged_by(config)(params)), adapted) < 1e-5
     assert relative_error(output(config, base), adapted) > 0.1
 
 
 def test_unmerge_is_the_inverse_of_merge(network):
     config, base, adapters = network
-    merged = merge(config, LORA, combine(adapters, base))
-    back = unmerge(config, LORA, merged, adapters)
+    merged = merged_by(config)(combine(adapters, base))
+    back = quick_jit(functools.partial(unmerge, config, LORA))(merged, adapters)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), back, base)
 
 
 def test_updates_are_those_of_peft(network):
     """W + alpha / rank * B A of each of q, k, v, and of a convolution's taps."""
     config, base, adapters = network
-    merged = merge(config, LORA, combine(adapters, base))
+    merged = merged_by(config)(combine(adapters, base))
     before, after = (
         params_to_diffusers(config, p, pointwise_time=False) for p in (base, merged)
     )
@@ -164,13 +178,12 @@ def test_only_targets_are_adapted():
 
 
 def test_a_base_in_bfloat16_is_merged_in_float32():
-    config, key = NETWORKS["legacy order"], jax.random.key(0)
-    base = init_params(config, key)
-    adapters = shaken(draw_adapters(config, LORA, key), key, 1e-3)
+    config = NETWORKS["legacy order"]
+    base, adapters = random_network(config)
     half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), base)
-    rounded = jax.tree.map(lambda x: x.astype(jnp.float32), half)
-    merged = merge(config, LORA, combine(adapters, half))
-    expected = merge(config, LORA, combine(adapters, rounded))
+    rounded = jax.tree.map(lambda x: x.astype(np.float32), half)
+    merged = merged_by(config)(combine(adapters, half))
+    expected = merged_by(config)(combine(adapters, rounded))
     jax.tree.map(np.testing.assert_array_equal, merged, expected)
     assert {x.dtype for x in jax.tree.leaves(merged)} == {jnp.dtype("float32")}
 
