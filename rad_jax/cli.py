@@ -1,11 +1,12 @@
 """``rad-jax VERB``: parses, calls one library function, exits.
 
 Exit codes: 0 done, 1 done but for files that are named, 2 a mistake that one line on
-stderr explains, 130 stopped by Ctrl-C.
+stderr explains, 130 stopped by Ctrl-C, 141 nobody reads the output any more (`| head`).
 """
 
 import argparse
 import dataclasses
+import os
 import signal
 import sys
 import traceback
@@ -34,7 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(unknown or rest)}")
     args.overrides = rest
     try:
-        return args.run(args)
+        code = args.run(args)
+        sys.stdout.flush()
+        return code
     except UserError as error:
         if args.debug:
             traceback.print_exc()
@@ -43,6 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("rad-jax: stopped", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # What is left to print has nowhere to go, when Python exits too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 def _demo(args: argparse.Namespace) -> int:
