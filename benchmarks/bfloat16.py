@@ -8,7 +8,6 @@ the FFHQ-256 architecture and the weights of the golden numbers, which mean noth
 import argparse
 import dataclasses
 import json
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -25,27 +24,21 @@ from rad_jax.data.ranges import to_float
 from rad_jax.evaluation_masks import evaluation_mask
 from rad_jax.inpainting import fill
 from rad_jax.loading import Model, load
-from rad_jax.models.apply import make_apply
+from rad_jax.models.apply import Params, make_apply
+from rad_jax.models.config import UNetConfig
 from rad_jax.models.noise_embedding import NoiseLevels, membership
 from rad_jax.models.unet import abstract_params
 from rad_jax.schedule import ScheduleConfig, make_schedule
+from tests.models.adm_files import golden_weights
 
 TIMES = (1, 100, 250, 500, 750, 1000)
 STEPS = 100
 
 
-def golden_params(config: Any) -> Any:
+def golden_params(config: UNetConfig) -> Params:
     """Weights by a rule from their names, as the golden numbers have them."""
-
-    def weight(key: str, shape: tuple[int, ...]) -> np.ndarray:
-        generator = np.random.default_rng(zlib.crc32(key.encode()))
-        z = generator.standard_normal(shape, dtype=np.float32)
-        if len(shape) >= 2:
-            return z / np.float32(np.sqrt(np.prod(shape[1:])))
-        return np.float32(0.1) * z + np.float32(key.endswith("weight"))
-
     shapes = table.file_shapes(adm.entries(config), abstract_params(config))
-    return adm_to_params(config, {k: weight(k, s) for k, s in shapes.items()})
+    return adm_to_params(config, golden_weights(shapes))
 
 
 def pair(model: Model) -> dict[str, Model]:

@@ -22,7 +22,7 @@ from rad_jax.models.noise_embedding import NoiseLevels
 from rad_jax.respacing import respaced_grid
 from rad_jax.sampling import SamplerConfig
 from rad_jax.schedule import Step, make_schedule
-from rad_jax.sharding import data_shardings
+from rad_jax.sharding import on_all_devices
 from rad_jax.typing import Images, Labels, PRNGKeys
 
 
@@ -63,14 +63,9 @@ def generate(
     schedule = make_schedule(model.schedule)
     grid = respaced_grid(model.schedule.hole_steps, respacing)
     stack = sampling.grid_steps(schedule, grid, bucket=STEP_BUCKET)
-    # Every device gets as many images: the last one fills up.
-    count, devices = len(keys), jax.device_count()
-    rows = np.minimum(np.arange(count + -count % devices), count - 1)
-    divided, everywhere = data_shardings(len(rows))
-    batch = jax.tree.map(lambda x: x[rows], (keys, labels, low_res))
     run = compiled_generate(config, sampler)
-    params = jax.device_put(model.params, everywhere)
-    return run(params, stack, *jax.device_put(batch, divided))[:count]
+    batch, params = on_all_devices((keys, labels, low_res), model.params)
+    return run(params, stack, *batch)[: len(keys)]
 
 
 def adm_sampler(model: Model, method: str = "ddpm", eta: float = 0.0) -> SamplerConfig:

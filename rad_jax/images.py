@@ -1,10 +1,8 @@
 """Pictures and masks from files, generated pixels into pictures, PNG files written."""
 
-import contextlib
 import dataclasses
 import io
 import os
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from rad_jax.decode import decode
 from rad_jax.errors import UserError
+from rad_jax.whole import whole_file
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's "L"
 
@@ -254,20 +253,5 @@ def _rgb_tile(tile: np.ndarray, scale: int) -> UInt8[np.ndarray, "h w 3"]:
 def _write_png(image: Image.Image, path: Path, **options) -> None:
     encoded = io.BytesIO()
     image.save(encoded, "png", **options)
-    # In the same folder, so that the rename is atomic; a short name, so that it fits
-    # wherever the file's own name does.
-    part = path.parent / f".{secrets.token_hex(8)}.part"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as part:
         part.write_bytes(encoded.getbuffer())
-        part.replace(path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(
-            f"{path}: cannot be written ({reason}); free some space or choose another "
-            "output"
-        ) from error
-    finally:
-        # Gone already when all went well; an error here would hide the first one.
-        with contextlib.suppress(OSError):
-            part.unlink()

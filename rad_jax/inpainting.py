@@ -33,7 +33,7 @@ from rad_jax.schedule import (
     make_schedule,
     timestep_map,
 )
-from rad_jax.sharding import data_shardings
+from rad_jax.sharding import on_all_devices
 from rad_jax.typing import Images, Labels, LogLevels, Masks, PRNGKey, PRNGKeys
 
 STEP_BUCKET = 128
@@ -145,13 +145,8 @@ def fill(
     start = LogSignal(*(np.float32(x[times.start]) for x in schedule.signal))
     binary = bool(np.all((masks == 0) | (masks == 1)))
     run = compiled_fill(model.config, model.schedule, sampler, binary)
-    # Every device gets as many images: the last one fills up.
-    count, devices = len(images), jax.device_count()
-    rows = np.minimum(np.arange(count + -count % devices), count - 1)
-    divided, everywhere = data_shardings(len(rows))
-    batch = jax.tree.map(lambda x: x[rows], (images, masks, keys, labels))
-    params = jax.device_put(model.params, everywhere)  # where ``load`` has put them
-    return run(params, stack, start, *jax.device_put(batch, divided))[:count]
+    batch, params = on_all_devices((images, masks, keys, labels), model.params)
+    return run(params, stack, start, *batch)[: len(images)]
 
 
 def _labels(model: Model, label: int | None, count: int) -> Labels | None:

@@ -1,6 +1,7 @@
 """A trained network: what it is, and its folder: a model's or a training run's."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,12 +11,15 @@ import numpy as np
 from rad_jax.checkpoint import Checkpoints
 from rad_jax.config import Experiment, from_dict
 from rad_jax.errors import UserError
-from rad_jax.model_folder import BASE, RECORD, read_model, read_record
+from rad_jax.model_folder import RECORD, read_model, read_record, write_model
 from rad_jax.models.apply import Params
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.lora import adapted_params, partition, plain_params
 from rad_jax.schedule import ScheduleConfig
 from rad_jax.sharding import data_shardings
+
+BASE = "base"
+"""Where a run keeps the model that it trains adapters of."""
 
 
 class Model(NamedTuple):
@@ -96,6 +100,25 @@ def read_folder(folder: Path) -> tuple[Model, dict[str, Any]]:
     return model, run
 
 
+def save_model(
+    folder: Path,
+    model: Model,
+    provenance: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Writes a model folder, see `model_folder.write_model`."""
+    write_model(
+        folder,
+        config=model.config,
+        schedule=model.schedule,
+        parametrisation=model.parametrisation,
+        params=model.params,
+        provenance=provenance,
+        overwrite=overwrite,
+    )
+
+
 def is_model_folder(folder: Path) -> bool:
     """Whether it is a model folder, and not the workdir of a run.
 
@@ -125,12 +148,22 @@ def load_checkpoint(folder: Path) -> tuple[int, Experiment, Params]:
     Adapters are merged into the base that they were trained on.
     """
     step, experiment, trained = load_trained(folder)
-    if not experiment.lora.rank:
-        return step, experiment, trained
-    _, _, _, base = read_model(folder / BASE)
-    _, frozen = partition(experiment.model, experiment.lora, base)
+    frozen = read_frozen(experiment, folder)
     params = plain_params(experiment.model, experiment.lora, trained, frozen)
     return step, experiment, params
+
+
+def read_frozen(experiment: Experiment, folder: Path) -> Params:
+    """What is frozen of the base in a run's workdir; nothing without adapters.
+
+    Raises:
+      UserError: the base is missing or damaged.
+    """
+    if not experiment.lora.rank:
+        return {}
+    _, _, _, params = read_model(folder / BASE)
+    _, frozen = partition(experiment.model, experiment.lora, params)
+    return frozen
 
 
 def load_trained(folder: Path) -> tuple[int, Experiment, Params]:

@@ -23,8 +23,6 @@ from rad_jax.whole import whole_folder
 
 RECORD = "model.json"
 PARAMS = "params"
-BASE = "base"
-"""Where a run keeps the model that it trains adapters of."""
 KIND = "model folder"
 GROUP_BYTES = 2**27
 AS_NUMPY = ocp.RestoreArgs(restore_type=np.ndarray)

@@ -2,11 +2,16 @@
 
 import contextlib
 import os
+from typing import TypeVar
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 MAX_CPU_DEVICES = 8
+
+T = TypeVar("T")
+P = TypeVar("P")
 
 
 def use_cpu_cores() -> None:
@@ -19,6 +24,25 @@ def use_cpu_cores() -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     with contextlib.suppress(RuntimeError):  # JAX is in use: as many as there are
         jax.config.update("jax_num_cpu_devices", min(cores, MAX_CPU_DEVICES))
+
+
+def on_all_devices(batch: T, params: P) -> tuple[T, P]:
+    """A batch divided over all devices, and what each of them has a copy of.
+
+    Every device gets as many: the last entry fills the batch up.
+
+    Args:
+      batch: tree of arrays (b, ...).
+      params: tree of arrays; those that are in place already are not copied.
+
+    Returns:
+      Both, placed; the batch of b rounded up to a multiple of the devices.
+    """
+    count, devices = len(jax.tree.leaves(batch)[0]), jax.device_count()
+    rows = np.minimum(np.arange(count + -count % devices), count - 1)
+    divided, everywhere = data_shardings(len(rows))
+    batch = jax.tree.map(lambda x: x[rows], batch)
+    return jax.device_put(batch, divided), jax.device_put(params, everywhere)
 
 
 def data_shardings(batch_size: int) -> tuple[NamedSharding, NamedSharding]:

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from rad_jax.convert.state_files import read_state_dict
 from rad_jax.convert.table import Entry
 from rad_jax.convert.write_files import write_safetensors, write_torch
 from rad_jax.errors import UserError
-from rad_jax.loading import Model, is_model_folder, load, read_folder
-from rad_jax.model_folder import check_free, write_model
+from rad_jax.loading import Model, is_model_folder, load, read_folder, save_model
+from rad_jax.model_folder import check_free
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.unet import abstract_params
 from rad_jax.progress import progress
@@ -122,26 +122,20 @@ def _file_to_folder(
         schedule = ScheduleConfig(kind=str(completed.noise_schedule))
         print(_report(source, state, layout, facts))
         print(_choice_report(preset, choices, completed))
-        # Beside each other: they take as long, and each no more than one core.
+        # Beside each other: neither takes more than one core.
         with ThreadPoolExecutor(1) as thread:
             digest = thread.submit(_sha256, source)
             params = _params(config, layout, state)
     except UserError as error:
         raise UserError(f"{source}: {error}") from error
-    write_model(
-        folder,
-        config=config,
-        schedule=schedule,
-        parametrisation="eps",
-        params=params,
-        provenance={
-            "file": source.name,
-            "sha256": digest.result(),
-            "layout": layout,
-            "preset": preset,
-        },
-        overwrite=overwrite,
-    )
+    provenance = {
+        "file": source.name,
+        "sha256": digest.result(),
+        "layout": layout,
+        "preset": preset,
+    }
+    model = Model(config, schedule, "eps", params)
+    save_model(folder, model, provenance, overwrite=overwrite)
     print(f"rad-jax: the model is {folder}")
 
 
@@ -181,7 +175,7 @@ def _sha256(path: Path) -> str:
 def _run_to_folder(workdir: Path, folder: Path, overwrite: bool) -> None:
     check_free(folder, overwrite=overwrite)
     model, provenance = read_folder(workdir)
-    _write(folder, model, provenance, overwrite)
+    save_model(folder, model, provenance, overwrite=overwrite)
     step = provenance["step"]
     print(f"rad-jax: the averaged parameters of step {step} are the model {folder}")
 
@@ -190,22 +184,8 @@ def _merge(adapters: Path, base: Path, folder: Path, overwrite: bool) -> None:
     check_free(folder, overwrite=overwrite)
     model = peft.with_adapters(load(base), adapters)
     names = {"base": base.resolve().name, "adapters": adapters.resolve().name}
-    _write(folder, model, names, overwrite)
+    save_model(folder, model, names, overwrite=overwrite)
     print(f"rad-jax: the model is {folder}")
-
-
-def _write(
-    folder: Path, model: Model, provenance: Mapping[str, Any], overwrite: bool
-) -> None:
-    write_model(
-        folder,
-        config=model.config,
-        schedule=model.schedule,
-        parametrisation=model.parametrisation,
-        params=model.params,
-        provenance=provenance,
-        overwrite=overwrite,
-    )
 
 
 def _to_file(folder: Path, path: Path, to: str, overwrite: bool) -> None:

@@ -18,12 +18,13 @@ from rad_jax.checkpoint import Checkpoints
 from rad_jax.config import Experiment, from_dict, to_dict
 from rad_jax.data import pipeline
 from rad_jax.errors import UserError
+from rad_jax.loading import read_frozen
 from rad_jax.models.apply import Params
 from rad_jax.models.lora import plain_params
 from rad_jax.progress import progress
 from rad_jax.sharding import data_shardings
 from rad_jax.train.logs import Logs
-from rad_jax.train.pretrained import load_pretrained, read_frozen, write_base
+from rad_jax.train.pretrained import load_pretrained, write_base
 from rad_jax.train.samples import SampleGrid
 from rad_jax.train.state import TrainState, init_state
 from rad_jax.train.step import make_train_step

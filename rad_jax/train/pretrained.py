@@ -9,8 +9,7 @@ import numpy as np
 
 from rad_jax.config import Experiment
 from rad_jax.errors import UserError
-from rad_jax.loading import Model, load
-from rad_jax.model_folder import BASE, read_model, write_model
+from rad_jax.loading import BASE, Model, load, save_model
 from rad_jax.models.apply import Params
 from rad_jax.models.config import LoRAConfig, UNetConfig
 from rad_jax.models.lora import combine, partition
@@ -59,13 +58,11 @@ def write_base(experiment: Experiment, workdir: Path, model: Model) -> None:
     Raises:
       UserError: it cannot be written.
     """
-    write_model(
+    params = _stored(experiment.model, experiment.lora, model.params)
+    save_model(
         workdir / BASE,
-        config=model.config,
-        schedule=model.schedule,
-        parametrisation=model.parametrisation,
-        params=_stored(experiment.model, experiment.lora, model.params),
-        provenance={"pretrained": Path(experiment.pretrained).name},
+        model._replace(params=params),
+        {"pretrained": Path(experiment.pretrained).name},
         overwrite=True,
     )
 
@@ -78,16 +75,3 @@ def _stored(config: UNetConfig, lora: LoRAConfig, params: Params) -> dict[str, A
 
     trainable, frozen = partition(config, lora, params)
     return combine(trainable, jax.tree.map(store, frozen))
-
-
-def read_frozen(experiment: Experiment, workdir: Path) -> Params:
-    """What is frozen of the base that ``write_base`` stored; nothing without adapters.
-
-    Raises:
-      UserError: it is missing or damaged.
-    """
-    if not experiment.lora.rank:
-        return {}
-    _, _, _, params = read_model(workdir / BASE)
-    _, frozen = partition(experiment.model, experiment.lora, params)
-    return frozen

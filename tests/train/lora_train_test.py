@@ -12,12 +12,12 @@ from PIL import Image
 
 from rad_jax.checkpoint import Checkpoints
 from rad_jax.errors import UserError
-from rad_jax.loading import load
+from rad_jax.loading import load, read_frozen
 from rad_jax.model_folder import write_model
 from rad_jax.models.apply import init_params
 from rad_jax.models.lora import combine, merge, partition
 from rad_jax.train.loop import train
-from rad_jax.train.pretrained import load_pretrained, read_frozen, write_base
+from rad_jax.train.pretrained import load_pretrained, write_base
 from rad_jax.train.samples import SampleGrid
 from rad_jax.train.state import init_state
 from rad_jax.train.step import make_train_step
