@@ -6,44 +6,78 @@ import io
 import os
 import re
 import tempfile
+from pathlib import Path
 
 import tensorflow_datasets as tfds
 from etils import epath
 
-from rad_jax.data import pipeline
+from rad_jax.data import records
 from rad_jax.data.digits import Digits
+from rad_jax.data.image_sets import IMAGE_SETS
+from rad_jax.data.prepare_images import VERSION, check_size, prepare_images
+from rad_jax.data.shards import unwritable
 from rad_jax.errors import UserError
+
+SIZE = 256  # pixels per side, by default
 
 BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {"digits": Digits}
 
 
-def prepare(name: str, data_dir: str | os.PathLike[str]) -> epath.Path:
+def prepare(
+    name: str,
+    data_dir: str | os.PathLike[str],
+    source: str | os.PathLike[str] | None = None,
+    *,
+    size: int | None = None,
+    num_workers: int | None = None,
+    num_train: int | None = None,
+    labels: bool = False,
+) -> epath.Path:
     """Prepares a data set, unless it is there already, and prints where it is.
 
-    tfds writes into a folder ``incomplete.*`` and renames it at the end, so a data set
-    is there as a whole or not at all.
+    A data set is there as a whole or not at all. One of image files that was begun is
+    gone on with.
 
     Args:
-        name: one of ``BUILDERS``.
+        name: one of ``BUILDERS`` or ``IMAGE_SETS``; with a source, any other one.
         data_dir: the folder that holds TFDS data sets; made if needed.
+        source: where the image files are, for all but ``BUILDERS``; see
+            ``sources.open_images``. The other arguments go with it.
+        size: pixels per side to scale and crop them to; by default 256.
+        num_workers: processes; by default one for each core. More than 1 need a main
+            module that can be imported: ``if __name__ == "__main__":``.
+        num_train: images to train on at most; by default all, or what is known of the
+            data set.
+        labels: the folders that images lie in are their classes.
 
     Returns:
         The folder of the data set, ``data_dir/name/version``.
 
     Raises:
-        UserError: the name is unknown, the folder cannot be written, or the data set
-            that it holds is damaged.
+        UserError: the name is unknown, the source holds no images, the folder cannot
+            be written, or the data set that it holds is damaged or of another size.
     """
-    if name not in BUILDERS:
-        near = difflib.get_close_matches(name, BUILDERS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UserError(
-            f"data set {name!r}: unknown; {hint}known names: {', '.join(BUILDERS)}"
-        )
-    version = str(BUILDERS[name].VERSION)
+    given = (source, size, num_workers, num_train, labels or None)
+    if name in BUILDERS and any(x is not None for x in given):
+        raise UserError(f"data set {name!r}: takes no --source, nor what goes with it")
+    if source is not None and "://" in os.fspath(data_dir):
+        raise UserError(f"{data_dir}: prepare into a local folder, then copy it")
+    version = str(BUILDERS[name].VERSION) if name in BUILDERS else VERSION
     folder = epath.Path(data_dir).expanduser() / name / version
     already = folder.exists()
-    if not already:
+    if not already and name not in BUILDERS:
+        _check_request(name, source, labels)
+    if not already and source is not None:
+        prepare_images(
+            name,
+            Path(folder.parents[1]),
+            Path(source).expanduser(),
+            size=size or SIZE,
+            num_workers=num_workers or len(os.sched_getaffinity(0)),
+            num_train=num_train,
+            labels=labels,
+        )
+    elif not already:
         try:
             _write(BUILDERS[name], data_dir)
         except UserError:
@@ -51,8 +85,37 @@ def prepare(name: str, data_dir: str | os.PathLike[str]) -> epath.Path:
             if not folder.exists():
                 raise
     _check(f"{name}:{version}", data_dir, folder)
+    if already and name not in BUILDERS:
+        check_size(name, Path(folder.parents[1]), size or SIZE)
     print(f"{name}: {'already ' if already else ''}prepared in {folder}")
     return folder
+
+
+def _check_request(
+    name: str, source: str | os.PathLike[str] | None, labels: bool
+) -> None:
+    """Refuses a name that no data set can have, or none has, and stray flags."""
+    if name in IMAGE_SETS and source is None:
+        raise UserError(
+            f"data set {name!r}: give --source, {IMAGE_SETS[name].wants}; see "
+            "docs/data.md"
+        )
+    if labels and name in IMAGE_SETS and not IMAGE_SETS[name].num_classes:
+        raise UserError(f"data set {name!r}: has no classes; leave out --labels")
+    if source is None:
+        known = [*BUILDERS, *IMAGE_SETS]
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UserError(
+            f"data set {name!r}: unknown; {hint}known names: {', '.join(known)}; "
+            "to make one of your own images, give --source"
+        )
+    if not re.fullmatch("[a-z][a-z0-9_]*", name) or name == "folder":
+        raise UserError(
+            f"data set {name!r}: cannot be its name; use lower-case letters, digits "
+            "and _, a letter first, and not 'folder', which configs give to images "
+            "that are not prepared"
+        )
 
 
 def _write(
@@ -68,29 +131,16 @@ def _write(
             contextlib.redirect_stdout(io.StringIO()),
         ):
             builder.download_and_prepare(download_dir=downloads)
-    except OSError as error:
-        raise _unwritable(data_dir, error.strerror or str(error)) from error
-    except RuntimeError as error:
-        # ArrayRecord: "write() failed: No space left on device; writing ..."
-        match = re.search(r"\(\) failed: ([^;]+)", str(error))
-        if match is None:
-            raise
-        raise _unwritable(data_dir, match[1]) from error
-
-
-def _unwritable(data_dir: str | os.PathLike[str], reason: str) -> UserError:
-    return UserError(
-        f"{os.fspath(data_dir)}: cannot be written ({reason}); "
-        "free some space or choose another --data_dir"
-    )
+    except (OSError, RuntimeError) as error:
+        raise unwritable(data_dir, error) from error
 
 
 def _check(name: str, data_dir: str | os.PathLike[str], folder: epath.Path) -> None:
     """Refuses a folder that has the data set's name but cannot be read as one."""
     try:
-        builder = pipeline.open_data_set(name, data_dir)
+        builder = records.open_data_set(name, data_dir)
         for split in builder.info.splits:
-            pipeline.open_split(builder, split)
+            records.open_split(builder, split)
     except UserError as error:
         raise UserError(
             f"{folder}: is damaged or incomplete; delete it and prepare it again"

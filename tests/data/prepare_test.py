@@ -47,7 +47,7 @@ def test_unknown_name_is_refused_with_the_nearest(tmp_path):
     with pytest.raises(UserError, match=r"'digit'.*did you mean 'digits'\?.*digits"):
         prepare("digit", tmp_path)
     with pytest.raises(UserError, match="known names: digits") as caught:
-        prepare("imagenet", tmp_path)
+        prepare("cats", tmp_path)
     assert "did you mean" not in str(caught.value)
     assert os.listdir(tmp_path) == []
 
@@ -105,7 +105,8 @@ except UserError as error:
     done = run(program, tmp_path)
     assert done.stdout == (
         f"{tmp_path}: cannot be written (File too large); "
-        "free some space or choose another --data_dir\n"
+        "free some space and give the same command again, or choose another "
+        "--data_dir\n"
     ), done.stderr
     assert left_in(tmp_path) == []
 
@@ -151,7 +152,7 @@ from rad_jax.data import pipeline
 from rad_jax.data.prepare import prepare
 prepare("digits", sys.argv[1])
 records = pipeline.source("digits", sys.argv[1], "train")
-next(pipeline.batches(records, batch_size=4, seed=0, channels=3))
+next(pipeline.batches(records, batch_size=4, seed=0, channels=3, image_size=16))
 pipeline.load_split("digits", sys.argv[1], "test", 1)
 heavy = {"tensorflow", "torch"} & {name.split(".")[0] for name in sys.modules}
 print("imported:", sorted(heavy))

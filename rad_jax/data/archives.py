@@ -1,0 +1,201 @@
+"""Image files in zip and tar archives, read in place and never extracted.
+
+An archive is looked through once; what is kept of a member is where its bytes are, so
+any process reads any member at once. ImageNet's tar of tars is looked through alike.
+"""
+
+import os
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from rad_jax.data.image_file import BadImage, check_bytes, is_image_name
+from rad_jax.errors import UserError
+
+_LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a zip's member: lengths of what follows
+_COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZ": "bunzip2", b"\xfd7": "unxz"}
+
+
+class Member(NamedTuple):
+    """Where an image is.
+
+    Attributes:
+        name: unique within the source.
+        archive: path of the archive.
+        offset: of its bytes in a tar; of what stands before them in a zip.
+        stored: bytes in the archive.
+        size: bytes of the file.
+        method: zip's number of the compression; None in a tar.
+        crc: checksum of the file in a zip, else 0.
+        encrypted: needs a password.
+    """
+
+    name: str
+    archive: str
+    offset: int
+    stored: int
+    size: int
+    method: int | None = None
+    crc: int = 0
+    encrypted: bool = False
+
+
+class ArchiveImages:
+    """The images of archives; see ``sources.Images``."""
+
+    def __init__(self, members: Sequence[Member]):
+        """Wraps members that are there."""
+        self._members = members
+        self.names: Sequence[str] = [member.name for member in members]
+
+    def read(self, i: int) -> bytes:
+        """The bytes of an image file."""
+        member = self._members[i]
+        if member.encrypted:
+            raise BadImage(f"{member.name}: encrypted")
+        check_bytes(member.name, max(member.stored, member.size))
+        try:
+            with open(member.archive, "rb") as file:
+                file.seek(member.offset)
+                if member.method is not None:
+                    _skip_header(file, member)
+                data = file.read(member.stored)
+        except OSError as error:
+            raise UserError(
+                f"{member.archive}: cannot be read ({error.strerror}); is it still "
+                "there?"
+            ) from error
+        if len(data) < member.stored:
+            raise UserError(
+                f"{member.archive}: ends before {member.name!r} does; has it changed?"
+            )
+        return data if member.method is None else _unpack(data, member)
+
+    def take(self, ids: Sequence[int]) -> "ArchiveImages":
+        """Some of the images."""
+        return ArchiveImages([self._members[i] for i in ids])
+
+    def sizes(self) -> Iterator[int]:
+        """What would change with the contents, most of the time."""
+        return (member.size ^ member.crc << 64 for member in self._members)
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is a zip or a tar, by its contents.
+
+    Raises:
+        UserError: it is compressed as a whole, so that no member can be read alone.
+    """
+    with path.open("rb") as file:
+        start = file.read(2)
+    if start in _COMPRESSED and tarfile.is_tarfile(path):
+        raise UserError(
+            f"{path}: is compressed; unpack it first: {_COMPRESSED[start]} {path}"
+        )
+    return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+
+
+def members(path: Path) -> list[Member]:
+    """Looks through an archive.
+
+    Images are what counts; where a tar holds none, then those of the tars that it
+    holds, each as if it were a folder.
+
+    Raises:
+        UserError: it is damaged, cut short or cannot be read.
+    """
+    try:
+        if zipfile.is_zipfile(path):
+            return list(_zip_members(path))
+        with path.open("rb") as file:
+            end = os.fstat(file.fileno()).st_size
+            inside = list(_tar_members(file, str(path), 0, end))
+            images = [member for member in inside if is_image_name(member.name)]
+            if images:
+                return images
+            return [
+                inner._replace(name=f"{tar.name[: -len('.tar')]}/{inner.name}")
+                for tar in inside
+                for inner in _tar_members(
+                    file, str(path), tar.offset, tar.offset + tar.size
+                )
+                if is_image_name(inner.name)
+            ]
+    except UserError:
+        raise
+    except Exception as error:  # parsers raise nearly anything on broken files
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"{path}: is damaged or cut short ({reason}); fetch it again"
+        ) from error
+
+
+def _zip_members(path: Path) -> Iterator[Member]:
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            name = _plain(info.filename)
+            if is_image_name(name):
+                yield Member(
+                    name,
+                    str(path),
+                    info.header_offset,
+                    info.compress_size,
+                    info.file_size,
+                    info.compress_type,
+                    info.CRC,
+                    bool(info.flag_bits & 1),
+                )
+
+
+def _tar_members(file: BinaryIO, path: str, start: int, end: int) -> Iterator[Member]:
+    """Images and tars of the tar that lies between two offsets of a file."""
+    file.seek(start)
+    # Its offsets count from the start of the file, not of the tar.
+    with tarfile.TarFile(fileobj=file) as archive:
+        while (info := archive.next()) is not None:
+            # It would keep them all.
+            archive.members.clear()  # pyright: ignore[reportAttributeAccessIssue]
+            name = _plain(info.name)
+            wanted = is_image_name(name) or name.lower().endswith(".tar")
+            # No links, and no files with holes, which do not lie there as they are.
+            if wanted and info.isreg() and not info.issparse():
+                yield Member(name, path, info.offset_data, info.size, info.size)
+        # Where a header cannot be read, Python's tarfile takes that for the end. The
+        # true end is a block of zeros.
+        file.seek(archive.offset)
+        if archive.offset + 512 > end or any(file.read(512)):
+            raise UserError(
+                f"{path}: is damaged or cut short at byte {archive.offset}; "
+                "fetch it again"
+            )
+
+
+def _plain(name: str) -> str:
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
+
+
+def _skip_header(file: BinaryIO, member: Member) -> None:
+    """Goes from a zip's header of a member to its bytes."""
+    header = file.read(_LOCAL_HEADER.size)
+    if len(header) < _LOCAL_HEADER.size or header[:4] != b"PK\x03\x04":
+        raise BadImage(f"{member.name}: not where the zip's directory says")
+    _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+    file.seek(name_length + extra_length, os.SEEK_CUR)
+
+
+def _unpack(data: bytes, member: Member) -> bytes:
+    """Decompresses a member of a zip."""
+    if member.method == zipfile.ZIP_DEFLATED:
+        try:  # one byte more than there should be, to see whether there is more
+            data = zlib.decompressobj(-15).decompress(data, member.size + 1)
+        except zlib.error as error:
+            raise BadImage(f"{member.name}: damaged in the zip ({error})") from error
+    elif member.method != zipfile.ZIP_STORED:
+        raise BadImage(f"{member.name}: compressed by method {member.method}")
+    if len(data) != member.size or zlib.crc32(data) != member.crc:
+        raise BadImage(f"{member.name}: damaged in the zip (wrong checksum)")
+    return data
