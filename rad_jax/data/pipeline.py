@@ -1,107 +1,106 @@
-"""Reads prepared TFDS data sets: endless training batches, or a whole split.
+"""Batches of images: endless and shuffled for training, or a whole split at once.
 
-Grain shuffles and batches, PIL decodes; TensorFlow is never imported.
+Grain shuffles, reads ahead and batches; PIL decodes. TensorFlow is never imported.
 """
 
-import functools
-import io
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+import signal
+import sys
+from collections.abc import Iterator
 
 import grain
 import numpy as np
-import tensorflow_datasets as tfds
 from absl import flags
-from google.protobuf import json_format
 from jaxtyping import Int32, UInt8
-from PIL import Image
-from tensorflow_datasets.core import read_only_builder
-from tensorflow_datasets.core.dataset_info import DatasetInfoFileError
 
+from rad_jax.data.examples import (
+    ToExample,
+    decode,
+    fit,
+    label,
+    require_channels,
+    to_array,
+)
+from rad_jax.data.records import Source, source
 from rad_jax.errors import UserError
 
-Record = Mapping[str, Any]  # "image": encoded bytes, "label": class (may be absent)
-Batch = dict[str, np.ndarray]  # "image": uint8 (b, h, w, c), "label": int32 (b,)
+Batch = dict[str, np.ndarray]
+"""``image``, uint8 (b, h, w, c), and ``label``, int32 (b,)."""
 
-MODES = {1: "L", 3: "RGB"}  # Pillow's names, by number of channels
-
-# Grain decodes one batch per thread and holds this many: its default, 500 batches,
-# would fill the memory with images.
+# A thread of Grain makes one batch. Its default, to hold 500 of them, would fill the
+# memory with images. More threads than cores hide slow disks, and cost nothing.
 READ_OPTIONS = grain.ReadOptions(num_threads=8, prefetch_buffer_size=8)
 
-Source = Sequence[Record] | grain.sources.RandomAccessDataSource[Record]
-"""Random access to the records of a split."""
+# In each worker process: one batch is read while another is decoded.
+WORKER_READ_OPTIONS = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)
 
-Batches = grain.DatasetIterator[Batch]
-"""An endless iterator; ``get_state`` and ``set_state`` save and restore its position.
-
-The state is ``{"global_next_index": N}``, the examples used by all shards together.
-"""
+# Batches come through a pipe, not in shared memory: a container has 64 MB of that, and
+# what is left of it when an error ends the run is complained about on stderr.
+WORKER_OPTIONS = grain.experimental.DatasetOptions(min_shm_size=sys.maxsize)
 
 
-def source(name: str, data_dir: str | os.PathLike[str], split: str) -> Source:
-    """Opens a split of a prepared data set.
+class Batches(Iterator[Batch]):
+    """One shard's part of an endless stream of global batches.
 
-    Only the files are needed, not the program that wrote them: a data set which TFDS
-    prepared elsewhere in ArrayRecord format works too.
-
-    Args:
-        name: TFDS name, e.g. ``"digits"`` or ``"lsun/bedroom"``.
-        data_dir: the folder that holds TFDS data sets.
-        split: e.g. ``"train"`` or ``"train[:90%]"``.
-
-    Returns:
-        Records ``{"image": encoded bytes, "label": int, ...}`` by index.
-
-    Raises:
-        UserError: the data set or split is not there, incomplete, or of another format.
+    The position is the number of examples that all shards together have used. It says
+    nothing of shards or workers: what one number of them has saved serves any other.
     """
-    return open_split(open_data_set(name, data_dir), split)
 
+    def __init__(
+        self,
+        examples: grain.MapDataset,
+        batch_size: int,
+        shard_index: int,
+        shard_count: int,
+        num_workers: int,
+    ):
+        """Starts at position 0; `batches` tells what the arguments are."""
+        self._examples = examples
+        self._batch_size = batch_size
+        self._shard = slice(shard_index, None, shard_count)
+        self._part = batch_size // shard_count
+        self._workers = grain.MultiprocessingOptions(num_workers)
+        self._position = 0
+        self._iterator: grain.DatasetIterator | None = None
 
-def open_data_set(
-    name: str, data_dir: str | os.PathLike[str]
-) -> tfds.core.DatasetBuilder:
-    """The read-only builder of a prepared data set; see ``source``."""
-    data_dir = os.fspath(data_dir)
-    try:
-        return read_only_builder.builder_from_files(name, data_dir=data_dir)
-    except (json_format.ParseError, DatasetInfoFileError) as error:
-        raise UserError(
-            f"{data_dir}: holds a damaged {name!r}; delete it and prepare it again"
-        ) from error
-    except ValueError as error:
-        raise UserError(
-            f"{data_dir}: holds no data set {name!r}; "
-            f"to make it: rad-jax prepare {name} --data_dir {data_dir}"
-        ) from error
+    def __next__(self) -> Batch:
+        """The next batch.
 
+        Raises:
+            UserError: an image in it cannot be used.
+        """
+        if self._iterator is None:
+            self._iterator = self._start()
+        batch = next(self._iterator)
+        self._position += self._batch_size
+        return batch
 
-def open_split(builder: tfds.core.DatasetBuilder, split: str) -> Source:
-    """The records of a split; see ``source``."""
-    folder = os.fspath(builder.data_dir)
-    try:
-        records = builder.as_data_source(
-            split=split,  # pyright: ignore[reportCallIssue] (tfds wraps the method)
-            decoders={"image": tfds.decode.SkipDecoding()},
+    def _start(self) -> grain.DatasetIterator:
+        ahead = self._examples[self._position :]
+        # Counted from here, every n-th part of a batch is this shard's. No remainder is
+        # ever dropped; to keep it, Grain would round the endless length to a float.
+        parts = ahead.batch(self._part, drop_remainder=True)[self._shard]
+        if not self._workers.num_workers:
+            return iter(parts.to_iter_dataset(READ_OPTIONS))
+        dataset = grain.experimental.WithOptionsIterDataset(
+            parts.to_iter_dataset(WORKER_READ_OPTIONS), WORKER_OPTIONS
         )
-        # A copy cut short loses the end. Opening does not notice, reading does.
-        records[len(records) - 1]
-    except NotImplementedError as error:
-        raise UserError(
-            f"{folder}: is not in ArrayRecord format; "
-            "prepare it again with file_format='array_record'"
-        ) from error
-    except ValueError as error:
-        raise UserError(
-            f"{folder}: has no split {split!r}; it has {', '.join(builder.info.splits)}"
-        ) from error
-    except RuntimeError as error:  # ArrayRecord's, when a file is missing or cut short
-        raise UserError(
-            f"{folder}: is damaged ({error}); delete it and prepare it again"
-        ) from error
-    return records
+        return iter(dataset.mp_prefetch(self._workers, _leave_signals_to_the_parent))
+
+    def get_state(self) -> dict[str, int]:
+        """The position after the last batch, as JSON stores it."""
+        return {"global_next_index": self._position}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        """Goes to a position that `get_state` gave, here or elsewhere."""
+        self.close()
+        self._position = state["global_next_index"]
+
+    def close(self) -> None:
+        """Ends the threads and processes; the next batch starts them again."""
+        if self._iterator is not None:
+            self._iterator.close()
+            self._iterator = None
 
 
 def batches(
@@ -110,26 +109,31 @@ def batches(
     batch_size: int,
     seed: int,
     channels: int,
+    image_size: int,
+    random_crop: bool = False,
+    random_flip: bool = False,
     shard_index: int = 0,
     shard_count: int = 1,
     num_workers: int = 0,
 ) -> Batches:
     """Shuffled batches without end; each epoch has every example once, in a new order.
 
-    Batches depend on the arguments and the position only. Shard i of n gets examples
-    i, i + n, i + 2n, ... of each global batch, so any number of shards that divides
-    the batch sees the same stream, and a position saved by one number of shards
-    serves any other.
+    A batch depends on the arguments and the position only, not on shards or workers.
+    Shard i of n gets the i-th of n equal parts of each global batch: side by side, the
+    shards' batches are the batch of one.
 
     Args:
         source: the records.
         batch_size: examples per step, over all shards.
-        seed: of the order, 0 to 2**32 - 1.
+        seed: of the order, the crops and the flips, 0 to 2**32 - 1.
         channels: 1 for grey, 3 for RGB.
+        image_size: pixels per side; larger images are cropped, see `ToExample`.
+        random_crop: crop a random part instead of the centre.
+        random_flip: mirror every other image.
         shard_index: which shard this is (the process index).
         shard_count: how many there are.
-        num_workers: processes that decode; 0 decodes in threads, enough up to 256x256
-            pixels.
+        num_workers: processes that decode; 0 decodes in threads. They are spawned:
+            the program's main module must be importable without running it.
 
     Returns:
         An iterator over ``{"image": uint8 (b, h, w, c), "label": int32 (b,)}`` with
@@ -146,37 +150,38 @@ def batches(
         )
     if not flags.FLAGS.is_parsed():  # Grain reads absl flags, also outside app.run
         flags.FLAGS.mark_as_parsed()
-    dataset = (
+    to_example = ToExample(channels, image_size, random_crop, random_flip)
+    examples = (
         grain.MapDataset.source(source)
         .seed(seed)
         .shuffle()
         .repeat()
-        .map(functools.partial(decode, mode=_mode(channels)))
+        # Random by the index in the stream: wherever and whenever it is computed, an
+        # example is the same.
+        .random_map(to_example)
     )
-    workers = grain.MultiprocessingOptions(num_workers) if num_workers else None
-    return iter(
-        grain.experimental.ElasticIterator(
-            dataset,
-            batch_size,
-            grain.sharding.ShardOptions(
-                shard_index=shard_index, shard_count=shard_count
-            ),
-            read_options=READ_OPTIONS,
-            multiprocessing_options=workers,
-        )
-    )
+    return Batches(examples, batch_size, shard_index, shard_count, num_workers)
 
 
 def load_split(
-    name: str, data_dir: str | os.PathLike[str], split: str, channels: int
+    name: str,
+    data_dir: str | os.PathLike[str],
+    split: str,
+    channels: int,
+    *,
+    image_size: int | None = None,
+    most: int | None = None,
 ) -> tuple[UInt8[np.ndarray, "n h w c"], Int32[np.ndarray, " n"]]:
-    """A whole split in memory, in index order, for evaluation.
+    """A split in memory, in index order, for evaluation.
 
     Args:
         name: see ``source``, as for ``data_dir`` and ``split``.
-        data_dir: folder of TFDS data sets.
+        data_dir: folder of data sets, or of images.
         split: which part.
         channels: 1 for grey, 3 for RGB.
+        image_size: pixels per side, to crop the centre of larger images; None where all
+            have the same size anyway.
+        most: how many to load, the first ones; None for all.
 
     Returns:
         Images (0 to 255) and labels.
@@ -184,33 +189,24 @@ def load_split(
     Raises:
         UserError: see ``source`` and ``batches``.
     """
+    require_channels(channels)
     records = source(name, data_dir, split)
-    mode = _mode(channels)
-    examples = [decode(records[i], mode) for i in range(len(records))]
-    images = np.stack([example["image"] for example in examples])
-    labels = np.stack([example["label"] for example in examples])
-    return images, labels
+    images, labels = [], []
+    for i in range(len(records))[:most]:
+        record = records[i]
+        image = decode(record, channels)
+        if image_size is not None:
+            image = fit(image, image_size, record)
+        images.append(to_array(image))
+        labels.append(label(record))
+    return np.stack(images), np.stack(labels)
 
 
-def decode(record: Record, mode: str) -> dict[str, Any]:
-    """Decodes one record.
+def _leave_signals_to_the_parent(worker_index: int, worker_count: int) -> None:
+    """Lets Ctrl-C and a cluster's SIGTERM, sent to all, stop the run politely.
 
-    Args:
-        record: encoded ``image``, and ``label`` where the data set has classes.
-        mode: one of ``MODES``; a file of another kind is converted.
-
-    Returns:
-        ``image``, uint8 (h, w, c), and ``label``, an int32.
+    The parent goes on to the end of its step and ends its workers itself.
     """
-    with Image.open(io.BytesIO(record["image"])) as file:
-        pixels = np.array(file.convert(mode))
-    return {
-        "image": pixels[..., None] if pixels.ndim == 2 else pixels,
-        "label": np.int32(record.get("label", 0)),
-    }
-
-
-def _mode(channels: int) -> str:
-    if channels not in MODES:
-        raise UserError(f"channels={channels}: must be 1 (grey) or 3 (RGB)")
-    return MODES[channels]
+    del worker_index, worker_count
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)

@@ -1,30 +1,14 @@
-import glob
 import io
 import json
-import os
-import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from rad_jax.data import pipeline
-from rad_jax.data.prepare import prepare
 from rad_jax.errors import UserError
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    prepare("digits", folder)
-    return folder
-
-
-@pytest.fixture
-def copied(data_dir, tmp_path):
-    """A data set that a test may damage: its folder of folders, and its own."""
-    shutil.copytree(data_dir, tmp_path, dirs_exist_ok=True)
-    return tmp_path, tmp_path / "digits" / "1.0.0"
 
 
 def encode(pixels, kind="PNG"):
@@ -33,21 +17,35 @@ def encode(pixels, kind="PNG"):
     return file.getvalue()
 
 
+def record(pixels, **more):
+    return {"image": encode(pixels), "name": "x.png", "data_set": "test", **more}
+
+
 def numbered(n):
-    """Records whose label is their index, and whose image is filled with it."""
-    return [
-        {"image": encode(np.full((2, 3), i, np.uint8)), "label": i} for i in range(n)
-    ]
+    """Records whose label is their index, and whose image tells index and column."""
+    columns = np.array([0, 128], np.uint8)
+    return [record(np.full((2, 2), i, np.uint8) + columns, label=i) for i in range(n)]
 
 
-def stream(n, *, batch_size=4, seed=0, channels=1, **shard):
+def stream(n, *, batch_size=4, seed=0, channels=1, **more):
     return pipeline.batches(
-        numbered(n), batch_size=batch_size, seed=seed, channels=channels, **shard
+        numbered(n),
+        batch_size=batch_size,
+        seed=seed,
+        channels=channels,
+        image_size=2,
+        **more,
     )
 
 
 def labels(iterator, count):
     return np.stack([next(iterator)["label"] for _ in range(count)])
+
+
+def assert_same(got, want):
+    assert set(got) == set(want) == {"image", "label"}
+    for name in want:
+        np.testing.assert_array_equal(got[name], want[name])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -56,22 +54,10 @@ def test_batch_holds_bytes_and_labels(channels):
     image, label = batch["image"], batch["label"]
     assert set(batch) == {"image", "label"}
     assert (image.dtype, label.dtype) == (np.uint8, np.int32)
-    expected = np.broadcast_to(label[:, None, None, None], (4, 2, 3, channels))
-    np.testing.assert_array_equal(image, expected)
-
-
-def test_colour_and_grey_are_converted():
-    red = np.zeros((2, 3, 3), np.uint8)
-    red[..., 0] = 255
-    record = {"image": encode(red), "label": 7}
-    np.testing.assert_array_equal(pipeline.decode(record, "RGB")["image"], red)
-    grey = pipeline.decode(record, "L")["image"]
-    np.testing.assert_array_equal(grey, np.full((2, 3, 1), 76))  # 0.299 * 255
-
-
-def test_data_set_without_classes_has_label_0():
-    record = {"image": encode(np.zeros((2, 3), np.uint8))}
-    assert pipeline.decode(record, "L")["label"] == 0
+    assert image.shape == (4, 2, 2, channels)
+    for column, add in enumerate((0, 128)):
+        expected = np.broadcast_to(label[:, None, None] + add, (4, 2, channels))
+        np.testing.assert_array_equal(image[:, :, column], expected)
 
 
 def test_each_epoch_has_each_example_once_in_a_new_order():
@@ -81,51 +67,132 @@ def test_each_epoch_has_each_example_once_in_a_new_order():
     assert len({tuple(epoch) for epoch in epochs}) == 6
 
 
-def test_seed_decides_the_order():
-    first, same, other = (labels(stream(50, seed=s), 10) for s in (1, 1, 2))
-    np.testing.assert_array_equal(first, same)
-    assert (first != other).any()
+def test_seed_decides_order_and_flips():
+    first, same, other = (
+        [next(it) for _ in range(10)]
+        for it in (stream(50, seed=s, random_flip=True) for s in (1, 1, 2))
+    )
+    for a, b in zip(first, same, strict=True):
+        assert_same(a, b)
+
+    def flips(part):
+        return np.concatenate([batch["image"][:, 0, 0, 0] > 127 for batch in part])
+
+    assert (flips(first) != flips(other)).any()
+    orders = [[batch["label"].tolist() for batch in part] for part in (first, other)]
+    assert orders[0] != orders[1]
+
+
+def test_flips_are_even_and_new_in_each_epoch():
+    it = stream(50, batch_size=50, random_flip=True)
+    flipped = {}  # example: whether it was, epoch by epoch
+    for _ in range(20):
+        batch = next(it)
+        image = batch["image"][..., 0]
+        is_flipped = image[:, 0, 0] > image[:, 0, 1]
+        np.testing.assert_array_equal(image.min(axis=(1, 2)), batch["label"])
+        for i, value in zip(batch["label"], is_flipped, strict=True):
+            flipped.setdefault(int(i), []).append(bool(value))
+    share = np.mean(list(flipped.values()))
+    assert abs(share - 0.5) < 4 * 0.5 / np.sqrt(1000)  # 4 standard deviations
+    assert len({tuple(values) for values in flipped.values()}) == 50
 
 
 def test_resumed_stream_goes_on_bit_for_bit():
-    straight = stream(10)
+    straight = stream(10, random_flip=True)
     for _ in range(3):
         next(straight)
     state = json.loads(json.dumps(straight.get_state()))  # as a checkpoint stores it
     assert state == {"global_next_index": 12}
-    resumed = stream(10)
+    resumed = stream(10, random_flip=True)
     next(resumed)  # a stream in use can be moved too
     resumed.set_state(state)
     for _ in range(5):
-        want, got = next(straight), next(resumed)
-        np.testing.assert_array_equal(got["image"], want["image"])
-        np.testing.assert_array_equal(got["label"], want["label"])
+        assert_same(next(resumed), next(straight))
     assert resumed.get_state() == straight.get_state()
 
 
-def test_two_shards_are_the_one_stream_and_resume_as_one():
-    whole = labels(stream(10), 6)
-    shards = [stream(10, shard_index=i, shard_count=2) for i in range(2)]
-    parts = [labels(shard, 3) for shard in shards]
-    np.testing.assert_array_equal(np.stack(parts, axis=-1).reshape(3, 4), whole[:3])
-    assert shards[0].get_state() == shards[1].get_state()
-    one = stream(10)
-    one.set_state(shards[1].get_state())
-    np.testing.assert_array_equal(labels(one, 3), whole[3:])
+def side_by_side(shards):
+    parts = [next(shard) for shard in shards]
+    return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
 
-def test_workers_do_not_change_the_stream(data_dir):
-    records = pipeline.source("digits", data_dir, "train")
-    options = {"batch_size": 8, "seed": 3, "channels": 3}
-    threads = pipeline.batches(records, **options)
-    workers = pipeline.batches(records, **options, num_workers=1)
+def shards_of(n, count, **more):
+    return [
+        stream(n, batch_size=8, shard_index=i, shard_count=count, **more)
+        for i in range(count)
+    ]
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_shards_side_by_side_are_the_batch_of_one(count):
+    [whole] = shards_of(10, 1, random_flip=True)
+    shards = shards_of(10, count, random_flip=True)
+    for _ in range(5):
+        assert_same(side_by_side(shards), next(whole))
+    assert all(shard.get_state() == whole.get_state() for shard in shards)
+
+
+def test_two_then_one_then_two_shards_skip_and_repeat_nothing():
+    [straight] = shards_of(10, 1)
+    want = labels(straight, 9)
+    got, state = [], {"global_next_index": 0}
+    for count in (2, 1, 2):
+        shards = shards_of(10, count)
+        for shard in shards:
+            shard.set_state(state)
+        got += [side_by_side(shards)["label"] for _ in range(3)]
+        state = shards[-1].get_state()
+    np.testing.assert_array_equal(got, want)
+    assert state == {"global_next_index": 72}
+
+
+def test_workers_do_not_change_the_stream_and_resume():
+    threads = stream(20, random_flip=True)
+    workers = stream(20, random_flip=True, num_workers=1)
     try:
         for _ in range(3):
-            want, got = next(threads), next(workers)
-            np.testing.assert_array_equal(got["image"], want["image"])
-            np.testing.assert_array_equal(got["label"], want["label"])
+            batch = next(workers)
+            assert_same(batch, next(threads))
+            assert type(batch["image"]) is np.ndarray  # not in shared memory
+        assert workers.get_state() == threads.get_state()
     finally:
         workers.close()
+
+
+@pytest.mark.slow
+def test_two_workers_of_two_shards_are_the_one_stream():
+    [whole] = shards_of(20, 1)
+    shards = shards_of(20, 2, num_workers=2)
+    try:
+        for _ in range(5):
+            assert_same(side_by_side(shards), next(whole))
+        for shard in (whole, *shards):
+            shard.set_state({"global_next_index": 16})
+        for _ in range(2):
+            assert_same(side_by_side(shards), next(whole))
+    finally:
+        for shard in shards:
+            shard.close()
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_unreadable_image_is_one_line_that_names_it(num_workers):
+    bad = {"image": b"GIF89a nonsense", "name": "photos/b.gif", "data_set": "photos"}
+    it = pipeline.batches(
+        [bad], batch_size=1, seed=0, channels=3, image_size=2, num_workers=num_workers
+    )
+    with pytest.raises(UserError, match=r"^photos/b\.gif: .*; take it out") as caught:
+        next(it)
+    it.close()
+    assert "\n" not in str(caught.value)
+
+
+def test_images_that_are_too_small_are_refused():
+    it = pipeline.batches(numbered(4), batch_size=1, seed=0, channels=1, image_size=3)
+    line = r"the images of test have 2x2 pixels, model\.image_size is 3"
+    with pytest.raises(UserError, match=line):
+        next(it)
 
 
 def test_batch_that_shards_cannot_share_is_refused():
@@ -138,58 +205,66 @@ def test_other_numbers_of_channels_are_refused():
         stream(10, channels=2)
 
 
-def test_load_split_keeps_index_order(data_dir):
-    records = pipeline.source("digits", data_dir, "test")
-    images, classes = pipeline.load_split("digits", data_dir, "test", 3)
+def test_load_split_keeps_index_order(digits_dir):
+    records = pipeline.source("digits", digits_dir, "test")
+    images, classes = pipeline.load_split("digits", digits_dir, "test", 3)
     assert images.shape == (297, 16, 16, 3)
     for i in (0, 1, 296):
-        one = pipeline.decode(records[i], "RGB")
-        np.testing.assert_array_equal(images[i], one["image"])
-        assert classes[i] == one["label"]
+        with Image.open(io.BytesIO(records[i]["image"])) as file:
+            np.testing.assert_array_equal(images[i], np.asarray(file.convert("RGB")))
+        assert classes[i] == records[i]["label"]
 
 
-def test_part_of_a_split_is_its_beginning(data_dir):
-    whole, _ = pipeline.load_split("digits", data_dir, "test", 1)
-    part, _ = pipeline.load_split("digits", data_dir, "test[:10]", 1)
+def test_part_of_a_split_is_its_beginning(digits_dir):
+    whole, _ = pipeline.load_split("digits", digits_dir, "test", 1)
+    part, _ = pipeline.load_split("digits", digits_dir, "test[:10]", 1)
+    np.testing.assert_array_equal(part, whole[:10])
+    part, _ = pipeline.load_split("digits", digits_dir, "test", 1, most=10)
     np.testing.assert_array_equal(part, whole[:10])
 
 
-@pytest.mark.parametrize("name", ["digits", "lsun/bedroom", "no such name"])
-def test_missing_data_set_says_how_to_make_it(tmp_path, name):
-    (tmp_path / "digits" / "incomplete.ABCDEF_1.0.0").mkdir(parents=True)
-    with pytest.raises(UserError) as caught:
-        pipeline.source(name, tmp_path, "train")
-    assert f"rad-jax prepare {name} --data_dir {tmp_path}" in str(caught.value)
-    assert "\n" not in str(caught.value)
+def test_load_split_crops_the_centre(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
+    for name in "ab":
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    images, classes = pipeline.load_split(
+        "folder", tmp_path, "validation", 3, image_size=8, most=5
+    )
+    np.testing.assert_array_equal(images, pixels[None, :, 2:10])
+    assert classes.tolist() == [0]
 
 
-def test_missing_split_names_those_there(data_dir):
-    with pytest.raises(UserError, match=r"'validation'.*train, test"):
-        pipeline.source("digits", data_dir, "validation")
+SCRIPT = """
+import signal, sys
+from rad_jax.data import pipeline
+
+def main():
+    records = pipeline.source("digits", sys.argv[1], "train")
+    it = pipeline.batches(
+        records, batch_size=4, seed=0, channels=1, image_size=16, num_workers=1
+    )
+    next(it)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    import os
+    os.killpg(0, signal.SIGTERM)
+    for _ in range(20):
+        next(it)
+    print("goes on")
+
+if __name__ == "__main__":
+    main()
+"""
 
 
-def test_other_file_format_is_refused(copied):
-    data_dir, folder = copied
-    info = folder / "dataset_info.json"
-    info.write_text(info.read_text().replace("array_record", "tfrecord"))
-    with pytest.raises(UserError, match="not in ArrayRecord format"):
-        pipeline.source("digits", data_dir, "train")
-
-
-@pytest.mark.parametrize("size", [None, 0, 70_000])
-def test_missing_or_short_file_is_noticed_on_opening(copied, size):
-    data_dir, folder = copied
-    [file] = glob.glob(f"{folder}/digits-train*")
-    if size is None:
-        os.remove(file)
-    else:
-        os.truncate(file, size)
-    with pytest.raises(UserError, match="is damaged"):
-        pipeline.source("digits", data_dir, "train")
-
-
-def test_empty_metadata_is_damage(copied):
-    data_dir, folder = copied
-    os.truncate(folder / "dataset_info.json", 0)
-    with pytest.raises(UserError, match="damaged 'digits'"):
-        pipeline.source("digits", data_dir, "train")
+@pytest.mark.slow
+def test_signal_to_the_whole_group_does_not_kill_the_workers(tmp_path, digits_dir):
+    script = tmp_path / "run.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, script, digits_dir],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        start_new_session=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "goes on\n"), done.stderr
