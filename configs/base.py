@@ -15,7 +15,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.name = ml_collections.config_dict.placeholder(str)  # TFDS name
     config.data.data_dir = "data"  # folder of TFDS data sets
     config.data.train_split = "train"
-    config.data.eval_split = "test"  # held out, for sample grids
+    config.data.eval_split = "validation"  # held out, for sample grids
+    config.data.random_crop = False  # where the files are larger than the network's
+    config.data.random_flip = False
+    config.data.num_workers = 0  # processes that decode; 0 for threads
 
     config.model = ml_collections.ConfigDict()
     config.model.image_size = 256  # pixels
@@ -69,9 +72,14 @@ def get_config() -> ml_collections.ConfigDict:
     config.train = ml_collections.ConfigDict()
     config.train.num_steps = 300_000
     config.train.batch_size = 16  # images, over all devices
+    config.train.microbatches = 1  # parts of a batch, one after the other
+    config.train.fsdp = 1  # devices that share one copy of what trains
+    config.train.max_skipped = 20  # steps not finite in a row before giving up
     config.train.log_every = 100  # steps
     config.train.checkpoint_every = 5000  # steps
-    config.train.keep_checkpoints = 2
+    config.train.keep_checkpoints = 2  # the latest
+    config.train.keep_every = 0  # steps; checkpoints of their multiples stay too
     config.train.sample_every = 5000  # steps
     config.train.sample_steps = 100  # sampling steps of a grid
+    config.train.wandb_project = ""  # of Weights & Biases
     return config

@@ -14,6 +14,7 @@ from configs import base
 def get_config() -> ml_collections.ConfigDict:
     config = base.get_config()
     config.data.name = "digits"
+    config.data.eval_split = "test"
     config.model.image_size = 16
     config.model.model_channels = 32
     config.model.channel_mult = (1, 2, 2)

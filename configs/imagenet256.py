@@ -1,5 +1,6 @@
 r"""RAD on ImageNet 256x256 by LoRA, the paper's settings (RAD Sec. 4.2).
 
+rad-jax prepare imagenet256 --source ILSVRC2012_img_train.tar
 rad-jax convert --input 256x256_diffusion_uncond.pt --preset imagenet256_uncond \
     --output models/imagenet256_uncond
 rad-jax train --config configs/imagenet256.py --workdir runs/imagenet256

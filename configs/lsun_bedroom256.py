@@ -1,5 +1,6 @@
 r"""RAD on LSUN Bedroom 256x256 by LoRA, the paper's settings (RAD Sec. 4.2).
 
+rad-jax prepare lsun_bedroom256 --source bedroom_train_lmdb
 rad-jax convert --input lsun_bedroom.pt --preset lsun_bedroom \
     --output models/lsun_bedroom
 rad-jax train --config configs/lsun_bedroom256.py --workdir runs/lsun_bedroom256
@@ -13,6 +14,7 @@ from configs import base
 def get_config() -> ml_collections.ConfigDict:
     config = base.get_config()
     config.data.name = "lsun_bedroom256"
+    config.data.random_flip = True  # as ADM's training does
     config.pretrained = "models/lsun_bedroom"
     config.model.model_channels = 256
     config.model.num_res_blocks = 2

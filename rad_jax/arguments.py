@@ -30,6 +30,16 @@ def count(text: str) -> int:
     return int(text)
 
 
+def shared_folder(text: str) -> Path:
+    """A folder of a file system."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError(
+            f"{text} is an address; give a folder that all hosts see (a bucket can be "
+            "mounted, see launch/README.md)"
+        )
+    return Path(text)
+
+
 def boolean(text: str) -> bool:
     """Whether it says true."""
     if text.lower() not in ("true", "false"):
@@ -91,6 +101,35 @@ def add_model_flags(sub: Parser) -> None:
         "--dtype",
         choices=("float32", "bfloat16"),
         help="what it computes in; by default as it was trained",
+    )
+
+
+def add_prepare_flags(sub: Parser) -> None:
+    """Those of ``rad-jax prepare``."""
+    sub.add_argument(
+        "name",
+        help="digits, ffhq256, lsun_bedroom256, imagenet256, celeba_hq256, or a new "
+        "one for images of your own",
+    )
+    sub.add_argument("--data_dir", default="data", help="folder of TFDS data sets")
+    sub.add_argument(
+        "--source", type=Path, help="folder, zip or tar of the images, or LSUN's LMDB"
+    )
+    sub.add_argument(
+        "--size", type=count, help="pixels per side that they are cut to; 256"
+    )
+    sub.add_argument(
+        "--num_workers", type=count, help="processes; by default one for each core"
+    )
+    sub.add_argument(
+        "--num_train",
+        type=count,
+        help="images to train on at most; by default all, of lsun_bedroom256 288000",
+    )
+    sub.add_argument(
+        "--labels",
+        action="store_true",
+        help="the folders that the images lie in are their classes",
     )
 
 

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore
 
+from rad_jax.distributed import from_main, is_main, say
 from rad_jax.errors import UserError
 
 # Orbax reports at length; what a person needs to know is said here.
@@ -53,12 +55,13 @@ class _Damaged(Exception):
 class Checkpoints:
     """The checkpoints of one run; a context manager that waits for the last write."""
 
-    def __init__(self, workdir: Path, keep: int | None = None):
-        """Opens a run's checkpoints.
+    def __init__(self, workdir: Path, keep: int | None = None, keep_every: int = 0):
+        """Opens a run's checkpoints; in a run of several processes, all of them do.
 
         Args:
           workdir: the run's folder.
           keep: how many of the latest stay; None only reads.
+          keep_every: those of multiples of these steps stay too; 0 for none.
 
         Raises:
           UserError: the folder cannot be made, or is not there to read.
@@ -69,7 +72,10 @@ class Checkpoints:
                 f"{workdir}: holds no checkpoints; give the workdir of a training run"
             )
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, create=keep is not None, read_only=keep is None
+            max_to_keep=keep,
+            keep_period=keep_every or None,
+            create=keep is not None,
+            read_only=keep is None,
         )
         try:
             self._manager = ocp.CheckpointManager(self.folder, options=options)
@@ -139,10 +145,11 @@ class Checkpoints:
           like: for each item, a tree of arrays or shapes that it must have, on the
             devices of their shardings or, without one, on the first.
         """
-        for name in like:
-            _check_arrays(self.folder / str(step) / name)
+        damage = self._damage(step, like) if is_main() else ""
+        if from_main(np.int32(bool(damage))):
+            raise _Damaged(damage)
         # Else Orbax wants the kind of device that wrote them.
-        here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
         def target(leaf: Any) -> jax.ShapeDtypeStruct:
             sharding = leaf.sharding or here
@@ -182,16 +189,24 @@ class Checkpoints:
                 return read(step)
             except _Damaged as error:
                 self._damaged.append(step)
-                print(
-                    f"rad-jax: {self.folder / str(step)}: damaged, "
-                    f"trying the one before ({error})",
-                    file=sys.stderr,
+                say(
+                    f"{self.folder / str(step)}: damaged, trying the one before "
+                    f"({error})"
                 )
         if steps:
             raise UserError(
                 f"{self.folder}: every checkpoint is damaged; delete it to start again"
             )
         return None
+
+    def _damage(self, step: int, names: Iterable[str]) -> str:
+        """What is wrong with the arrays of a checkpoint, if anything is."""
+        try:
+            for name in names:
+                _check_arrays(self.folder / str(step) / name)
+        except _Damaged as error:
+            return str(error)
+        return ""
 
     def _remove_damaged(self) -> None:
         """Once, and only when writing: whoever reads changes nothing."""
@@ -200,8 +215,9 @@ class Checkpoints:
         try:
             for step in self._damaged:
                 self._manager.delete(step)
-            for path in self.folder.glob("*.orbax-checkpoint-tmp*"):
-                shutil.rmtree(path)
+            if is_main():
+                for path in self.folder.glob("*.orbax-checkpoint-tmp*"):
+                    shutil.rmtree(path)
         except OSError as error:
             raise self._unwritable(error) from error
         self._tidy = True

@@ -18,8 +18,10 @@ from rad_jax.arguments import (
     Parser,
     add_convert_flags,
     add_model_flags,
+    add_prepare_flags,
     add_sample_flags,
     count,
+    shared_folder,
 )
 from rad_jax.errors import UserError
 
@@ -63,29 +65,63 @@ def _demo(args: argparse.Namespace) -> int:
 def _prepare(args: argparse.Namespace) -> int:
     from rad_jax.data.prepare import prepare
 
-    prepare(args.name, args.data_dir)
+    prepare(
+        args.name,
+        args.data_dir,
+        args.source,
+        size=args.size,
+        num_workers=args.num_workers,
+        num_train=args.num_train,
+        labels=args.labels,
+    )
     return 0
 
 
 def _train(args: argparse.Namespace) -> int:
+    from rad_jax import distributed
     from rad_jax.config import load_config
     from rad_jax.sharding import use_cpu_cores
-    from rad_jax.train.loop import train
     from rad_jax.train.stop import stop_on_signals
 
-    use_cpu_cores()
     experiment = load_config(args.config, args.overrides)
-    with stop_on_signals() as stop:
-        state = train(experiment, args.workdir, stop)
-    step = int(state.step)
-    if not stop:
-        print(f"rad-jax: trained {step} steps; the model is {args.workdir}")
+    if args.dry_run:
+        from rad_jax.train.plan import dry_run
+
+        print(dry_run(experiment))
         return 0
-    print(
-        f"rad-jax: stopped at step {step}, checkpoint written; "
-        "the same command goes on from there"
-    )
-    return 130 if stop.signal == signal.SIGINT else 0
+    if args.workdir is None:
+        raise UserError("train needs --workdir, the folder of the run (or --dry_run)")
+    use_cpu_cores(experiment.train.batch_size)
+    with distributed.joined(), stop_on_signals() as stop:
+        from rad_jax.train.loop import train
+
+        state = train(experiment, args.workdir, stop, profile=args.profile)
+        step, main = int(state.step), distributed.is_main()
+    finished = step >= experiment.train.num_steps
+    if main:
+        print(
+            f"rad-jax: trained {step} steps; the model is {args.workdir}"
+            if finished
+            else f"rad-jax: stopped at step {step}, checkpoint written; "
+            "the same command goes on from there"
+        )
+    if finished:
+        return 0
+    return 130 if stop.signal == signal.SIGINT else distributed.stopped_exit_code()
+
+
+def _preflight(args: argparse.Namespace) -> int:
+    from rad_jax import distributed
+    from rad_jax.config import load_config
+    from rad_jax.sharding import use_cpu_cores
+
+    experiment = load_config(args.config, args.overrides) if args.config else None
+    use_cpu_cores(experiment.train.batch_size if experiment else 0)
+    with distributed.joined():
+        from rad_jax.preflight import preflight
+
+        preflight(experiment, args.workdir)
+    return 0
 
 
 def _inpaint(args: argparse.Namespace) -> int:
@@ -184,15 +220,30 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--output", type=Path, default=Path("demo"), help="folder")
     _add_overrides(sub)
 
-    sub = verb("prepare", _prepare, "Write a data set as TFDS ArrayRecord files.")
-    sub.add_argument("name", help="digits")
-    sub.add_argument("--data_dir", default="data", help="folder of TFDS data sets")
+    add_prepare_flags(
+        verb("prepare", _prepare, "Write a data set as TFDS ArrayRecord files.")
+    )
 
     sub = verb("train", _train, "Train a model; the same command resumes.")
     sub.add_argument(
         "--config", type=Path, required=True, help="e.g. configs/digits.py"
     )
-    sub.add_argument("--workdir", type=Path, required=True, help="folder of the run")
+    sub.add_argument("--workdir", type=shared_folder, help="folder of the run")
+    sub.add_argument(
+        "--dry_run",
+        action="store_true",
+        help="say what a run needs of 1, 8 and 64 devices; train nothing",
+    )
+    sub.add_argument(
+        "--profile", action="store_true", help="trace a few steps, for XProf"
+    )
+    _add_overrides(sub)
+
+    sub = verb("preflight", _preflight, "Check devices, data and workdir of a run.")
+    sub.add_argument("--config", type=Path, help="of the run; checks its data, too")
+    sub.add_argument(
+        "--workdir", type=shared_folder, help="checks that it can be written"
+    )
     _add_overrides(sub)
 
     sub = verb("inpaint", _inpaint, "Fill the holes of an image or a folder of images.")

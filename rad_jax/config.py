@@ -29,19 +29,31 @@ from rad_jax.schedule import ScheduleConfig
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """Which prepared TFDS data set to read.
+    """Which images to read, and how.
 
     Attributes:
-      name: its TFDS name.
-      data_dir: the folder that holds TFDS data sets.
+      name: TFDS name of a prepared data set, or "folder".
+      data_dir: the folder that holds TFDS data sets; with "folder", the images.
       train_split: split to train on.
       eval_split: held-out split, for sample grids.
+      random_crop: cut a random part out of each image, as ADM does, where the files
+        have more pixels than the network; else the centre.
+      random_flip: mirror every other image.
+      num_workers: processes that decode, in each process that trains; 0 for threads.
     """
 
     name: str
     data_dir: str
     train_split: str = "train"
     eval_split: str = "test"
+    random_crop: bool = False
+    random_flip: bool = False
+    num_workers: int = 0
+
+    def __post_init__(self):
+        """Refuses a count that is none."""
+        if self.num_workers < 0:
+            raise UserError(f"data.num_workers is {self.num_workers}; it must be >= 0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,27 +99,43 @@ class TrainConfig:
     Attributes:
       num_steps: optimiser steps in all.
       batch_size: images per step, over all devices.
+      microbatches: parts that a step takes its batch in, one after the other.
+      fsdp: devices that share one copy of what trains; the others have copies of it.
+      max_skipped: steps without a finite gradient in a row before the run gives up.
       log_every: steps between lines of the logs.
       checkpoint_every: steps between checkpoints.
       keep_checkpoints: how many of the latest stay.
+      keep_every: checkpoints of multiples of these steps stay too, 0 for none.
       sample_every: steps between sample grids, 0 for none.
       sample_steps: sampling steps of a grid.
+      wandb_project: where Weights & Biases shows the run, "" for nowhere.
     """
 
     num_steps: int
     batch_size: int
+    microbatches: int = 1
+    fsdp: int = 1
+    max_skipped: int = 20
     log_every: int = 100
     checkpoint_every: int = 1000
     keep_checkpoints: int = 2
+    keep_every: int = 0
     sample_every: int = 0
     sample_steps: int = 100
+    wandb_project: str = ""
 
     def __post_init__(self):
         """Refuses counts that are no counts."""
+        zero = ("keep_every", "sample_every", "sample_steps")  # switch something off
         for field in dataclasses.fields(self):
-            value, least = getattr(self, field.name), 0 if "sample" in field.name else 1
-            if value < least:
+            value, least = getattr(self, field.name), 0 if field.name in zero else 1
+            if field.type is int and value < least:
                 raise UserError(f"train.{field.name} is {value}; it must be >= {least}")
+        if self.batch_size % self.microbatches:
+            raise UserError(
+                f"train.batch_size is {self.batch_size}, which train.microbatches="
+                f"{self.microbatches} does not divide"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

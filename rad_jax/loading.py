@@ -16,7 +16,7 @@ from rad_jax.models.apply import Params
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.lora import adapted_params, partition, plain_params
 from rad_jax.schedule import ScheduleConfig
-from rad_jax.sharding import data_shardings
+from rad_jax.sharding import everywhere, local_mesh
 
 BASE = "base"
 """Where a run keeps the model that it trains adapters of."""
@@ -79,8 +79,8 @@ def load(folder: str | Path, *, dtype: str | None = None) -> Model:
         config = dataclasses.replace(model.config, dtype=dtype)
         model = model._replace(config=config)
     # Once: whoever calls the network has them where they are needed.
-    _, everywhere = data_shardings(jax.device_count())
-    return model._replace(params=jax.device_put(model.params, everywhere))
+    params = jax.device_put(model.params, everywhere(local_mesh()))
+    return model._replace(params=params)
 
 
 def read_folder(folder: Path) -> tuple[Model, dict[str, Any]]:

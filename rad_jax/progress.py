@@ -28,6 +28,7 @@ class progress(Generic[T]):  # lower case: used as a function, like tqdm
         desc: what is going on, e.g. ``"train"``.
         unit: what an item is, e.g. ``"img"``.
         initial: items done before, e.g. by the run that this one resumes.
+        quiet: shows nothing, where another process shows it.
     """
 
     iterable: Iterable[T]
@@ -36,6 +37,7 @@ class progress(Generic[T]):  # lower case: used as a function, like tqdm
     desc: str
     unit: str
     initial: int = 0
+    quiet: bool = False
     postfix: str = dataclasses.field(default="", init=False)
 
     def __post_init__(self):
@@ -52,6 +54,8 @@ class progress(Generic[T]):  # lower case: used as a function, like tqdm
 
     def __iter__(self) -> Iterator[T]:
         """Yields the items."""
+        if self.quiet:
+            return iter(self.iterable)
         return self._with_bar() if sys.stderr.isatty() else self._with_lines()
 
     def _with_bar(self) -> Iterator[T]:

@@ -57,7 +57,8 @@ def key():
     return jax.random.key(0)
 
 
-PROGRESS = re.compile(r"\w+: \d+(/\d+)? \w+, ")
+# Lines whose numbers are those of the machine.
+PROGRESS = re.compile(r"\w+: \d+(/\d+)? \w+, |rad-jax: needs about ")
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from rad_jax.loading import Model
 from rad_jax.model_folder import write_model
 from rad_jax.models.unet import abstract_params
 from rad_jax.sampling import SamplerConfig
-from rad_jax.sharding import data_shardings
+from rad_jax.sharding import everywhere, local_mesh
 
 H, W = 17, 23
 STEPS = 3
@@ -89,12 +89,12 @@ def test_parameters_are_put_on_the_devices_once(model, tiny_run, tmp_path):
         params=model.params,
         provenance={},
     )
-    _, everywhere = data_shardings(jax.device_count())
+    here = everywhere(local_mesh())
     for source in (folder, tiny_run[0]):
         params = rad_jax.load(source).params
-        again = jax.device_put(params, everywhere)
+        again = jax.device_put(params, here)
         for one, other in zip(*map(jax.tree.leaves, (params, again)), strict=True):
-            assert one.sharding == everywhere
+            assert one.sharding == here
             assert one.unsafe_buffer_pointer() == other.unsafe_buffer_pointer()
 
 

@@ -17,7 +17,7 @@ Params = Any
 """Nested dictionaries of float32 arrays, as ``init_params`` makes them."""
 
 Apply = Callable[..., Outputs]
-"""``apply(params, x, noise, labels=None, dropout_key=None)``: `UNet.__call__`."""
+"""``apply(params, x, noise, labels=None, dropout_keys=None)``: `UNet.__call__`."""
 
 
 def init_params(config: UNetConfig, key: PRNGKey) -> Params:
@@ -39,8 +39,8 @@ def make_apply(config: UNetConfig, lora: LoRAConfig = NO_LORA) -> Apply:
     abstract = nnx.eval_shape(lambda: adapted_unet(config, lora, rngs=nnx.Rngs(0)))
     graphdef, _ = nnx.split(abstract, nnx.Param)
 
-    def apply(params: Params, x, noise, labels=None, dropout_key=None) -> Outputs:
+    def apply(params: Params, x, noise, labels=None, dropout_keys=None) -> Outputs:
         model = nnx.merge(graphdef, params, copy=True)
-        return model(x, noise, labels, dropout_key=dropout_key)
+        return model(x, noise, labels, dropout_keys=dropout_keys)
 
     return apply

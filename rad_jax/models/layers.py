@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from rad_jax.models.config import GROUPS, Resampling
 from rad_jax.models.noise_embedding import Conditioning, project, sinusoid
-from rad_jax.typing import PRNGKey, Timesteps
+from rad_jax.typing import PRNGKey, PRNGKeys, Timesteps
 
 Activation = Float[Array, "b h w c"]
 
@@ -164,11 +164,14 @@ def downsample(x: Activation) -> Float[Array, "b h//2 w//2 c"]:
 _RESAMPLE = {None: lambda x: x, "up": upsample, "down": downsample}
 
 
-def dropout(x: Activation, rate: float, key: PRNGKey | None) -> Activation:
-    """Zeroes a share of x and scales the rest up; the identity without a key."""
-    if key is None or rate == 0:
+def dropout(x: Activation, rate: float, keys: PRNGKeys | None) -> Activation:
+    """Zeroes a share of x and scales the rest up; the identity without keys.
+
+    One key for each image, so that it does not matter which device has which.
+    """
+    if keys is None or rate == 0:
         return x
-    keep = jax.random.bernoulli(key, 1 - rate, x.shape)
+    keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate, x.shape[1:]))(keys)
     return jnp.where(keep, x / (1 - rate), 0)
 
 
@@ -228,7 +231,7 @@ class ResBlock(nnx.Module):
         )
 
     def __call__(
-        self, x: Activation, conditioning: Conditioning, key: PRNGKey | None
+        self, x: Activation, conditioning: Conditioning, keys: PRNGKeys | None
     ) -> Float[Array, "b _ _ _"]:
         """Applies the block; `conditioning` is that of the output's resolution."""
         resample = _RESAMPLE[self.resampling]
@@ -241,7 +244,7 @@ class ResBlock(nnx.Module):
         else:
             (added,) = project(self.time_embed, conditioning, 1)
             h = self.norm2(h + added)
-        h = self.conv2(dropout(jax.nn.silu(h), self.dropout_rate, key))
+        h = self.conv2(dropout(jax.nn.silu(h), self.dropout_rate, keys))
         x = resample(x)
         return h + (x if self.shortcut is None else self.shortcut(x))
 

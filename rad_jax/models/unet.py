@@ -26,7 +26,7 @@ from rad_jax.models.layers import (
     draw_weights,
 )
 from rad_jax.models.noise_embedding import Conditioning, Noise, check_size, condition
-from rad_jax.typing import Images, Labels, PRNGKey
+from rad_jax.typing import Images, Labels, PRNGKeys
 
 Conditionings = tuple[Conditioning, ...]
 
@@ -79,7 +79,7 @@ class UNet(nnx.Module):
         noise: Noise,
         labels: Labels | None = None,
         *,
-        dropout_key: PRNGKey | None = None,
+        dropout_keys: PRNGKeys | None = None,
     ) -> Float[Array, "b h w out"]:
         """Predicts from noisy images.
 
@@ -87,7 +87,8 @@ class UNet(nnx.Module):
           x: noisy images in about [-1, 1], of any size that the stride divides.
           noise: how noisy each pixel of them is.
           labels: class labels, exactly if the network has classes.
-          dropout_key: turns dropout on; without a key the network is deterministic.
+          dropout_keys: turn dropout on, each image's by its own; without them the
+            network is deterministic.
 
         Returns:
           The prediction, `config.output_channels` channels, float32.
@@ -101,7 +102,7 @@ class UNet(nnx.Module):
         conditionings = condition(
             noise, self.time_embed, self._embed(labels), config.num_resolutions
         )
-        keys = split_key(dropout_key, 1 + len(self.encoder) + len(self.decoder))
+        keys = split_keys(dropout_keys, 1 + len(self.encoder) + len(self.decoder))
 
         h = self.conv_in(x)
         skips = [h]
@@ -137,17 +138,17 @@ class Stage(nnx.Module):
         )
 
     def __call__(
-        self, h: Activation, conditionings: Conditionings, key: PRNGKey | None
+        self, h: Activation, conditionings: Conditionings, keys: PRNGKeys | None
     ) -> Float[Array, "b _ _ _"]:
         """Applies the stage, each block with the conditioning of its output's size."""
-        key, resample_key = split_key(key, 2)
+        keys, resample_keys = split_keys(keys, 2)
         if self.res is not None:
-            h = _run(self.res, self.use_remat, h, conditionings[self.spec.level], key)
+            h = _run(self.res, self.use_remat, h, conditionings[self.spec.level], keys)
         if self.attn is not None:
             h = _run(self.attn, self.use_remat, h)
         if isinstance(self.resample, ResBlock):
             conditioning = conditionings[self.spec.resampled_level]
-            h = _run(self.resample, self.use_remat, h, conditioning, resample_key)
+            h = _run(self.resample, self.use_remat, h, conditioning, resample_keys)
         elif self.resample is not None:
             h = self.resample(h)
         return h
@@ -166,18 +167,20 @@ class Middle(nnx.Module):
         self.res2 = _res_block(width, width, config)
 
     def __call__(
-        self, h: Activation, conditioning: Conditioning, key: PRNGKey | None
+        self, h: Activation, conditioning: Conditioning, keys: PRNGKeys | None
     ) -> Activation:
         """Applies all three."""
-        key1, key2 = split_key(key, 2)
-        h = _run(self.res1, self.use_remat, h, conditioning, key1)
+        keys1, keys2 = split_keys(keys, 2)
+        h = _run(self.res1, self.use_remat, h, conditioning, keys1)
         h = _run(self.attn, self.use_remat, h)
-        return _run(self.res2, self.use_remat, h, conditioning, key2)
+        return _run(self.res2, self.use_remat, h, conditioning, keys2)
 
 
-def split_key(key: PRNGKey | None, num: int) -> list[PRNGKey | None]:
-    """Keys from a key; from none, as many times none."""
-    return [None] * num if key is None else list(jax.random.split(key, num))
+def split_keys(keys: PRNGKeys | None, num: int) -> list[PRNGKeys | None]:
+    """For each image keys from its key; from none, as many times none."""
+    if keys is None:
+        return [None] * num
+    return list(jax.vmap(lambda key: jax.random.split(key, num), out_axes=1)(keys))
 
 
 def _run(block, use_remat: bool, *args):

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,20 +31,32 @@ class Logs:
     """The log files of one run; a context manager that closes them.
 
     ``metrics.jsonl`` has one line per logged step. A run that resumes drops the lines
-    after its checkpoint, so that the file reads as if it had never stopped.
+    after its checkpoint, so that the file reads as if it had never stopped: it is the
+    same to the bit. What takes how long is in ``speed.jsonl``.
     """
 
-    def __init__(self, workdir: Path, step: int):
-        """Opens the logs at a step, dropping what lies after it."""
+    def __init__(self, workdir: Path, step: int, wandb_project: str = ""):
+        """Opens the logs at a step, dropping what lies after it.
+
+        Raises:
+          UserError: the folder cannot be written, or Weights & Biases is wanted and
+            not installed.
+        """
         self._workdir = workdir
+        self._wandb = start_wandb(wandb_project, workdir) if wandb_project else None
         self._samples = workdir / "samples"
         events = workdir / "tensorboard"
         with self._writing(), contextlib.ExitStack() as files:
             for folder in (self._samples, events):
                 folder.mkdir(parents=True, exist_ok=True)
-            path = workdir / "metrics.jsonl"
-            _drop_after(path, step)
-            self._jsonl = files.enter_context(path.open("a", buffering=1))
+            paths = [workdir / f"{name}.jsonl" for name in ("metrics", "speed")]
+            for path in paths:
+                _drop_after(path, step)
+            self._metrics, self._speed = (
+                files.enter_context(path.open("a", buffering=1)) for path in paths
+            )
+            if self._wandb is not None:
+                files.callback(self._wandb.finish)
             # Not SummaryWriter: its thread would die of a full disk, and we wait for
             # it for ever. The suffix: files are named by the second.
             self._events = EventsWriter(str(events / "events"), f".{step}")
@@ -66,17 +79,17 @@ class Logs:
                 raise
 
     def scalars(
-        self, step: int, values: Mapping[str, float], images_per_second: float
+        self, step: int, values: Mapping[str, float], speed: Mapping[str, float]
     ) -> None:
-        """Writes the numbers of a step.
-
-        The speed goes to TensorBoard alone: metrics.jsonl is reproducible.
-        """
+        """Writes the numbers of a step: what was measured, and how fast it went."""
         with self._writing():
-            self._jsonl.write(json.dumps({"step": step, **values}) + "\n")
-            for name, value in {**values, "img_per_s": images_per_second}.items():
+            self._metrics.write(json.dumps({"step": step, **values}) + "\n")
+            self._speed.write(json.dumps({"step": step, **speed}) + "\n")
+            for name, value in {**values, **speed}.items():
                 self._write_event(step, summary=summary.scalar(name, value))
             self._events.flush()
+        if self._wandb is not None:
+            self._wandb.log({**values, **speed}, step=step)
 
     def picture(self, step: int, picture: np.ndarray) -> Path:
         """Writes a sample grid, uint8 (h, w, 3); returns its path."""
@@ -85,6 +98,8 @@ class Logs:
         with self._writing():
             image = summary.image("samples", picture, dataformats="HWC")
             self._write_event(step, summary=image)
+        if self._wandb is not None:
+            self._wandb.log({"samples": self._wandb.Image(str(path))}, step=step)
         return path
 
     def _write_event(self, step: int, **content) -> None:
@@ -99,6 +114,25 @@ class Logs:
                 f"{self._workdir}: the logs cannot be written ({error.strerror}); free "
                 "some space and run the same command again"
             ) from error
+
+
+def start_wandb(project: str, workdir: Path) -> Any:
+    """A run of Weights & Biases; the same workdir goes on with the same run.
+
+    Raises:
+      UserError: it is not installed.
+    """
+    try:
+        import wandb  # pyright: ignore[reportMissingImports] (an extra)
+    except ImportError as error:
+        raise UserError(
+            "train.wandb_project needs Weights & Biases: pip install 'rad-jax[wandb]', "
+            "or set it to ''"
+        ) from error
+    config = json.loads((workdir / "config.json").read_text())
+    name = workdir.resolve().name
+    wandb.init(project=project, name=name, id=name, resume="allow", config=config)
+    return wandb
 
 
 def _drop_after(path: Path, step: int) -> None:

@@ -35,7 +35,12 @@ class SampleGrid:
         size, count = experiment.model.image_size, IMAGES_PER_KIND * len(KINDS)
         channels = experiment.model.in_channels
         images, _ = pipeline.load_split(
-            config.name, config.data_dir, f"{config.eval_split}[:{count}]", channels
+            config.name,
+            config.data_dir,
+            config.eval_split,
+            channels,
+            image_size=size,
+            most=count,
         )
         self._images = np.resize(images, (count, *images.shape[1:]))
         self._masks = np.stack(

@@ -10,6 +10,7 @@ from jaxtyping import Array, Int
 from rad_jax.config import Experiment, OptimizerConfig
 from rad_jax.models.apply import Params, init_params
 from rad_jax.models.lora import combine, draw_adapters, partition
+from rad_jax.train.totals import Totals, no_totals
 
 
 class TrainState(NamedTuple):
@@ -20,18 +21,20 @@ class TrainState(NamedTuple):
       params: those of the network that train, float32.
       ema: their average, float32; what samples are made with.
       opt_state: the optimiser's.
+      totals: what has been measured since the last line of the logs.
     """
 
     step: Int[Array, ""]
     params: Params
     ema: Params
     opt_state: Any
+    totals: Totals
 
 
 def make_optimizer(
     config: OptimizerConfig, num_steps: int
 ) -> optax.GradientTransformation:
-    """Clipping by global norm, then AdamW under the learning rate's schedule."""
+    """AdamW under the learning rate's schedule; the step has clipped its gradient."""
     warmup, peak = config.warmup_steps, config.learning_rate
     if config.decay == "cosine":
         decay = optax.cosine_decay_schedule(peak, max(num_steps - warmup, 1))
@@ -40,10 +43,7 @@ def make_optimizer(
     # The first step takes 1 / warmup of the peak, not nothing.
     rising = optax.linear_schedule(peak / max(warmup, 1), peak, max(warmup - 1, 1))
     rate = optax.join_schedules([rising, decay], [warmup])
-    return optax.chain(
-        optax.clip_by_global_norm(config.clip_norm),
-        optax.adamw(rate, weight_decay=config.weight_decay),
-    )
+    return optax.adamw(rate, weight_decay=config.weight_decay)
 
 
 def init_state(experiment: Experiment, pretrained: Params | None = None) -> TrainState:
@@ -66,4 +66,5 @@ def init_state(experiment: Experiment, pretrained: Params | None = None) -> Trai
         params=params,
         ema=jax.tree.map(jnp.copy, params),
         opt_state=optimizer.init(params),
+        totals=no_totals(),
     )

@@ -54,7 +54,7 @@ def _weight(key, shape):
 
 @functools.cache
 def network(config):
-    """apply(params, x, noise, labels=None, dropout_key=None), compiled."""
+    """apply(params, x, noise, labels=None, dropout_keys=None), compiled."""
     return quick_jit(make_apply(config))
 
 

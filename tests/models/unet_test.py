@@ -140,8 +140,9 @@ def test_weights_depend_on_the_key(key):
 def test_dropout_needs_a_key_and_repeats_with_it(key):
     x, timesteps, without = plain()
     run = functools.partial(network(TINY), params(), x, one_level(timesteps))
-    one, again = run(dropout_key=key), run(dropout_key=key)
-    other = run(dropout_key=jax.random.key(1))
+    keys = jax.random.split(key, len(x))
+    one, again = run(dropout_keys=keys), run(dropout_keys=keys)
+    other = run(dropout_keys=jax.random.split(jax.random.key(1), len(x)))
     np.testing.assert_array_equal(one, again)
     assert relative_error(one, without) > 0.01
     assert relative_error(one, other) > 0.01
@@ -149,9 +150,18 @@ def test_dropout_needs_a_key_and_repeats_with_it(key):
 
 def test_dropout_keeps_the_mean(key):
     x = jnp.ones((1, 64, 64, 8))
-    dropped = dropout(x, 0.25, key)
+    dropped = dropout(x, 0.25, key[None])
     np.testing.assert_allclose(np.unique(dropped), [0, 1 / 0.75], rtol=1e-6)
     np.testing.assert_allclose(dropped.mean(), 1, atol=0.02)
+
+
+def test_each_image_is_dropped_by_its_own_key(key):
+    """It does not matter which images it is computed with, or where."""
+    x, keys = jnp.ones((4, 8, 8, 8)), jax.random.split(key, 4)
+    whole = dropout(x, 0.5, keys)
+    halves = [dropout(x[part], 0.5, keys[part]) for part in (slice(2), slice(2, 4))]
+    np.testing.assert_array_equal(whole, np.concatenate(halves))
+    assert len({image.tobytes() for image in np.asarray(whole)}) == 4
 
 
 def test_labels():
@@ -228,8 +238,8 @@ def test_bfloat16_stays_close_and_keeps_float32_weights():
 def gradient(config, *inputs):
     """Of a loss to all parameters; and how many blocks are recomputed for it."""
 
-    def loss(weights, x, noise, key):
-        output = make_apply(config)(weights, x, noise, dropout_key=key)
+    def loss(weights, x, noise, keys):
+        output = make_apply(config)(weights, x, noise, dropout_keys=keys)
         return jnp.square(output).mean()
 
     weights = random_params(abstract_params(config))
@@ -242,11 +252,12 @@ def gradient(config, *inputs):
 def test_gradients_are_finite_and_the_same_with_remat(key):
     """Every parameter has one; remat recomputes the blocks, dropout included."""
     masks = jnp.zeros((2, *SIZE)).at[:, :4].set(1)
+    keys = jax.random.split(key, 2)
     noise = NoiseLevels(jnp.array([[-1, 300.0], [0, 999]]), membership(masks, 1))
     config = dataclasses.replace(TINY, channel_mult=(1,), attention_resolutions=())
-    expected, none = gradient(config, images(), noise, key)
+    expected, none = gradient(config, images(), noise, keys)
     rematted = dataclasses.replace(config, use_remat=True)
-    output, blocks = gradient(rematted, images(), noise, key)
+    output, blocks = gradient(rematted, images(), noise, keys)
     assert none == 0
     assert blocks == 1 + 3 + 2  # of the encoder, the middle and the decoder
     leaves = jax.tree.leaves(expected), jax.tree.leaves(output)

@@ -5,13 +5,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from rad_jax.config import OptimizerConfig
+from rad_jax.errors import UserError
 from rad_jax.schedule import make_schedule, steps
-from rad_jax.sharding import data_shardings
+from rad_jax.sharding import abstract_mesh, make_mesh, place, place_batch
 from rad_jax.train.state import init_state, make_optimizer
-from rad_jax.train.step import batch_loss, make_train_step
+from rad_jax.train.step import (
+    Batch,
+    batch_loss,
+    clip,
+    make_train_step,
+    state_shardings,
+)
+from rad_jax.train.totals import means
+from tests.train import matrix
 
 # Steps 1 and 2 of the tiny network on `PIXELS`. They change with everything that
 # enters training: initialisation, masks, times, noise, network, loss, optimiser, the
@@ -28,19 +38,21 @@ PIXELS = np.random.RandomState(0).randint(0, 256, (4, 16, 16, 1)).astype(np.uint
 
 def start(experiment):
     """The step, its state and a batch, placed as in training: one program for all."""
-    divided, everywhere = data_shardings(len(PIXELS))
-    state = jax.device_put(init_state(experiment), everywhere)
-    return make_train_step(experiment), state, jax.device_put(PIXELS, divided)
+    mesh = make_mesh()
+    state = place(init_state(experiment), state_shardings(experiment, mesh))
+    flags = np.zeros(mesh.size, np.int32)
+    batch = Batch(place_batch(PIXELS, mesh), place_batch(flags, mesh))
+    return make_train_step(experiment, mesh), state, batch
 
 
 @pytest.fixture(scope="module")
 def run(tiny_experiment):
     """States (step 0 first, as NumPy) and metrics of 60 steps on the same images."""
-    step, state, pixels = start(tiny_experiment())
+    step, state, batch = start(tiny_experiment())
     states, metrics = [jax.tree.map(np.array, state)], []
     for _ in range(60):
-        state, values = step(state, {}, pixels)
-        metrics.append({name: float(value) for name, value in values.items()})
+        state, _ = step(state, {}, batch)
+        metrics.append(means(jax.device_get(state.totals)))
         if len(states) < 4:
             states.append(jax.tree.map(np.array, state))
     return states, metrics
@@ -57,7 +69,8 @@ def test_loss_goes_down(run):
     _, metrics = run
     losses = [m["loss"] for m in metrics]
     assert np.mean(losses[-15:]) < 0.6 * np.mean(losses[:15])
-    assert all(set(m) == {"loss", "mse", "vlb", "grad_norm"} for m in metrics)
+    names = {"loss", "mse", "vlb", "grad_norm", "skipped"}
+    assert all(names <= set(m) and m["skipped"] == 0 for m in metrics)
 
 
 def test_average_follows_its_formula(run):
@@ -87,8 +100,8 @@ def test_all_parameters_train(run):
 
 
 def test_state_is_donated(tiny_experiment):
-    step, state, pixels = start(tiny_experiment())
-    step(state, {}, pixels)
+    step, state, batch = start(tiny_experiment())
+    step(state, {}, batch)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
 
 
@@ -96,10 +109,9 @@ def test_seed_enters_parameters_and_noise(tiny_experiment):
     """That the same seed gives the same run, tests/train/loop_test.py shows."""
 
     def program(experiment):
-        step, state, pixels = start(experiment)
-        return state.params["conv_in"]["kernel"], step.lower(
-            state, {}, pixels
-        ).as_text()
+        step, state, batch = start(experiment)
+        text = step.lower(state, {}, batch).as_text()
+        return state.params["conv_in"]["kernel"], text
 
     (one, one_text), (two, two_text) = (
         program(tiny_experiment(f"seed={seed}")) for seed in (1, 2)
@@ -115,11 +127,12 @@ def test_other_losses_and_dropout_train(tiny_experiment):
         "model.dropout=0.5",
         "optimizer.decay=cosine",
     )
-    step, state, pixels = start(experiment)
+    step, state, batch = start(experiment)
     before = np.array(state.params["conv_out"]["kernel"])
-    step = step.lower(state, {}, pixels).compile(QUICKLY)
+    step = step.lower(state, {}, batch).compile(QUICKLY)
     for _ in range(2):
-        state, metrics = step(state, {}, pixels)
+        state, _ = step(state, {}, batch)
+        metrics = means(jax.device_get(state.totals))
         assert all(np.isfinite(value) for value in metrics.values())
         assert metrics["vlb"] == 0 and metrics["loss"] == metrics["mse"] > 0
     assert (state.params["conv_out"]["kernel"] != before).any()
@@ -134,12 +147,13 @@ def drawn(experiment, images):
     def draw(key):
         seen = {}
 
-        def apply(params, x, noise, dropout_key):
+        def apply(params, x, noise, dropout_keys):
             seen.update(x=x, timesteps=noise.timesteps, weights=noise.weights)
-            seen.update({} if dropout_key is None else {"dropout_key": dropout_key})
+            seen.update({} if dropout_keys is None else {"dropout_keys": dropout_keys})
             return jnp.zeros((*x.shape[:3], experiment.model.output_channels))
 
-        loss, _ = batch_loss(apply, experiment, unit_steps, None, images, key)
+        keys = jax.random.split(key, len(images))
+        loss, _ = batch_loss(apply, experiment, unit_steps, None, images, keys)
         return seen | {"loss": loss}
 
     return draw
@@ -189,7 +203,7 @@ def test_full_masks_in_phase_1_are_plain_ddpm(tiny_experiment):
 def test_dropout_gets_a_key_where_there_is_dropout(tiny_experiment, rate):
     draw = drawn(tiny_experiment(f"model.dropout={rate}"), jnp.zeros((2, 16, 16, 1)))
     seen = jax.eval_shape(draw, jax.random.key(0))
-    assert ("dropout_key" in seen) == (rate > 0)
+    assert ("dropout_keys" in seen) == (rate > 0)
 
 
 def updates(config, gradient, params):
@@ -218,16 +232,71 @@ def test_learning_rate_rises_and_falls(decay, warmup):
 
 
 def test_gradient_is_clipped_by_its_global_norm():
-    config = OptimizerConfig(clip_norm=1.0, learning_rate=0.1)
     for scale, clipped in ((10.0, 1.0), (0.5, 0.5)):
         gradient = {"a": jnp.array([0.6]) * scale, "b": jnp.array([0.8]) * scale}
-        _, state = next(updates(config, gradient, gradient))
-        mean = state[1][0].mu  # Adam's, 0.1 of the gradient after one step
-        np.testing.assert_allclose(mean["a"], [0.06 * clipped], rtol=1e-5)
-        np.testing.assert_allclose(mean["b"], [0.08 * clipped], rtol=1e-5)
+        found = clip(gradient, optax.tree.norm(gradient), 1.0)
+        np.testing.assert_allclose(optax.tree.norm(found), clipped, rtol=1e-6)
+        np.testing.assert_allclose(found["a"] / found["b"], 0.75, rtol=1e-6)
 
 
 def test_weight_decay_shrinks_parameters():
     config = OptimizerConfig(weight_decay=0.1, learning_rate=0.5)
     update, _ = next(updates(config, jnp.zeros(1), jnp.array([2.0])))
     np.testing.assert_allclose(update, [-0.5 * 0.1 * 2.0], rtol=1e-5)
+
+
+@pytest.fixture
+def one_matrix(monkeypatch):
+    matrix.install(monkeypatch.setattr)
+
+
+def test_microbatches_are_the_whole_batch(one_matrix, tiny_experiment):
+    """Each image keeps its noise; only the order of sums changes."""
+    found = []
+    for parts in (1, 2, 4):
+        step, state, batch = start(tiny_experiment(f"train.microbatches={parts}"))
+        for _ in range(3):
+            state, _ = step(state, {}, batch)
+        found.append(jax.device_get((means(state.totals), state.params)))
+    for values, params in found[1:]:
+        for name in ("loss", "grad_norm"):
+            np.testing.assert_allclose(values[name], found[0][0][name], rtol=1e-6)
+        np.testing.assert_allclose(params["matrix"], found[0][1]["matrix"], atol=1e-6)
+
+
+def test_step_that_is_not_finite_changes_nothing_but_the_count(
+    one_matrix, tiny_experiment
+):
+    step, state, batch = start(tiny_experiment("train.log_every=3"))
+    state, signals = step(state, {}, batch)
+    assert signals.finite and not signals.stop
+    first = means(jax.device_get(state.totals))
+    poisoned = {"matrix": state.params["matrix"].at[0, 0].set(jnp.nan)}
+    before = jax.device_get(state._replace(params=poisoned))
+    state, signals = step(state._replace(params=poisoned), {}, batch)
+    assert not signals.finite
+    after = jax.device_get(state)
+    for name in ("params", "ema", "opt_state"):
+        jax.tree.map(
+            np.testing.assert_array_equal, getattr(after, name), getattr(before, name)
+        )
+    assert after.step == 2  # with other noise it may be finite
+    values = means(after.totals)
+    assert values.pop("skipped") == 1 and first.pop("skipped") == 0
+    assert values == first  # means of the finite step alone
+
+
+def test_any_process_that_stops_stops_all(one_matrix, tiny_experiment):
+    step, state, batch = start(tiny_experiment())
+    wanted = np.zeros(len(batch.stop), np.int32)
+    wanted[-1] = 1
+    batch = batch._replace(stop=place_batch(wanted, make_mesh()))
+    _, signals = step(state, {}, batch)
+    assert signals.stop and signals.finite
+
+
+def test_batch_that_devices_cannot_share_is_refused(tiny_experiment):
+    with pytest.raises(UserError, match="batch_size is 4, which 3 devices cannot"):
+        make_train_step(tiny_experiment(), abstract_mesh(3))
+    with pytest.raises(UserError, match=r"2 devices .* in train.microbatches=4 parts"):
+        make_train_step(tiny_experiment("train.microbatches=4"), abstract_mesh(2))

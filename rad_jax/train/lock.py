@@ -1,0 +1,53 @@
+"""One run at a time in a workdir."""
+
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from rad_jax.distributed import is_main, say
+from rad_jax.errors import UserError
+
+
+@contextlib.contextmanager
+def lock(workdir: Path) -> Iterator[None]:
+    """Holds ``WORKDIR/lock``; the system lets go of it when the process ends.
+
+    Raises:
+      UserError: another run holds it, or the folder cannot be written.
+    """
+    if not is_main():  # its run's first process holds it
+        yield
+        return
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        file = (workdir / "lock").open("a+b", buffering=0)
+    except OSError as error:
+        raise _unwritable(workdir, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().decode().strip()
+            raise UserError(
+                f"{workdir}: is used by another run ({holder}); wait until it ends, or "
+                "use another --workdir"
+            ) from error
+        except OSError as error:  # some network file systems have no locks
+            say(f"{workdir}: no lock here ({error.strerror}); start no second run")
+        try:
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        except OSError as error:
+            raise _unwritable(workdir, error) from error
+        yield
+
+
+def _unwritable(workdir: Path, error: OSError) -> UserError:
+    return UserError(
+        f"{workdir}: cannot be written ({error.strerror}); free some space and run the "
+        "same command again"
+    )

@@ -1,0 +1,269 @@
+"""What a run will need, before it starts: memory of a device, and disk."""
+
+import dataclasses
+import math
+import shutil
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from rad_jax.config import Experiment
+from rad_jax.models.flops import count_flops, peak_flops
+from rad_jax.models.lora import adapted_params, partition
+from rad_jax.sharding import (
+    AnyMesh,
+    abstract_mesh,
+    batch_sharding,
+    tree_shardings,
+)
+from rad_jax.train.speed import Speed
+from rad_jax.train.state import TrainState, init_state
+from rad_jax.train.step import (
+    Batch,
+    check_batch,
+    make_gradient,
+    make_loss,
+    make_train_step,
+    state_shardings,
+)
+
+DEVICES = (1, 8, 64)
+"""For which ``rad-jax train --dry_run`` tells the need."""
+
+LOWERED_FOR = 8
+"""Devices that it lowers the step for."""
+
+
+class Plan(NamedTuple):
+    """Numbers of parameters, and bytes.
+
+    Attributes:
+      trained: parameters that train.
+      frozen: those that do not.
+      state: of a device: what trains, its average and the optimiser.
+      base: of a device: what is frozen.
+      gradient: of a device: the gradient, and what is gathered for a step.
+      activations: of a device, what the way back needs; about.
+      checkpoint: of one, on disk.
+      disk: of all that are kept, one being written, and the base.
+    """
+
+    trained: int
+    frozen: int
+    state: int
+    base: int
+    gradient: int
+    activations: int
+    checkpoint: int
+    disk: int
+
+    @property
+    def device(self) -> int:
+        """Bytes of a device; about."""
+        return self.state + self.base + self.gradient + self.activations
+
+    def summary(self, workdir: Path) -> str:
+        """One line, with the disk that is free."""
+        existing = next(p for p in (workdir, *workdir.absolute().parents) if p.exists())
+        free = shutil.disk_usage(existing).free
+        short = "" if free > self.disk else ": TOO LITTLE"
+        return (
+            f"needs about {size(self.device)} per device and {size(self.disk)} on disk "
+            f"({size(free)} free{short}); a checkpoint is {size(self.checkpoint)}"
+        )
+
+
+def make_plan(experiment: Experiment, mesh: AnyMesh) -> Plan:
+    """The need of a run; nothing is computed, only shapes.
+
+    Raises:
+      UserError: the devices cannot share the batch.
+    """
+    settings = experiment.train
+    check_batch(experiment, mesh.size)
+    state = jax.eval_shape(lambda: init_state(experiment))
+    frozen = frozen_shapes(experiment)
+    shards = state_shardings(experiment, mesh)
+    kept = _bytes(state)
+    mine = _bytes(state, shards)
+    base = _bytes(frozen, tree_shardings(frozen, mesh))
+    gathered = _bytes((state.params, frozen)) if mesh.shape["fsdp"] > 1 else 0
+    extra = settings.num_steps // settings.keep_every if settings.keep_every else 0
+    checkpoints = settings.keep_checkpoints + 1 + extra
+    return Plan(
+        trained=_count(state.params),
+        frozen=_count(frozen),
+        state=mine,
+        base=base,
+        gradient=_bytes(state.params) + gathered,
+        activations=_activations(experiment, state, frozen, mesh.size),
+        checkpoint=kept,
+        disk=kept * checkpoints + _bytes(frozen),
+    )
+
+
+def frozen_shapes(experiment: Experiment) -> Any:
+    """Shapes of what does not train, a tree that may be empty."""
+    if not experiment.lora.rank:
+        return {}
+    shapes = adapted_params(experiment.model, experiment.lora)
+    _, frozen = partition(experiment.model, experiment.lora, shapes)
+    dtype = jnp.dtype(experiment.lora.base_dtype)
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, dtype if x.ndim > 1 else x.dtype),
+        frozen,
+    )
+
+
+def step_speed(experiment: Experiment, mesh: Mesh) -> Speed:
+    """The clock of a run; it knows its share of the peak where the chip's is known."""
+    kind = mesh.devices.flat[0].device_kind
+    peak = peak_flops(kind, experiment.model.dtype)
+    if peak is None:
+        return Speed(experiment.train.batch_size, 0.0, 0.0)
+    flops = step_flops(experiment, mesh)
+    return Speed(experiment.train.batch_size, flops, peak * mesh.size)
+
+
+def step_flops(experiment: Experiment, mesh: AnyMesh) -> float:
+    """Floating-point operations of a step's convolutions and matrix products.
+
+    Blocks that are recomputed count once: it is what the gradient needs.
+    """
+    state, frozen, batch = step_shapes(experiment, mesh)
+    model = experiment.model
+    if model.use_remat:
+        experiment = dataclasses.replace(
+            experiment, model=dataclasses.replace(model, use_remat=False)
+        )
+    gradient = make_gradient(experiment, mesh)
+    keys = _keys(experiment.train.batch_size)
+    return count_flops(gradient, state.params, frozen, batch, keys)
+
+
+def step_shapes(experiment: Experiment, mesh: AnyMesh) -> tuple[TrainState, Any, Batch]:
+    """Arguments of the step, as shapes with their shardings."""
+
+    def shaped(tree: Any, shardings: Any) -> Any:
+        return jax.tree.map(
+            lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+            tree,
+            shardings,
+        )
+
+    state = jax.eval_shape(lambda: init_state(experiment))
+    frozen = frozen_shapes(experiment)
+    images: Any = _images(experiment, experiment.train.batch_size)
+    stop: Any = jax.ShapeDtypeStruct((mesh.size,), np.int32)
+    batch = Batch(images, stop)
+    over_all = jax.tree.map(lambda _: batch_sharding(mesh), batch)
+    return (
+        shaped(state, state_shardings(experiment, mesh)),
+        shaped(frozen, tree_shardings(frozen, mesh)),
+        shaped(batch, over_all),
+    )
+
+
+def dry_run(experiment: Experiment) -> str:
+    """What a run would need on several numbers of devices, and that it lowers."""
+    one = make_plan(experiment, abstract_mesh(1))
+    total = one.trained + one.frozen
+    lines = [
+        f"{total:,} parameters, of which {one.trained:,} "
+        f"({one.trained / total:.1%}) train",
+        f"a checkpoint is {size(one.checkpoint)}; all that are kept {size(one.disk)}",
+    ]
+    for devices in DEVICES:
+        there = _shared_by(experiment, devices)
+        mesh = abstract_mesh(devices, min(experiment.train.fsdp, devices))
+        plan, count = make_plan(there, mesh), there.train.batch_size
+        more = "" if there == experiment else ", the fewest that they can share"
+        lines.append(
+            f"{devices} device{'s' * (devices > 1)}, {count} images{more}: about "
+            f"{size(plan.device)} per device (state {size(plan.state)}, frozen "
+            f"{size(plan.base)}, gradient {size(plan.gradient)}, activations "
+            f"{size(plan.activations)})"
+        )
+    mesh = abstract_mesh(LOWERED_FOR, experiment.train.fsdp)
+    there = _shared_by(experiment, LOWERED_FOR)
+    flops = step_flops(there, mesh) / there.train.batch_size
+    lines.append(f"a step takes {flops / 1e12:.3g} TFLOP for each image")
+    start = time.monotonic()
+    step = make_train_step(there, mesh)
+    step.trace(*step_shapes(there, mesh)).lower(lowering_platforms=("tpu",))
+    seconds = time.monotonic() - start
+    lines.append(
+        f"the step lowers for {LOWERED_FOR} TPU devices (data {mesh.shape['data']}, "
+        f"fsdp {mesh.shape['fsdp']}), in {seconds:.0f} s"
+    )
+    return "\n".join(lines)
+
+
+def _shared_by(experiment: Experiment, devices: int) -> Experiment:
+    """The same with the next batch that so many devices can share."""
+    settings = experiment.train
+    unit = devices * settings.microbatches
+    batch_size = -(-settings.batch_size // unit) * unit
+    train = dataclasses.replace(settings, batch_size=batch_size)
+    return dataclasses.replace(experiment, train=train)
+
+
+def size(count: int) -> str:
+    """Bytes as a person reads them."""
+    units = ("B", "KiB", "MiB", "GiB", "TiB")
+    power = min(int(math.log(max(count, 1), 1024)), len(units) - 1)
+    value = count / 1024**power
+    return f"{value:.{0 if value >= 100 or not power else 1}f} {units[power]}"
+
+
+def _activations(
+    experiment: Experiment, state: TrainState, frozen: Any, devices: int
+) -> int:
+    """What automatic differentiation keeps of a device's part of a batch, in bytes.
+
+    The compiler keeps less where it computes things again, and more for scratch.
+    """
+    settings = experiment.train
+    count = settings.batch_size // devices // settings.microbatches
+    loss = make_loss(experiment)
+
+    def kept(params, frozen, images, keys):
+        return jax.vjp(lambda p: loss(p, frozen, images, keys)[0], params)[1]
+
+    found = jax.eval_shape(
+        kept, state.params, frozen, _images(experiment, count), _keys(count)
+    )
+    weights = _bytes((state.params, frozen))  # it keeps them, too
+    return max(_bytes(found) - weights, 0)
+
+
+def _images(experiment: Experiment, count: int) -> jax.ShapeDtypeStruct:
+    model = experiment.model
+    shape = (count, model.image_size, model.image_size, model.in_channels)
+    return jax.ShapeDtypeStruct(shape, np.uint8)
+
+
+def _keys(count: int) -> jax.ShapeDtypeStruct:
+    return jax.eval_shape(lambda: jax.random.split(jax.random.key(0), count))
+
+
+def _count(tree: Any) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def _bytes(tree: Any, shardings: Any = None) -> int:
+    """Of a tree; with shardings, of one device's shards."""
+    leaves = jax.tree.leaves(tree)
+    shapes = [leaf.shape for leaf in leaves]
+    if shardings is not None:
+        pairs = zip(shapes, jax.tree.leaves(shardings), strict=True)
+        shapes = [sharding.shard_shape(shape) for shape, sharding in pairs]
+    return sum(
+        math.prod(shape) * leaf.dtype.itemsize
+        for shape, leaf in zip(shapes, leaves, strict=True)
+    )
