@@ -4,6 +4,10 @@ Both read the same 256x256 PNG files on the same cores. The loop has their bytes
 memory and decodes them by Pillow, in as many threads or processes as there are cores:
 the better of the two is what the cores can do. The pipeline reads the files from an
 ArrayRecord data set in random order, mirrors every other one and makes batches.
+
+How many images a second either gets on a machine that has other work, too, depends on
+that work. What it takes of a core's time for an image does not, or much less: that is
+measured where all threads are of one process.
 """
 
 import argparse
@@ -15,9 +19,9 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -80,32 +84,48 @@ def decode_all(files: list[bytes]) -> None:
         decode(data)
 
 
-def raw(pool: concurrent.futures.Executor, files: list[bytes]) -> float:
-    """Images per second of the loop."""
+class Turn(NamedTuple):
+    """What one way did while it was its turn."""
+
+    rate: float  # images per second
+    cpu: float  # milliseconds of this process, for an image
+
+
+@contextlib.contextmanager
+def timed(turns: list[Turn], count: int) -> Iterator[None]:
+    """Appends a turn, of so many images."""
+    start, cpu = time.perf_counter(), time.process_time()
+    yield
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    turns.append(Turn(count / seconds, 1000 * cpu / count))
+
+
+def raw(
+    turns: list[Turn], pool: concurrent.futures.Executor, files: list[bytes]
+) -> None:
+    """The loop, over some of the files."""
     # Shared out as a pool does best: no thread waits for another but at the end.
     parts = [files[i : i + PART] for i in range(0, len(files), PART)]
-    start = time.perf_counter()
-    for done in [pool.submit(decode_all, part) for part in parts]:
-        done.result()
-    return len(files) / (time.perf_counter() - start)
+    with timed(turns, len(files)):
+        for done in [pool.submit(decode_all, part) for part in parts]:
+            done.result()
 
 
-def ours(batches: pipeline.Batches, count: int) -> float:
-    """Images per second of the pipeline.
+def ours(turns: list[Turn], batches: pipeline.Batches) -> None:
+    """The pipeline, over as many.
 
     While the others had their turn, it read ahead and then slept. That must not count:
     the first batches are taken until it has no more than it makes at its own speed.
     """
     for _ in range(WARM_UP):
-        next(batches)
-    images, start = 0, time.perf_counter()
-    while images < count:
-        images += len(next(batches)["image"])
-    return images / (time.perf_counter() - start)
+        size = len(next(batches)["image"])
+    with timed(turns, TURN // size * size):
+        for _ in range(TURN // size):
+            next(batches)
 
 
-def measure(count: int, batch_size: int, rounds: int) -> dict[str, list[float]]:
-    """Images per second by each way, in short turns: what slows one slows all."""
+def measure(count: int, batch_size: int, rounds: int) -> dict[str, list[Turn]]:
+    """Each way in short turns: what slows one slows all."""
     spawn = multiprocessing.get_context("spawn")
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -127,20 +147,34 @@ def measure(count: int, batch_size: int, rounds: int) -> dict[str, list[float]]:
             stack.enter_context(each)
         for each in (in_threads, in_workers):
             stack.enter_context(contextlib.closing(each))
-        ways: dict[str, Callable[[list[bytes]], float]] = {
-            "raw_threads": lambda part: raw(threads, part),
-            "raw_processes": lambda part: raw(processes, part),
-            "pipeline_threads": lambda part: ours(in_threads, len(part)),
-            "pipeline_workers": lambda part: ours(in_workers, len(part)),
+        taken: dict[str, list[Turn]] = {
+            "raw_threads": [],
+            "raw_processes": [],
+            "pipeline_threads": [],
+            "pipeline_workers": [],
         }
-        rates: dict[str, list[float]] = {name: [] for name in ways}
         for i in range(rounds + 1):
             at = i * TURN % (count - TURN)
-            for name, way in ways.items():
-                rate = way(files[at : at + TURN])
-                if i:  # the first round warms up
-                    rates[name].append(rate)
-    return rates
+            raw(taken["raw_threads"], threads, files[at : at + TURN])
+            raw(taken["raw_processes"], processes, files[at : at + TURN])
+            ours(taken["pipeline_threads"], in_threads)
+            ours(taken["pipeline_workers"], in_workers)
+    # The first round warms up.
+    return {name: turns[1:] for name, turns in taken.items()}
+
+
+def median_ratio(above: list[float], below: list[float]) -> float:
+    """Of what was measured in the same round."""
+    return statistics.median(a / b for a, b in zip(above, below, strict=True))
+
+
+def summary(values: list[float]) -> dict[str, float]:
+    """Median and range."""
+    return {
+        "median": statistics.median(values),
+        "min": min(values),
+        "max": max(values),
+    }
 
 
 def main() -> None:
@@ -153,28 +187,33 @@ def main() -> None:
     args = parser.parse_args()
     where = measured()
     taken = measure(args.images, args.batch, args.rounds)
-    rates = {
-        name: {"median": statistics.median(x), "min": min(x), "max": max(x)}
-        for name, x in taken.items()
+    rates = {name: [turn.rate for turn in turns] for name, turns in taken.items()}
+    cpu = {
+        name: [turn.cpu for turn in taken[name]]
+        for name in ("raw_threads", "pipeline_threads")
     }
-    for name, rate in rates.items():
-        print(f"{name}: {rate['median']:.0f} images/s", end=" ")
-        print(f"({rate['min']:.0f} to {rate['max']:.0f})")
-    best = max("raw_threads", "raw_processes", key=lambda name: rates[name]["median"])
+    for name, values in rates.items():
+        middle, least, most = summary(values).values()
+        print(f"{name}: {middle:.0f} images/s ({least:.0f} to {most:.0f})")
+    best = max(
+        ("raw_threads", "raw_processes"), key=lambda x: statistics.median(rates[x])
+    )
     ratios = {
-        name: statistics.median(
-            a / b for a, b in zip(taken[name], taken[best], strict=True)
-        )
+        name: median_ratio(rates[name], rates[best])
         for name in ("pipeline_threads", "pipeline_workers")
     }
     for name, ratio in ratios.items():
         print(f"{name} by {best}: {ratio:.2f}")
+    cpu_ratio = median_ratio(cpu["raw_threads"], cpu["pipeline_threads"])
+    print(f"share of the pipeline's CPU time that the loop needs: {cpu_ratio:.2f}")
     result = {
         "measured": where,
         "load_average_1min_after": os.getloadavg()[0],
-        "images_per_second": rates,
+        "images_per_second": {name: summary(x) for name, x in rates.items()},
         "better_loop": best,
         "median_ratio_to_the_better_loop": ratios,
+        "cpu_milliseconds_per_image": {name: summary(x) for name, x in cpu.items()},
+        "median_ratio_of_cpu_time": cpu_ratio,
         "cores": CORES,
         "images": args.images,
         "batch": args.batch,

@@ -167,6 +167,34 @@ def bfloat16_text(record: dict | None) -> str:
     return _filled(text)
 
 
+def loop_text(loop: dict | None, data: dict | None) -> str:
+    """What a step costs beside the network, and the rate of the input."""
+    parts = []
+    if loop is not None:
+        times = loop["milliseconds"]
+        parts.append(
+            f"The loop takes {times['overhead']:.1f} ms for a step of the digits config "
+            "without its network, beside the bare call of a step that only counts "
+            f"({times['bare']:.1f} ms). {_where(loop)}"
+        )
+    if data is not None:
+        rates, best = data["images_per_second"], data["better_loop"]
+        ratios = data["median_ratio_to_the_better_loop"]
+        threads, workers = (
+            f"{rates[name]['median']:.0f} images/s in {kind} ({ratios[name]:.2f} times)"
+            for name, kind in (
+                ("pipeline_threads", "threads"),
+                ("pipeline_workers", f"{data['cores']} processes"),
+            )
+        )
+        parts.append(
+            f"The input decodes 256x256 PNGs at {threads} and {workers}, where bare "
+            f"decoding by Pillow on all cores, {best.split('_')[1]}, makes "
+            f"{rates[best]['median']:.0f}. {_where(data)}"
+        )
+    return _filled(" ".join(parts) or "Not measured yet.")
+
+
 def _where(record: dict) -> str:
     machine = record["measured"]
     return f"`{machine['command']}` on {machine['hardware']}, {machine['date']}."
@@ -202,6 +230,7 @@ def documents() -> dict[Path, str]:
         "docs/training.md": {
             "study": study_table(stored("digits_lora")),
             "adapters": adapters_table(stored("lora")),
+            "speed": loop_text(stored("train_loop"), stored("input_pipeline")),
         },
         "docs/inpainting.md": {"bfloat16": bfloat16_text(stored("bfloat16"))},
     }

@@ -79,7 +79,7 @@ def train(
         say(make_plan(experiment, mesh).summary(workdir))
         write_config(experiment, workdir)
         samples = SampleGrid(experiment)
-        train_step = make_train_step(experiment, mesh)
+        train_step, flags = make_train_step(experiment, mesh), _stop_flags(mesh)
         speed = step_speed(experiment, mesh)
         health = Health(settings.max_skipped, workdir)
         with (
@@ -100,7 +100,7 @@ def train(
             )
             for step in bar:
                 with jax.transfer_guard("disallow"), trace.step(step):
-                    batch = Batch(next(images), _flags(stop, mesh))
+                    batch = Batch(next(images), flags[bool(stop)])
                     state, signals = train_step(state, frozen, batch)
                     # Of the step before, while the devices work on this one.
                     stopping = health.check(step, signals)
@@ -130,10 +130,10 @@ def train(
     return state
 
 
-def _flags(stop: StopRequest, mesh: Mesh) -> jax.Array:
-    """For each device whether its process was asked to stop."""
-    here = sum(d.process_index == jax.process_index() for d in mesh.devices.flat)
-    return place_batch(np.full(here, bool(stop), np.int32), mesh)
+def _stop_flags(mesh: Mesh) -> list[jax.Array]:
+    """For each device whether its process was asked to stop: if it was not, and was."""
+    here = jax.local_device_count()
+    return [place_batch(np.full(here, flag, np.int32), mesh) for flag in (0, 1)]
 
 
 @contextlib.contextmanager
