@@ -173,9 +173,9 @@ def loop_text(loop: dict | None, data: dict | None) -> str:
     if loop is not None:
         times = loop["milliseconds"]
         parts.append(
-            f"The loop takes {times['overhead']:.1f} ms for a step of the digits config "
-            "without its network, beside the bare call of a step that only counts "
-            f"({times['bare']:.1f} ms). {_where(loop)}"
+            f"The loop takes {times['overhead']:.1f} ms for a step of the digits "
+            "config without its network, beside the bare call of a step that only "
+            f"counts ({times['bare']:.1f} ms). {_where(loop)}"
         )
     if data is not None:
         rates, best = data["images_per_second"], data["better_loop"]

@@ -55,6 +55,7 @@ def train_arguments(tiny, workdir, *changes):
     return ["train", "--config", CONFIG, "--workdir", str(workdir), *tiny(*changes)]
 
 
+@pytest.mark.slow
 def test_full_disk_while_saving(tiny, tiny_run, tmp_path, rad):
     """A limit on file size fails like a full disk, with EFBIG instead of ENOSPC."""
     straight, _ = tiny_run

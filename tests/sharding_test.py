@@ -41,6 +41,7 @@ print(json.dumps([sorted(devices), float(np.abs(filled).sum())]))
 """
 
 
+@pytest.mark.slow
 def test_two_devices_train_and_fill_as_one(tiny, tiny_run, tmp_path):
     straight, _ = tiny_run
     run = subprocess.run(

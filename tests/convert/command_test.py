@@ -136,7 +136,9 @@ def test_there_and_back(tmp_path, converts, name):
     assert sorted(os.listdir(tmp_path)) == ["a.pt", "b.pt", "m"]
 
 
-@pytest.mark.parametrize("name", ["tiny_adm", "tiny_neworder"])
+@pytest.mark.parametrize(
+    "name", ["tiny_neworder", pytest.param("tiny_adm", marks=pytest.mark.slow)]
+)
 def test_by_way_of_diffusers(tmp_path, converts, name):
     """Of both attention orders."""
     config, state = network(name)

@@ -97,6 +97,7 @@ def test_next_does_not_wait_for_batches_after_it(prefetched):
     # Two are there. The pipeline is stuck on a third, which nobody has asked for.
     assert [int(next(ahead)) for _ in range(2)] == [1, 2]
     assert slow.made == 2
+    slow.close()
 
 
 def test_keeps_as_many_ready_as_it_should(prefetched):
