@@ -179,6 +179,8 @@ def _leave(gone: int, why: str) -> NoReturn:
     # Not print: the main thread may hold the stream. Not exit: it may wait for a sum
     # over all devices, which will never come.
     os.write(sys.stderr.fileno(), text.encode())
+    if jax.process_index() == 0:
+        time.sleep(2)  # JAX aborts the others when its first process ends
     os._exit(1)
 
 

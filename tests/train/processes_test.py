@@ -177,30 +177,40 @@ def test_sigterm_stops_all_processes_in_the_same_step(tiny, tmp_path):
     assert json.loads(logged(run)[-1])["step"] <= step
 
 
-PSUM = """
+DYING = """
 import os, signal, sys, time
 import jax, numpy as np
 from rad_jax import distributed
 from rad_jax.sharding import local_copy, make_mesh, place_batch
 signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher's, to those that are left
 with distributed.joined():
-    mesh, index = make_mesh(), jax.process_index()
-    for step in range(10**6):
+    mesh = make_mesh()
+    for step in range(20):
         local_copy(place_batch(np.ones(1, np.float32), mesh), mesh)
-        if step == 20 and index == int(sys.argv[1]):
-            os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(0.01)
+    if jax.process_index() == int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(90)  # as an accelerator waits, which does not notice
+"""
+
+LEAVING = """
+import os, time, jax
+from rad_jax import distributed
+with distributed.joined():
+    pass
+if jax.process_index() == 0:
+    time.sleep(3)
+    print("in peace", flush=True)
+os._exit(0)
 """
 
 
 @pytest.mark.parametrize("victim", [0, 1])
 def test_one_process_dies_and_the_others_say_which(victim):
-    arguments = [sys.executable, "-c", PSUM, str(victim)]
+    arguments = [sys.executable, "-c", DYING, str(victim)]
     start = time.monotonic()
     with started(arguments, processes=3, devices=1) as process:
         output, _ = process.communicate(timeout=100)
     assert time.monotonic() - start < 60
-    assert f"process {victim} ended with SIGKILL" in output  # the launcher's
     for other in {0, 1, 2} - {victim}:
         line = (
             f"[{other}] rad-jax: process {victim} ended without a word; process "
@@ -208,7 +218,13 @@ def test_one_process_dies_and_the_others_say_which(victim):
             "command again: it goes on from the last checkpoint\n"
         )
         assert output.count(line) == 1, output
-    assert process.returncode == 128 + signal.SIGKILL
+    # The launcher's, of the process whose end it sees first.
+    assert process.returncode in (1, 128 + signal.SIGKILL)
+
+
+def test_process_that_is_done_may_leave_before_the_others():
+    with started([sys.executable, "-c", LEAVING], processes=2, devices=1) as process:
+        assert "[0] in peace" in finish(process)
 
 
 def test_mistake_of_all_is_told_and_ends_all(tiny, tmp_path):
@@ -329,13 +345,16 @@ def test_every_layout_gives_the_same_losses(tiny, tmp_path, program):
         ) as process:
             finish(process)
         lines[name] = logged(workdir)
-    losses = {
-        name: [json.loads(line)["loss"] for line in found]
-        for name, found in lines.items()
-    }
-    for name, found in losses.items():
-        np.testing.assert_allclose(found, losses["1"], rtol=1e-5, err_msg=name)
+    records = {name: list(map(json.loads, found)) for name, found in lines.items()}
+    for name, found in records.items():
         assert len(found) == 10
+        for key, tolerance in (("loss", 1e-5), ("grad_norm", 1e-4)):
+            np.testing.assert_allclose(
+                [line[key] for line in found],
+                [line[key] for line in records["1"]],
+                rtol=tolerance,
+                err_msg=f"{key}, {name}",
+            )
         devices = layouts[name][0] * layouts[name][1]
         same = [x for x, (n, d, _) in layouts.items() if n * d == devices]
         assert all(lines[other] == lines[name] for other in same), name
