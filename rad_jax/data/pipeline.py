@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import grain
 import numpy as np
@@ -37,6 +38,36 @@ WORKER_READ_OPTIONS = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)
 # Batches come through a pipe, not in shared memory: a container has 64 MB of that, and
 # what is left of it when an error ends the run is complained about on stderr.
 WORKER_OPTIONS = grain.experimental.DatasetOptions(min_shm_size=sys.maxsize)
+
+
+class _Parts(grain.MapDataset[Batch]):
+    """Examples in batches, each put in its place as soon as it is made.
+
+    Grain's own batches are stacked when all examples are there, in memory that is no
+    longer at hand: they take a tenth more time.
+    """
+
+    def __init__(self, examples: grain.MapDataset, size: int):
+        """How many examples make one."""
+        super().__init__(examples)
+        self._examples = examples
+        self._size = size
+
+    def __len__(self) -> int:
+        """Whole ones."""
+        return len(self._examples) // self._size
+
+    def __getitem__(self, index: Any) -> Any:
+        """One, or as a data set those of a slice."""
+        if isinstance(index, slice):
+            return self.slice(index)
+        batch: Batch = {}
+        for i in range(self._size):
+            for name, value in self._examples[index * self._size + i].items():
+                if not i:
+                    batch[name] = np.empty((self._size, *value.shape), value.dtype)
+                batch[name][i] = value
+        return batch
 
 
 class Batches(Iterator[Batch]):
@@ -76,10 +107,9 @@ class Batches(Iterator[Batch]):
         return batch
 
     def _start(self) -> grain.DatasetIterator:
-        ahead = self._examples[self._position :]
-        # Counted from here, every n-th part of a batch is this shard's. No remainder is
-        # ever dropped; to keep it, Grain would round the endless length to a float.
-        parts = ahead.batch(self._part, drop_remainder=True)[self._shard]
+        # Counted from here, every n-th part of a batch is this shard's.
+        ahead = _Parts(self._examples[self._position :], self._part)
+        parts = ahead.slice(self._shard)
         if not self._workers.num_workers:
             return iter(parts.to_iter_dataset(READ_OPTIONS))
         dataset = grain.experimental.WithOptionsIterDataset(

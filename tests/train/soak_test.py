@@ -45,14 +45,15 @@ def test_memory_and_files_are_flat(digits_dir, tmp_path, capfd):
         except (OSError, AssertionError):
             break
     assert process.wait() == 0
-    # The first grid compiles the sampler, and the first checkpoints fill buffers.
-    steps, memory, files = np.array([x for x in seen if x[0] >= 600]).T
+    # The first grid compiles the sampler, and the first checkpoints fill buffers; after
+    # the last step the process is ending.
+    steps, memory, files = np.array([x for x in seen if 600 <= x[0] < 2000]).T
     slope = 1000 * np.polyfit(steps, memory, 1)[0]
     with capfd.disabled():
         print(
             f"\nsoak: {slope:+.1f} MiB per 1000 steps of {memory.mean():.0f} MiB, "
             f"{files.min():.0f} to {files.max():.0f} open files, {len(steps)} samples"
         )
-    assert abs(slope) < 20
+    assert slope < 0.05 * memory.mean()  # heaps grow a little as they fragment
     half = len(files) // 2
     assert files[half:].max() <= files[:half].max() + 2
