@@ -33,8 +33,10 @@ from rad_jax.data import pipeline
 
 SIZE = 256
 PART = 16  # images that a thread or process of the loop gets at a time
-WARM_UP = 16  # batches, more than the pipeline reads ahead
-TURN = 480  # images
+WARM_UP = 6 * pipeline.NUM_THREADS  # batches, more than the pipeline reads ahead
+# Threads that start together finish together: another number than a multiple of theirs
+# would leave some of their work out.
+TURN = 48  # batches
 CORES = len(os.sched_getaffinity(0))
 
 
@@ -119,8 +121,8 @@ def ours(turns: list[Turn], batches: pipeline.Batches) -> None:
     """
     for _ in range(WARM_UP):
         size = len(next(batches)["image"])
-    with timed(turns, TURN // size * size):
-        for _ in range(TURN // size):
+    with timed(turns, TURN * size):
+        for _ in range(TURN):
             next(batches)
 
 
@@ -153,10 +155,11 @@ def measure(count: int, batch_size: int, rounds: int) -> dict[str, list[Turn]]:
             "pipeline_threads": [],
             "pipeline_workers": [],
         }
+        images = TURN * batch_size
         for i in range(rounds + 1):
-            at = i * TURN % (count - TURN)
-            raw(taken["raw_threads"], threads, files[at : at + TURN])
-            raw(taken["raw_processes"], processes, files[at : at + TURN])
+            at = i * images % (count - images)
+            raw(taken["raw_threads"], threads, files[at : at + images])
+            raw(taken["raw_processes"], processes, files[at : at + images])
             ours(taken["pipeline_threads"], in_threads)
             ours(taken["pipeline_workers"], in_workers)
     # The first round warms up.

@@ -1,7 +1,10 @@
 import io
 import json
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -235,7 +238,7 @@ def test_load_split_crops_the_centre(tmp_path):
 
 
 SCRIPT = """
-import signal, sys
+import multiprocessing, os, signal, sys
 from rad_jax.data import pipeline
 
 def main():
@@ -245,26 +248,42 @@ def main():
     )
     next(it)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    import os
     os.killpg(0, signal.SIGTERM)
     for _ in range(20):
         next(it)
-    print("goes on")
+    print("goes on", *(child.pid for child in multiprocessing.active_children()))
+    sys.stdout.flush()
+    os.kill(os.getpid(), int(sys.argv[2]))
 
 if __name__ == "__main__":
     main()
 """
 
 
+def alive(pid):
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
 @pytest.mark.slow
-def test_signal_to_the_whole_group_does_not_kill_the_workers(tmp_path, digits_dir):
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("last", [0, signal.SIGKILL])  # none, and one that cannot wait
+def test_workers_live_as_long_as_their_parent(tmp_path, digits_dir, last):
     script = tmp_path / "run.py"
     script.write_text(SCRIPT)
     done = subprocess.run(
-        [sys.executable, script, digits_dir],
-        capture_output=True,
+        [sys.executable, script, digits_dir, str(int(last))],
+        stdout=subprocess.PIPE,
         text=True,
         timeout=120,
         start_new_session=True,
     )
-    assert (done.returncode, done.stdout) == (0, "goes on\n"), done.stderr
+    assert done.returncode == -last
+    assert done.stdout.startswith("goes on ")
+    workers = [int(pid) for pid in done.stdout.split()[2:]]
+    assert workers
+    for _ in range(100):
+        if not any(alive(pid) for pid in workers):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"still there: {workers}")
