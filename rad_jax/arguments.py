@@ -171,3 +171,73 @@ def _presets() -> str:
 
     lines = [f"  {name:22}{preset.file}" for name, preset in PRESETS.items()]
     return "\n".join(["presets, and the files they are of:", *lines])
+
+
+def add_train_flags(sub: Parser) -> None:
+    """Those of ``rad-jax train``."""
+    sub.add_argument(
+        "--config", type=Path, required=True, help="e.g. configs/digits.py"
+    )
+    sub.add_argument("--workdir", type=shared_folder, help="folder of the run")
+    sub.add_argument(
+        "--dry_run",
+        action="store_true",
+        help="say what a run needs of 1, 8 and 64 devices; train nothing",
+    )
+    sub.add_argument(
+        "--profile", action="store_true", help="trace a few steps, for XProf"
+    )
+    add_overrides(sub)
+
+
+def add_preflight_flags(sub: Parser) -> None:
+    """Those of ``rad-jax preflight``."""
+    sub.add_argument("--config", type=Path, help="of the run; checks its data, too")
+    sub.add_argument(
+        "--workdir", type=shared_folder, help="checks that it can be written"
+    )
+    add_overrides(sub)
+
+
+def add_inpaint_flags(sub: Parser) -> None:
+    """Those of ``rad-jax inpaint``."""
+    add_model_flags(sub)
+    sub.add_argument("--image", type=Path, required=True, help="file or folder")
+    sub.add_argument(
+        "--mask",
+        type=Path,
+        required=True,
+        help="file, or folder with the images' names; white is filled",
+    )
+    sub.add_argument(
+        "--output", type=Path, required=True, help=".png file, or folder of them"
+    )
+    sub.add_argument("--steps", type=count, default=100, help="network evaluations")
+    sub.add_argument("--sampler", choices=("ddpm", "ddim", "dpm++"), default="ddpm")
+    sub.add_argument("--num_samples", type=count, default=1, help="for each image")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--batch_size", type=count, default=16, help="images at once")
+    sub.add_argument("--invert_mask", action="store_true", help="black is filled")
+    sub.add_argument("--label", type=int, help="class of the images, if it has some")
+
+
+def add_masks_flags(sub: Parser) -> None:
+    """Those of ``rad-jax masks``."""
+    sub.add_argument("kind", help="box, extreme, wide, medium, thin or perlin")
+    sub.add_argument("--size", type=int, default=256, help="pixels")
+    sub.add_argument("--count", type=int, default=100)
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--output", type=Path, required=True, help="new folder")
+    sub.add_argument(
+        "--any_coverage",
+        action="store_true",
+        help="keep strokes that cover more than half (LaMa drops them)",
+    )
+
+
+def add_overrides(sub: Parser) -> None:
+    """Those of a config."""
+    sub.set_defaults(overrides=[])
+    sub.epilog = (
+        "--config.KEY=VALUE changes a key of the config, e.g. train.batch_size."
+    )

@@ -21,7 +21,7 @@ import orbax.checkpoint as ocp
 import tensorstore
 
 from rad_jax.distributed import from_main, is_main, say
-from rad_jax.errors import UserError
+from rad_jax.errors import UserError, first_line
 
 # Orbax reports at length; what a person needs to know is said here.
 for _name in ("absl", "asyncio"):
@@ -258,7 +258,7 @@ def _check_arrays(folder: Path) -> None:
 
 def short_reason(error: BaseException) -> str:
     """The few words of an error that say why."""
-    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    text = first_line(error)
     if system := re.search(r"\[os_error_code='(\d+)'\]", text):  # TensorStore's
         return os.strerror(int(system[1]))
     return (getattr(error, "strerror", None) or text)[:200]

@@ -17,11 +17,13 @@ import rad_jax
 from rad_jax.arguments import (
     Parser,
     add_convert_flags,
-    add_model_flags,
+    add_inpaint_flags,
+    add_masks_flags,
+    add_overrides,
+    add_preflight_flags,
     add_prepare_flags,
     add_sample_flags,
-    count,
-    shared_folder,
+    add_train_flags,
 )
 from rad_jax.errors import UserError
 
@@ -218,53 +220,21 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = verb("demo", _demo, "Prepare digits, train, inpaint held-out ones, measure.")
     sub.add_argument("--output", type=Path, default=Path("demo"), help="folder")
-    _add_overrides(sub)
+    add_overrides(sub)
 
     add_prepare_flags(
         verb("prepare", _prepare, "Write a data set as TFDS ArrayRecord files.")
     )
 
-    sub = verb("train", _train, "Train a model; the same command resumes.")
-    sub.add_argument(
-        "--config", type=Path, required=True, help="e.g. configs/digits.py"
-    )
-    sub.add_argument("--workdir", type=shared_folder, help="folder of the run")
-    sub.add_argument(
-        "--dry_run",
-        action="store_true",
-        help="say what a run needs of 1, 8 and 64 devices; train nothing",
-    )
-    sub.add_argument(
-        "--profile", action="store_true", help="trace a few steps, for XProf"
-    )
-    _add_overrides(sub)
+    add_train_flags(verb("train", _train, "Train a model; the same command resumes."))
 
-    sub = verb("preflight", _preflight, "Check devices, data and workdir of a run.")
-    sub.add_argument("--config", type=Path, help="of the run; checks its data, too")
-    sub.add_argument(
-        "--workdir", type=shared_folder, help="checks that it can be written"
+    add_preflight_flags(
+        verb("preflight", _preflight, "Check devices, data and workdir of a run.")
     )
-    _add_overrides(sub)
 
-    sub = verb("inpaint", _inpaint, "Fill the holes of an image or a folder of images.")
-    add_model_flags(sub)
-    sub.add_argument("--image", type=Path, required=True, help="file or folder")
-    sub.add_argument(
-        "--mask",
-        type=Path,
-        required=True,
-        help="file, or folder with the images' names; white is filled",
+    add_inpaint_flags(
+        verb("inpaint", _inpaint, "Fill the holes of an image or a folder of images.")
     )
-    sub.add_argument(
-        "--output", type=Path, required=True, help=".png file, or folder of them"
-    )
-    sub.add_argument("--steps", type=count, default=100, help="network evaluations")
-    sub.add_argument("--sampler", choices=("ddpm", "ddim", "dpm++"), default="ddpm")
-    sub.add_argument("--num_samples", type=count, default=1, help="for each image")
-    sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--batch_size", type=count, default=16, help="images at once")
-    sub.add_argument("--invert_mask", action="store_true", help="black is filled")
-    sub.add_argument("--label", type=int, help="class of the images, if it has some")
 
     add_sample_flags(
         verb("sample", _sample, "Draw whole images from a model, e.g. a converted one.")
@@ -274,28 +244,13 @@ def _parser() -> argparse.ArgumentParser:
         verb("convert", _convert, "Make a model folder of an ADM checkpoint, and back.")
     )
 
-    sub = verb("masks", _masks, "Draw a set of masks, seeded, and its statistics.")
-    sub.add_argument("kind", help="box, extreme, wide, medium, thin or perlin")
-    sub.add_argument("--size", type=int, default=256, help="pixels")
-    sub.add_argument("--count", type=int, default=100)
-    sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--output", type=Path, required=True, help="new folder")
-    sub.add_argument(
-        "--any_coverage",
-        action="store_true",
-        help="keep strokes that cover more than half (LaMa drops them)",
+    add_masks_flags(
+        verb("masks", _masks, "Draw a set of masks, seeded, and its statistics.")
     )
 
     sub = verb("info", _info, "Say what a model is, or what this machine has.")
     sub.add_argument("folder", type=Path, nargs="?", help="folder of a model")
     return parser
-
-
-def _add_overrides(sub: argparse.ArgumentParser) -> None:
-    sub.set_defaults(overrides=[])
-    sub.epilog = (
-        "--config.KEY=VALUE changes a key of the config, e.g. train.batch_size."
-    )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from rad_jax.errors import UserError
+from rad_jax.errors import UserError, first_line
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 """What Pillow may open. Of a file with several frames we take the first."""
@@ -82,13 +82,11 @@ def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
             f"{path}: not a picture ({', '.join(FORMATS)}), or broken; save it as PNG"
         ) from error
     except Exception as error:  # decoders raise nearly anything on broken files
-        lines = str(getattr(error, "strerror", None) or error).splitlines()
+        reason = getattr(error, "strerror", None) or first_line(error)
         mend = "check its name and who may read it"
         if not getattr(error, "errno", None):  # the decoder's complaint, not the disk's
             mend = "copy or save the file again"
-        raise UserError(
-            f"{path}: cannot be read ({(lines or [type(error).__name__])[0]}); {mend}"
-        ) from error
+        raise UserError(f"{path}: cannot be read ({reason}); {mend}") from error
 
 
 def _drop_broken_exif(image: ImageFile.ImageFile) -> None:

@@ -78,8 +78,12 @@ def start() -> None:
         "shutdown_timeout_seconds": 30,
     }
     if explicit:
-        address, count, index, _ = explicit.values()
-        gather(address, count, index, seconds)
+        gather(
+            explicit["coordinator_address"],
+            explicit["num_processes"],
+            explicit["process_id"],
+            seconds,
+        )
     if explicit or _is_detected():
         # We handle SIGTERM: JAX's handler would take it from us.
         jax.config.update("jax_enable_preemption_service", False)

@@ -7,3 +7,8 @@ class UserError(Exception):
     The line names the file or the key and says how to mend it. The command line prints
     it without a traceback and exits with code 2.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, as far as one line goes; its kind if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -109,6 +109,15 @@ def tree_shardings(tree: Any, mesh: AnyMesh) -> Any:
     return jax.tree.map(rule, tree)
 
 
+def shapes_on(tree: Any, shardings: Any) -> Any:
+    """The shapes of a tree, with where its leaves belong."""
+    return jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        tree,
+        shardings,
+    )
+
+
 def place(tree: T, shardings: Any) -> T:
     """Arrays that every process has whole, on the devices of all processes."""
 

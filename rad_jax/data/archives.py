@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from rad_jax.data.image_file import BadImage, check_bytes, is_image_name
-from rad_jax.errors import UserError
+from rad_jax.errors import UserError, first_line
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a zip's member: lengths of what follows
 _COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZ": "bunzip2", b"\xfd7": "unxz"}
@@ -128,9 +128,8 @@ def members(path: Path) -> list[Member]:
     except UserError:
         raise
     except Exception as error:  # parsers raise nearly anything on broken files
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"{path}: is damaged or cut short ({reason}); fetch it again"
+            f"{path}: is damaged or cut short ({first_line(error)}); fetch it again"
         ) from error
 
 

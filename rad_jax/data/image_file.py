@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from rad_jax.decode import FORMATS, SUFFIXES
-from rad_jax.errors import UserError
+from rad_jax.errors import UserError, first_line
 
 MAX_BYTES = 1 << 28  # of a file, packed or not
 MAX_PIXELS = 1 << 26  # of a picture, before it is scaled
@@ -72,7 +72,7 @@ def decode_rgb(name: str, data: bytes) -> Image.Image:
     except MemoryError:
         raise
     except Exception as error:  # decoders raise nearly anything on broken files
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         if isinstance(error, Image.UnidentifiedImageError):  # its line has an address
             reason = f"not a picture ({', '.join(FORMATS)})"
         raise BadImage(f"{name}: {reason}") from error

@@ -19,6 +19,7 @@ from rad_jax.sharding import (
     AnyMesh,
     abstract_mesh,
     batch_sharding,
+    shapes_on,
     tree_shardings,
 )
 from rad_jax.train.speed import Speed
@@ -29,7 +30,6 @@ from rad_jax.train.step import (
     make_gradient,
     make_loss,
     make_train_step,
-    state_shardings,
 )
 
 DEVICES = (1, 8, 64)
@@ -88,9 +88,8 @@ def make_plan(experiment: Experiment, mesh: AnyMesh) -> Plan:
     check_batch(experiment, mesh.size)
     state = jax.eval_shape(lambda: init_state(experiment))
     frozen = frozen_shapes(experiment)
-    shards = state_shardings(experiment, mesh)
     kept = _bytes(state)
-    mine = _bytes(state, shards)
+    mine = _bytes(state, tree_shardings(state, mesh))
     base = _bytes(frozen, tree_shardings(frozen, mesh))
     gathered = _bytes((state.params, frozen)) if mesh.shape["fsdp"] > 1 else 0
     extra = settings.num_steps // settings.keep_every if settings.keep_every else 0
@@ -148,14 +147,6 @@ def step_flops(experiment: Experiment, mesh: AnyMesh) -> float:
 
 def step_shapes(experiment: Experiment, mesh: AnyMesh) -> tuple[TrainState, Any, Batch]:
     """Arguments of the step, as shapes with their shardings."""
-
-    def shaped(tree: Any, shardings: Any) -> Any:
-        return jax.tree.map(
-            lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
-            tree,
-            shardings,
-        )
-
     state = jax.eval_shape(lambda: init_state(experiment))
     frozen = frozen_shapes(experiment)
     images: Any = _images(experiment, experiment.train.batch_size)
@@ -163,25 +154,28 @@ def step_shapes(experiment: Experiment, mesh: AnyMesh) -> tuple[TrainState, Any,
     batch = Batch(images, stop)
     over_all = jax.tree.map(lambda _: batch_sharding(mesh), batch)
     return (
-        shaped(state, state_shardings(experiment, mesh)),
-        shaped(frozen, tree_shardings(frozen, mesh)),
-        shaped(batch, over_all),
+        shapes_on(state, tree_shardings(state, mesh)),
+        shapes_on(frozen, tree_shardings(frozen, mesh)),
+        shapes_on(batch, over_all),
     )
 
 
 def dry_run(experiment: Experiment) -> str:
     """What a run would need on several numbers of devices, and that it lowers."""
-    one = make_plan(experiment, abstract_mesh(1))
+    plans = {}
+    for devices in DEVICES:
+        there = _shared_by(experiment, devices)
+        mesh = abstract_mesh(devices, min(experiment.train.fsdp, devices))
+        plans[devices] = there, make_plan(there, mesh)
+    one = plans[1][1]
     total = one.trained + one.frozen
     lines = [
         f"{total:,} parameters, of which {one.trained:,} "
         f"({one.trained / total:.1%}) train",
         f"a checkpoint is {size(one.checkpoint)}; all that are kept {size(one.disk)}",
     ]
-    for devices in DEVICES:
-        there = _shared_by(experiment, devices)
-        mesh = abstract_mesh(devices, min(experiment.train.fsdp, devices))
-        plan, count = make_plan(there, mesh), there.train.batch_size
+    for devices, (there, plan) in plans.items():
+        count = there.train.batch_size
         more = "" if there == experiment else ", the fewest that they can share"
         lines.append(
             f"{devices} device{'s' * (devices > 1)}, {count} images{more}: about "

@@ -17,10 +17,9 @@ from rad_jax.distributed import from_main, is_main, say
 from rad_jax.errors import UserError
 from rad_jax.loading import read_frozen
 from rad_jax.models.apply import Params
-from rad_jax.sharding import place, tree_shardings
+from rad_jax.sharding import place, shapes_on, tree_shardings
 from rad_jax.train.pretrained import load_pretrained, write_base
 from rad_jax.train.state import TrainState, init_state
-from rad_jax.train.step import state_shardings
 from rad_jax.train.totals import Totals
 
 # What may change between a run and its resumption: nothing that changes the result, or
@@ -63,11 +62,9 @@ def start(
     Raises:
       UserError: the folder holds another run, or the pretrained model does not fit.
     """
-    shapes = jax.tree.map(
-        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        jax.eval_shape(lambda: init_state(experiment)),
-        state_shardings(experiment, mesh),
-    )
+    shapes = jax.eval_shape(lambda: init_state(experiment))
+    shardings = tree_shardings(shapes, mesh)
+    shapes = shapes_on(shapes, shardings)
 
     def read(step: int) -> tuple[TrainState, dict]:
         records = checkpoints.records(step, ("config", "data"))
@@ -78,7 +75,7 @@ def start(
 
     state, position = checkpoints.latest(read) or (None, None)
     if state is None:
-        state = _begin(experiment, workdir, mesh)
+        state = _begin(experiment, workdir, shardings)
     frozen = read_frozen(experiment, workdir)
     frozen = place(frozen, tree_shardings(frozen, mesh))
     if frozen:
@@ -106,9 +103,8 @@ def from_items(step: jax.Array, trees: dict[str, Any]) -> TrainState:
     return TrainState(step, trees["params"], trees["ema"], trees["optimizer"], totals)
 
 
-def _begin(experiment: Experiment, workdir: Path, mesh: Mesh) -> TrainState:
+def _begin(experiment: Experiment, workdir: Path, shardings: Any) -> TrainState:
     """The state before the first step, each array born where it belongs."""
-    shardings = state_shardings(experiment, mesh)
     params = None
     if experiment.pretrained:
         # Read by every process, as NumPy arrays or on its own devices.
@@ -117,7 +113,7 @@ def _begin(experiment: Experiment, workdir: Path, mesh: Mesh) -> TrainState:
             write_base(experiment, workdir, model)
         from_main(np.int32(0))  # the base is there for all from here on
         params = jax.tree.map(np.asarray, model.params)
-        params = place(params, tree_shardings(params, mesh))
+        params = place(params, tree_shardings(params, shardings.step.mesh))
     initial = functools.partial(init_state, experiment)
     return jax.jit(initial, out_shardings=shardings)(params)
 

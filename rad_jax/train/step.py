@@ -23,7 +23,7 @@ from rad_jax.models.noise_embedding import NoiseLevels, membership
 from rad_jax.schedule import Step, make_schedule, steps
 from rad_jax.sharding import AXES, AnyMesh, everywhere, sum_over_devices, tree_shardings
 from rad_jax.train.state import TrainState, init_state, make_optimizer
-from rad_jax.train.totals import BUCKETS, Totals, bucket, no_totals
+from rad_jax.train.totals import BUCKETS, Totals, bucket
 from rad_jax.typing import Images, PRNGKeys, Scalar
 
 
@@ -208,7 +208,7 @@ def check_batch(experiment: Experiment, devices: int) -> None:
 
 
 def make_train_step(experiment: Experiment, mesh: AnyMesh) -> TrainStep:
-    """The step, for `jax.jit`; its randomness comes from the seed and the step alone.
+    """The step, compiled when called; its randomness is from the seed and the step.
 
     Raises:
       UserError: the devices of the mesh cannot share the batch equally.
@@ -261,8 +261,4 @@ def _added(old: Totals, found: Totals, norm, finite, fresh) -> Totals:
 
 def state_shardings(experiment: Experiment, mesh: AnyMesh) -> Any:
     """Of a TrainState: large parameters and what goes with them over "fsdp"."""
-    shapes = jax.eval_shape(lambda: init_state(experiment))
-    shardings = tree_shardings(shapes, mesh)
-    return shardings._replace(
-        totals=jax.tree.map(lambda _: everywhere(mesh), no_totals())
-    )
+    return tree_shardings(jax.eval_shape(lambda: init_state(experiment)), mesh)

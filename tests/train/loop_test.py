@@ -20,7 +20,7 @@ from tensorboardX.proto.event_pb2 import (
 from rad_jax.checkpoint import Checkpoints
 from rad_jax.config import load_config, to_dict
 from rad_jax.errors import UserError
-from rad_jax.train import loop, start, step
+from rad_jax.train import loop, start
 from rad_jax.train.lock import lock
 from rad_jax.train.loop import train
 from rad_jax.train.start import items
@@ -64,7 +64,6 @@ def stub(monkeypatch):
         return jax.jit(train_step)
 
     monkeypatch.setattr(start, "init_state", init)
-    monkeypatch.setattr(step, "init_state", init)
     monkeypatch.setattr(loop, "make_train_step", make)
     plan = types.SimpleNamespace(summary=lambda workdir: "needs about nothing")
     monkeypatch.setattr(loop, "make_plan", lambda *_: plan)
