@@ -93,7 +93,7 @@ def _train(args: argparse.Namespace) -> int:
         return 0
     if args.workdir is None:
         raise UserError("train needs --workdir, the folder of the run (or --dry_run)")
-    use_cpu_cores(experiment.train.batch_size)
+    use_cpu_cores(experiment.train.batch_size // experiment.train.microbatches)
     with distributed.joined(), stop_on_signals() as stop:
         from rad_jax.train.loop import train
 
@@ -118,7 +118,8 @@ def _preflight(args: argparse.Namespace) -> int:
     from rad_jax.sharding import use_cpu_cores
 
     experiment = load_config(args.config, args.overrides) if args.config else None
-    use_cpu_cores(experiment.train.batch_size if experiment else 0)
+    settings = experiment and experiment.train
+    use_cpu_cores(settings.batch_size // settings.microbatches if settings else 0)
     with distributed.joined():
         from rad_jax.preflight import preflight
 

@@ -21,7 +21,7 @@ import numpy as np
 from jax._src import distributed  # for the coordinator's address, nothing else has it
 from jax.experimental import multihost_utils
 
-from rad_jax.errors import UserError
+from rad_jax.errors import UserError, first_line
 
 SECONDS_BETWEEN_SIGNS = 3.0
 SECONDS_WITHOUT_SIGN = 30.0
@@ -89,8 +89,23 @@ def answer_roll_call() -> None:
     """Starts watching the other processes; all of them must call it.
 
     Raises:
-      OSError: the first process cannot be reached.
+      UserError: this process does not reach the first one, or the other way round.
     """
+    try:
+        _link_up()
+    except OSError as error:
+        raise UserError(
+            f"process {jax.process_index()}: no connection between process 0 and the "
+            f"others ({first_line(error)}); the hosts of a run must reach each other "
+            "on any port"
+        ) from error
+    for index, link in _links.items():
+        threading.Thread(target=_listen, args=(index, link), daemon=True).start()
+    threading.Thread(target=_send_signs, daemon=True).start()
+
+
+def _link_up() -> None:
+    """Connects every process with the first one."""
     token = np.zeros(16, np.uint8)
     server = None
     port = np.int32(0)
@@ -109,9 +124,6 @@ def answer_roll_call() -> None:
         link = socket.create_connection((host, int(port)), timeout=60)
         link.sendall(token + jax.process_index().to_bytes(4, "big"))
         _links[0] = link
-    for index, link in _links.items():
-        threading.Thread(target=_listen, args=(index, link), daemon=True).start()
-    threading.Thread(target=_send_signs, daemon=True).start()
 
 
 def say_goodbye() -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 
 import rad_jax
 from rad_jax import loading
+from rad_jax.errors import UserError
 from tests.conftest import PROGRESS
 
 ROOT = os.path.dirname(os.path.dirname(__file__))
@@ -96,6 +97,8 @@ def test_full_disk_while_saving(tiny, tiny_run, tmp_path, rad):
         (["model.model_channels=33"], "model_channels 33"),
         (["schedule.hole_betas=(0.1,)"], "schedule.hole_betas is (0.1,); it must"),
         (["model.channel_mult=('x',)"], "config model.channel_mult[1] is 'x'; it must"),
+        (["train.microbatches=3"], "train.batch_size is 4, which train.microbatches=3"),
+        (["data.num_workers=-1"], "data.num_workers is -1; it must be >= 0"),
         (["seed=-1"], "seed is -1; it must lie in 0 .. 2**32 - 1"),
     ],
 )
@@ -491,3 +494,19 @@ rad_jax.load
 def test_train_needs_a_folder(rad, arguments, message):
     code, out, [line] = rad("train", "--config", CONFIG, *arguments)
     assert (code, out) == (2, "") and message in line
+
+
+@pytest.mark.parametrize("verb", ["train", "preflight"])
+def test_cores_share_a_part_of_the_batch(monkeypatch, tiny, rad, verb):
+    """Each of a step's parts is divided over the devices, not the batch at once."""
+    asked = []
+
+    def stop(count):
+        asked.append(count)
+        raise UserError("far enough")
+
+    monkeypatch.setattr("rad_jax.sharding.use_cpu_cores", stop)
+    changes = tiny("train.batch_size=8", "train.microbatches=4")
+    arguments = [verb, "--config", CONFIG, "--workdir", "run", *changes]
+    code, _, err = rad(*arguments)
+    assert (code, err, asked) == (2, ["rad-jax: far enough"], [2])

@@ -9,11 +9,13 @@ import socket
 import subprocess
 import sys
 import time
+import types
 
 import jax
 import numpy as np
 import pytest
 
+from rad_jax import roll_call
 from rad_jax.checkpoint import Checkpoints
 from rad_jax.distributed import joined
 from rad_jax.errors import UserError
@@ -290,6 +292,22 @@ def test_process_without_the_others_gives_up(index, message):
     with pytest.raises(UserError) as caught:
         gather(f"127.0.0.1:{port}", count=3, index=index, seconds=1)
     assert message in str(caught.value)
+
+
+def test_hosts_that_do_not_reach_each_other_are_one_line(monkeypatch):
+    """JAX came through, the roll call's port did not."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    told = np.int32(port), np.zeros(16, np.uint8)
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    monkeypatch.setattr(
+        roll_call.multihost_utils, "broadcast_one_to_all", lambda _: told
+    )
+    state = types.SimpleNamespace(coordinator_address="127.0.0.1:1")
+    monkeypatch.setattr(roll_call.distributed, "global_state", state)
+    with pytest.raises(UserError, match=r"process 1: no connection .* \(.*refused\)"):
+        roll_call.answer_roll_call()
 
 
 @pytest.mark.slow
