@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from rad_jax.errors import UserError
+
 
 class Parser(argparse.ArgumentParser):
     """Says in one line what is wrong, where argparse would print all flags."""
@@ -30,14 +32,16 @@ def count(text: str) -> int:
     return int(text)
 
 
-def shared_folder(text: str) -> Path:
-    """A folder of a file system."""
-    if "://" in text:
-        raise argparse.ArgumentTypeError(
-            f"{text} is an address; give a folder that all hosts see (a bucket can be "
-            "mounted, see launch/README.md)"
-        )
-    return Path(text)
+def folder(text: str):
+    """A folder, which may lie in a bucket."""
+    if "://" not in text:
+        return Path(text)
+    from rad_jax.remote import folder_at
+
+    try:
+        return folder_at(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def boolean(text: str) -> bool:
@@ -73,7 +77,7 @@ def add_convert_flags(sub: Parser) -> None:
     """Those of ``rad-jax convert``."""
     sub.add_argument(
         "--input",
-        type=Path,
+        type=folder,
         required=True,
         help="checkpoint (.pt, .pth, .safetensors, .npz), or folder of a model",
     )
@@ -96,7 +100,7 @@ def add_convert_flags(sub: Parser) -> None:
 
 def add_model_flags(sub: Parser) -> None:
     """Which model, and how it is computed."""
-    sub.add_argument("--model", type=Path, required=True, help="folder of a model")
+    sub.add_argument("--model", type=folder, required=True, help="folder of a model")
     sub.add_argument(
         "--dtype",
         choices=("float32", "bfloat16"),
@@ -178,7 +182,7 @@ def add_train_flags(sub: Parser) -> None:
     sub.add_argument(
         "--config", type=Path, required=True, help="e.g. configs/digits.py"
     )
-    sub.add_argument("--workdir", type=shared_folder, help="folder of the run")
+    sub.add_argument("--workdir", type=folder, help="folder of the run; also gs://...")
     sub.add_argument(
         "--dry_run",
         action="store_true",
@@ -193,9 +197,7 @@ def add_train_flags(sub: Parser) -> None:
 def add_preflight_flags(sub: Parser) -> None:
     """Those of ``rad-jax preflight``."""
     sub.add_argument("--config", type=Path, help="of the run; checks its data, too")
-    sub.add_argument(
-        "--workdir", type=shared_folder, help="checks that it can be written"
-    )
+    sub.add_argument("--workdir", type=folder, help="checks that it can be written")
     add_overrides(sub)
 
 

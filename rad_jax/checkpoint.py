@@ -8,11 +8,9 @@ import json
 import logging
 import os
 import re
-import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
@@ -22,6 +20,7 @@ import tensorstore
 
 from rad_jax.distributed import from_main, is_main, say
 from rad_jax.errors import UserError, first_line
+from rad_jax.remote import AnyPath, absolute, in_bucket, remove_folder
 
 # Orbax reports at length; what a person needs to know is said here.
 for _name in ("absl", "asyncio"):
@@ -55,7 +54,7 @@ class _Damaged(Exception):
 class Checkpoints:
     """The checkpoints of one run; a context manager that waits for the last write."""
 
-    def __init__(self, workdir: Path, keep: int | None = None, keep_every: int = 0):
+    def __init__(self, workdir: AnyPath, keep: int | None = None, keep_every: int = 0):
         """Opens a run's checkpoints; in a run of several processes, all of them do.
 
         Args:
@@ -66,7 +65,7 @@ class Checkpoints:
         Raises:
           UserError: the folder cannot be made, or is not there to read.
         """
-        self.folder = workdir.absolute() / "checkpoints"
+        self.folder = absolute(workdir) / "checkpoints"
         if keep is None and not self.folder.is_dir():
             raise UserError(
                 f"{workdir}: holds no checkpoints; give the workdir of a training run"
@@ -216,11 +215,19 @@ class Checkpoints:
             for step in self._damaged:
                 self._manager.delete(step)
             if is_main():
-                for path in self.folder.glob("*.orbax-checkpoint-tmp*"):
-                    shutil.rmtree(path)
+                for path in self._unfinished():
+                    remove_folder(path)
         except OSError as error:
             raise self._unwritable(error) from error
         self._tidy = True
+
+    def _unfinished(self) -> list[AnyPath]:
+        """Folders that interrupted writes have left."""
+        if not in_bucket(self.folder):
+            return list(self.folder.glob("*.orbax-checkpoint-tmp*"))
+        # They bear their last name at once, and are marked when they are whole.
+        whole = {str(step) for step in self._manager.all_steps(read=True)}
+        return [path for path in self.folder.glob("*") if path.name not in whole]
 
     def _unwritable(self, error: BaseException) -> UserError:
         return UserError(
@@ -229,7 +236,7 @@ class Checkpoints:
         )
 
 
-def _check_arrays(folder: Path) -> None:
+def _check_arrays(folder: AnyPath) -> None:
     """Reads a tree of arrays for nothing, one by one.
 
     Orbax reads them all at once: when one is damaged, the others fill stderr with
@@ -239,7 +246,9 @@ def _check_arrays(folder: Path) -> None:
     Raises:
       _Damaged: a file is missing, cut short or not what was written.
     """
-    store = {"driver": "ocdbt", "base": {"driver": "file", "path": f"{folder}/"}}
+    path = f"{folder}/"
+    base = path if in_bucket(folder) else {"driver": "file", "path": path}
+    store = {"driver": "ocdbt", "base": base}
     try:
         for file in (folder / "_METADATA", *folder.glob("array_metadatas/*")):
             json.loads(file.read_bytes())

@@ -24,6 +24,7 @@ from rad_jax.arguments import (
     add_prepare_flags,
     add_sample_flags,
     add_train_flags,
+    folder,
 )
 from rad_jax.errors import UserError
 
@@ -250,7 +251,7 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     sub = verb("info", _info, "Say what a model is, or what this machine has.")
-    sub.add_argument("folder", type=Path, nargs="?", help="folder of a model")
+    sub.add_argument("folder", type=folder, nargs="?", help="folder of a model")
     return parser
 
 

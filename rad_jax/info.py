@@ -4,7 +4,6 @@ import importlib.metadata
 import json
 import math
 import platform
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,6 +12,7 @@ import rad_jax
 from rad_jax.config import to_dict
 from rad_jax.loading import is_model_folder, load_checkpoint
 from rad_jax.model_folder import read_model, read_record
+from rad_jax.remote import AnyPath
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets")
 
@@ -28,7 +28,7 @@ def machine() -> str:
     return "\n".join(lines)
 
 
-def model(folder: Path) -> str:
+def model(folder: AnyPath) -> str:
     """What a folder holds, whose arrays are all read.
 
     Of a model folder the architecture, schedule and provenance, of a run the step of

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +14,7 @@ from rad_jax.model_folder import RECORD, read_model, read_record, write_model
 from rad_jax.models.apply import Params
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.lora import adapted_params, partition, plain_params
+from rad_jax.remote import AnyPath, folder_at, reaching
 from rad_jax.schedule import ScheduleConfig
 from rad_jax.sharding import everywhere, local_mesh
 
@@ -62,19 +62,19 @@ def check_labels(config: UNetConfig, labels: np.ndarray | None) -> None:
         raise UserError(f"there is no class {wrong[0]}; the model's are {known}")
 
 
-def load(folder: str | Path, *, dtype: str | None = None) -> Model:
+def load(folder: str | AnyPath, *, dtype: str | None = None) -> Model:
     """Loads a model onto all devices.
 
     Args:
       folder: a model folder, or the workdir of a training run: of its latest checkpoint
-        the averaged parameters.
+        the averaged parameters. Also one in a bucket, gs://...
       dtype: what it computes in, `UNetConfig.dtype`; by default as it was trained.
 
     Raises:
       UserError: the folder is neither, or nothing in it can be read; or there is no
         such dtype.
     """
-    model, _ = read_folder(Path(folder))
+    model, _ = read_folder(folder_at(folder))
     if dtype is not None:
         config = dataclasses.replace(model.config, dtype=dtype)
         model = model._replace(config=config)
@@ -83,7 +83,7 @@ def load(folder: str | Path, *, dtype: str | None = None) -> Model:
     return model._replace(params=params)
 
 
-def read_folder(folder: Path) -> tuple[Model, dict[str, Any]]:
+def read_folder(folder: AnyPath) -> tuple[Model, dict[str, Any]]:
     """Reads a model, as ``load`` does, and where it comes from.
 
     Returns:
@@ -101,7 +101,7 @@ def read_folder(folder: Path) -> tuple[Model, dict[str, Any]]:
 
 
 def save_model(
-    folder: Path,
+    folder: AnyPath,
     model: Model,
     provenance: Mapping[str, Any],
     *,
@@ -119,16 +119,17 @@ def save_model(
     )
 
 
-def is_model_folder(folder: Path) -> bool:
+def is_model_folder(folder: AnyPath) -> bool:
     """Whether it is a model folder, and not the workdir of a run.
 
     Raises:
       UserError: it is neither.
     """
-    if (folder / RECORD).is_file():
-        return True
-    if (folder / "checkpoints").is_dir():
-        return False
+    with reaching(folder):
+        if (folder / RECORD).is_file():
+            return True
+        if (folder / "checkpoints").is_dir():
+            return False
     if folder.is_file():
         raise UserError(
             f"{folder}: is a file; to make a model folder of a checkpoint of ADM: "
@@ -142,7 +143,7 @@ def is_model_folder(folder: Path) -> bool:
     )
 
 
-def load_checkpoint(folder: Path) -> tuple[int, Experiment, Params]:
+def load_checkpoint(folder: AnyPath) -> tuple[int, Experiment, Params]:
     """The latest readable checkpoint: step, experiment and averaged parameters.
 
     Adapters are merged into the base that they were trained on.
@@ -153,7 +154,7 @@ def load_checkpoint(folder: Path) -> tuple[int, Experiment, Params]:
     return step, experiment, params
 
 
-def read_frozen(experiment: Experiment, folder: Path) -> Params:
+def read_frozen(experiment: Experiment, folder: AnyPath) -> Params:
     """What is frozen of the base in a run's workdir; nothing without adapters.
 
     Raises:
@@ -166,7 +167,7 @@ def read_frozen(experiment: Experiment, folder: Path) -> Params:
     return frozen
 
 
-def load_trained(folder: Path) -> tuple[int, Experiment, Params]:
+def load_trained(folder: AnyPath) -> tuple[int, Experiment, Params]:
     """The same, of the parameters only those that trained."""
     with Checkpoints(folder) as checkpoints:
 

@@ -5,7 +5,6 @@ It holds what inference and fine-tuning need, and nothing of a training run.
 
 import zlib
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, cast
 
 import jax
@@ -18,6 +17,7 @@ from rad_jax.checkpoint import WRITE_ERRORS, short_reason
 from rad_jax.errors import UserError
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.unet import abstract_params
+from rad_jax.remote import AnyPath, absolute
 from rad_jax.schedule import ScheduleConfig
 from rad_jax.whole import whole_folder
 
@@ -29,7 +29,7 @@ AS_NUMPY = ocp.RestoreArgs(restore_type=np.ndarray)
 MEND = "convert the model again"
 
 
-def check_free(folder: Path, *, overwrite: bool) -> None:
+def check_free(folder: AnyPath, *, overwrite: bool) -> None:
     """`model_record.check_free` of a model folder."""
     model_record.check_free(
         folder, overwrite=overwrite, kind=KIND, record=RECORD, others=(PARAMS,)
@@ -37,7 +37,7 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
 
 
 def write_model(
-    folder: Path,
+    folder: AnyPath,
     *,
     config: UNetConfig,
     schedule: ScheduleConfig,
@@ -75,14 +75,14 @@ def write_model(
         try:
             with ocp.Checkpointer(_handler()) as checkpointer:
                 checkpointer.save(
-                    part.absolute() / PARAMS, args=ocp.args.PyTreeSave(arrays)
+                    absolute(part) / PARAMS, args=ocp.args.PyTreeSave(arrays)
                 )
         except WRITE_ERRORS as error:
             raise OSError(short_reason(error)) from error
 
 
 def read_model(
-    folder: Path,
+    folder: AnyPath,
 ) -> tuple[UNetConfig, ScheduleConfig, str, dict[str, Any]]:
     """Architecture, schedule, parametrisation and parameters (NumPy, as written).
 
@@ -98,7 +98,7 @@ def read_model(
     return *described, params
 
 
-def _read_params(folder: Path, abstract: Mapping[str, Any]) -> dict[str, Any]:
+def _read_params(folder: AnyPath, abstract: Mapping[str, Any]) -> dict[str, Any]:
     """The arrays, a few at a time: Orbax holds those that it reads twice."""
     flat = cast(dict[tuple, Any], flatten_dict(abstract))
     # Arrays, not shapes, so that Orbax returns NumPy's; these take no memory.
@@ -116,7 +116,7 @@ def _read_params(folder: Path, abstract: Mapping[str, Any]) -> dict[str, Any]:
                     restore_args=jax.tree.map(lambda _: AS_NUMPY, like),
                     partial_restore=True,
                 )
-                part = checkpointer.restore(folder.absolute(), args=args)
+                part = checkpointer.restore(absolute(folder), args=args)
                 found |= flatten_dict(part)
     # Orbax and TensorStore raise many kinds of errors for a file that is cut short,
     # missing or not theirs.
@@ -152,7 +152,7 @@ def _crc32(params: Mapping[str, Any]) -> int:
     return checksum
 
 
-def read_record(folder: Path) -> dict[str, Any]:
+def read_record(folder: AnyPath) -> dict[str, Any]:
     """The content of `model.json`; raises as `model_record.read_record`."""
     return model_record.read_record(folder / RECORD, KIND)
 

@@ -12,6 +12,7 @@ from rad_jax.config import build
 from rad_jax.errors import UserError
 from rad_jax.losses import LossConfig
 from rad_jax.models.config import UNetConfig
+from rad_jax.remote import AnyPath
 from rad_jax.schedule import ScheduleConfig
 
 FORMAT = 1
@@ -43,7 +44,7 @@ def write_record(
     path.write_text(json.dumps(record, indent=2) + "\n")
 
 
-def read_record(path: Path, kind: str) -> dict[str, Any]:
+def read_record(path: AnyPath, kind: str) -> dict[str, Any]:
     """Reads the file.
 
     Args:
@@ -69,7 +70,7 @@ def read_record(path: Path, kind: str) -> dict[str, Any]:
 
 
 def described(
-    path: Path, record: Mapping[str, Any]
+    path: AnyPath, record: Mapping[str, Any]
 ) -> tuple[UNetConfig, ScheduleConfig, str]:
     """Architecture, schedule and parametrisation of a record; ``path`` is its file.
 
@@ -86,7 +87,7 @@ def described(
 
 
 def check_free(
-    folder: Path, *, overwrite: bool, kind: str, record: str, others: tuple[str, ...]
+    folder: AnyPath, *, overwrite: bool, kind: str, record: str, others: tuple[str, ...]
 ) -> None:
     """Sees to it that a folder may be written here, before long work.
 

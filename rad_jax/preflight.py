@@ -12,7 +12,6 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
@@ -25,6 +24,7 @@ from rad_jax.checkpoint import Checkpoints
 from rad_jax.config import Experiment
 from rad_jax.distributed import from_main, is_main
 from rad_jax.errors import UserError
+from rad_jax.remote import AnyPath, in_bucket, reaching, remove_folder
 from rad_jax.sharding import AXES, batch_sharding, everywhere, make_mesh
 from rad_jax.train.input import open_batches
 from rad_jax.train.plan import make_plan, size
@@ -37,7 +37,7 @@ SECONDS_TO_APPEAR = 30.0
 T = TypeVar("T")
 
 
-def preflight(experiment: Experiment | None, workdir: Path | None) -> None:
+def preflight(experiment: Experiment | None, workdir: AnyPath | None) -> None:
     """Checks what a run needs, and prints a line each; all processes must call it.
 
     Args:
@@ -144,7 +144,7 @@ def data(experiment: Experiment) -> str:
     )
 
 
-def checkpoint(mesh: Mesh, folder: Path) -> str:
+def checkpoint(mesh: Mesh, folder: AnyPath) -> str:
     """Writes arrays as a run does, reads them, and compares.
 
     Raises:
@@ -188,28 +188,32 @@ def checkpoint(mesh: Mesh, folder: Path) -> str:
     )
 
 
-def disk(folder: Path, need: int) -> str:
+def disk(folder: AnyPath, need: int) -> str:
     """Refuses a disk that the run's checkpoints would fill."""
+    needs = f", the run needs {size(need)}" if need else ""
+    if in_bucket(folder):
+        return f"a bucket{needs}"
     free = shutil.disk_usage(folder).free
     if free < need:
         raise UserError(
             f"{folder.parent}: {size(free)} are free, and the run needs {size(need)}; "
             "choose another --workdir or lower train.keep_checkpoints"
         )
-    return f"{size(free)} free" + (f", the run needs {size(need)}" if need else "")
+    return f"{size(free)} free{needs}"
 
 
 @contextlib.contextmanager
-def _folder(workdir: Path) -> Iterator[Path]:
+def _folder(workdir: AnyPath) -> Iterator[AnyPath]:
     """``WORKDIR/preflight-<random>``, of all processes; removed at the end."""
     token = int(from_main(np.int32(secrets.randbits(31))))
     folder = workdir / f"preflight-{token:08x}"
-    ours = [each for each in (workdir, *workdir.parents) if not each.exists()]
+    ours = [] if in_bucket(workdir) else _missing(workdir)
     try:
         if is_main():
             try:
-                folder.mkdir(parents=True)
-                (folder / "seen").touch()
+                with reaching(workdir):
+                    folder.mkdir(parents=True)
+                    (folder / "seen").write_bytes(b"")
             except OSError as error:
                 raise UserError(
                     f"{workdir}: cannot be written ({error.strerror}); choose another "
@@ -220,13 +224,18 @@ def _folder(workdir: Path) -> Iterator[Path]:
         from_main(np.int32(0))  # no other process needs it any more
     finally:
         if is_main():
-            shutil.rmtree(folder, ignore_errors=True)
             with contextlib.suppress(OSError):
+                remove_folder(folder)
                 for each in ours:
                     each.rmdir()
 
 
-def _see(folder: Path) -> None:
+def _missing(folder: AnyPath) -> list[AnyPath]:
+    """Of a folder and its parents those that are not there."""
+    return [each for each in (folder, *folder.parents) if not each.exists()]
+
+
+def _see(folder: AnyPath) -> None:
     """Waits until all processes see the file that the first one has written."""
     deadline = time.monotonic() + SECONDS_TO_APPEAR
     while not (seen := (folder / "seen").exists()) and time.monotonic() < deadline:

@@ -3,11 +3,13 @@
 import contextlib
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from rad_jax.errors import UserError
+from rad_jax.remote import AnyPath, copy_files, in_bucket, reaching, remove_folder
 
 
 @contextlib.contextmanager
@@ -30,11 +32,21 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def whole_folder(path: AnyPath) -> Iterator[Path]:
     """The same for a folder, which exists while it is written to.
 
-    A folder that exists is replaced: the caller has seen to it that it may be.
+    A folder that exists is replaced: the caller has seen to it that it may be. One of a
+    bucket is written on this machine and copied: what lies at its top appears last.
     """
+    if in_bucket(path):
+        with tempfile.TemporaryDirectory(prefix="rad_jax-") as scratch:
+            yield Path(scratch)
+            with reaching(path):
+                if path.exists():
+                    remove_folder(path)
+                files = [file for file in Path(scratch).rglob("*") if file.is_file()]
+                copy_files(files, Path(scratch), path)
+        return
     with _reporting(path):
         part, old = _part(path), _part(path)
         try:

@@ -25,6 +25,7 @@ from rad_jax.model_folder import check_free
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.unet import abstract_params
 from rad_jax.progress import progress
+from rad_jax.remote import AnyPath, in_bucket
 from rad_jax.schedule import ScheduleConfig
 
 FORMATS = ("torch", "safetensors", "diffusers")
@@ -43,7 +44,7 @@ ENTRIES = {
 
 
 def convert(
-    source: Path,
+    source: AnyPath,
     output: Path,
     *,
     preset: str | None = None,
@@ -79,6 +80,8 @@ def convert(
     if to is not None and to not in (*FORMATS, ADAPTERS):
         raise UserError(f"--to is {to!r}; use one of {', '.join(FORMATS)}, {ADAPTERS}")
     if source.is_file():
+        if in_bucket(source):
+            raise UserError(f"{source}: is a file in a bucket; copy it here first")
         if to is not None:
             raise UserError(f"{source}: is a file; --to is for the folder of a model")
         if base is not None:
@@ -93,6 +96,8 @@ def convert(
     if base is not None and to is not None:
         raise UserError("--base and --to do not go together: convert twice")
     if base is not None:
+        if in_bucket(source):
+            raise UserError(f"{source}: lies in a bucket; copy the adapters here first")
         _merge(source, base, output, overwrite)
     elif (source / peft.RECORD).is_file():
         raise UserError(f"{source}: holds adapters; give their model as --base")
@@ -172,7 +177,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _run_to_folder(workdir: Path, folder: Path, overwrite: bool) -> None:
+def _run_to_folder(workdir: AnyPath, folder: AnyPath, overwrite: bool) -> None:
     check_free(folder, overwrite=overwrite)
     model, provenance = read_folder(workdir)
     save_model(folder, model, provenance, overwrite=overwrite)
@@ -188,7 +193,7 @@ def _merge(adapters: Path, base: Path, folder: Path, overwrite: bool) -> None:
     print(f"rad-jax: the model is {folder}")
 
 
-def _to_file(folder: Path, path: Path, to: str, overwrite: bool) -> None:
+def _to_file(folder: AnyPath, path: Path, to: str, overwrite: bool) -> None:
     if path.is_dir():
         raise UserError(f"{path}: is a folder; give the name of a file")
     if path.exists() and not overwrite:

@@ -22,6 +22,7 @@ from rad_jax.loading import Model, load_trained
 from rad_jax.model_record import check_free, described, read_record, write_record
 from rad_jax.models.config import LoRAConfig, UNetConfig
 from rad_jax.models.lora import adapted_params, partition, plain_params
+from rad_jax.remote import AnyPath
 from rad_jax.whole import whole_folder
 
 KIND = "folder of adapters"
@@ -76,7 +77,9 @@ def _layouts(entry: Entry) -> tuple[Layout, Layout]:
     return entry.layout, entry.layout
 
 
-def write_adapters(workdir: Path, folder: Path, *, overwrite: bool = False) -> int:
+def write_adapters(
+    workdir: AnyPath, folder: AnyPath, *, overwrite: bool = False
+) -> int:
     """Writes the averaged adapters of a training run, whole or not at all.
 
     Args:

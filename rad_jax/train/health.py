@@ -4,18 +4,17 @@ The devices always have a step to work on while the host reads what the last one
 All processes read the same, so that they stop in the same step.
 """
 
-from pathlib import Path
-
 import jax
 
 from rad_jax.errors import UserError
+from rad_jax.remote import AnyPath
 from rad_jax.train.step import Signals
 
 
 class Health:
     """Counts steps that were not finite, and passes on the wish to stop."""
 
-    def __init__(self, max_skipped: int, workdir: Path):
+    def __init__(self, max_skipped: int, workdir: AnyPath):
         """Everything is well.
 
         Args:

@@ -9,16 +9,21 @@ from pathlib import Path
 
 from rad_jax.distributed import is_main, say
 from rad_jax.errors import UserError
+from rad_jax.remote import AnyPath, in_bucket
 
 
 @contextlib.contextmanager
-def lock(workdir: Path) -> Iterator[None]:
+def lock(workdir: AnyPath) -> Iterator[None]:
     """Holds ``WORKDIR/lock``; the system lets go of it when the process ends.
 
     Raises:
       UserError: another run holds it, or the folder cannot be written.
     """
     if not is_main():  # its run's first process holds it
+        yield
+        return
+    if in_bucket(workdir):
+        say(f"{workdir}: a bucket has no lock; start no second run there")
         yield
         return
     try:

@@ -27,6 +27,10 @@ if _torch is None:
     del sys.modules["torch"]
 
 
+GROWING = ("metrics.jsonl", "speed.jsonl")
+"""Files that a run continues."""
+
+
 class Logs:
     """The log files of one run; a context manager that closes them.
 
@@ -49,7 +53,7 @@ class Logs:
         with self._writing(), contextlib.ExitStack() as files:
             for folder in (self._samples, events):
                 folder.mkdir(parents=True, exist_ok=True)
-            paths = [workdir / f"{name}.jsonl" for name in ("metrics", "speed")]
+            paths = [workdir / name for name in GROWING]
             for path in paths:
                 _drop_after(path, step)
             self._metrics, self._speed = (

@@ -14,11 +14,12 @@ from rad_jax.data.prefetch import Prefetch
 from rad_jax.distributed import is_main, say
 from rad_jax.models.lora import plain_params
 from rad_jax.progress import progress
+from rad_jax.remote import AnyPath, Outbox
 from rad_jax.sharding import local_copy, make_mesh, place_batch
 from rad_jax.train.health import Health
 from rad_jax.train.input import open_batches
 from rad_jax.train.lock import lock
-from rad_jax.train.logs import Logs
+from rad_jax.train.logs import GROWING, Logs
 from rad_jax.train.plan import make_plan, step_speed
 from rad_jax.train.profile import Profile
 from rad_jax.train.samples import SampleGrid
@@ -31,7 +32,7 @@ from rad_jax.train.totals import means
 
 def train(
     experiment: Experiment,
-    workdir: Path,
+    workdir: AnyPath,
     stop: StopRequest,
     *,
     profile: bool = False,
@@ -43,9 +44,9 @@ def train(
 
     Args:
       experiment: what to train.
-      workdir: folder of the run, made if needed: ``config.json``, ``checkpoints/``,
-        ``metrics.jsonl``, ``speed.jsonl``, ``tensorboard/`` and ``samples/``; with
-        adapters also ``base/``, the model that they belong to.
+      workdir: folder of the run, also in a bucket, made if needed: ``config.json``,
+        ``checkpoints/``, ``metrics.jsonl``, ``speed.jsonl``, ``tensorboard/`` and
+        ``samples/``; with adapters also ``base/``, the model that they belong to.
       stop: asked in every step; when it is true in one process, all of them write a
         checkpoint after the next step and return.
       profile: trace a few steps into ``profile/``.
@@ -64,6 +65,7 @@ def train(
     batches = open_batches(experiment)
     with (
         lock(workdir),
+        Outbox(workdir, GROWING if is_main() else ()) as outbox,
         Checkpoints(
             workdir, settings.keep_checkpoints, settings.keep_every
         ) as checkpoints,
@@ -77,7 +79,7 @@ def train(
             batches.set_state(position)
             say(f"going on from step {first}")
         say(make_plan(experiment, mesh).summary(workdir))
-        write_config(experiment, workdir)
+        write_config(experiment, outbox.folder)
         samples = SampleGrid(experiment)
         train_step, flags = make_train_step(experiment, mesh), _stop_flags(mesh)
         speed = step_speed(experiment, mesh)
@@ -86,8 +88,8 @@ def train(
             contextlib.closing(
                 Prefetch(batches, lambda local: place_batch(local["image"], mesh))
             ) as images,
-            _logs(experiment, workdir, first) as logs,
-            Profile(workdir, first, settings.num_steps, wanted=profile) as trace,
+            _logs(experiment, outbox.folder, first) as logs,
+            Profile(outbox.folder, first, settings.num_steps, wanted=profile) as trace,
         ):
             logged = first
             bar = progress(
@@ -123,6 +125,7 @@ def train(
                         logs.picture(step, picture)
                 if step % settings.checkpoint_every == 0 or last or stopping:
                     records = {"data": images.position, "config": to_dict(experiment)}
+                    outbox.publish()  # before: logs may be ahead, not behind
                     checkpoints.save(step, items(state), records)
                 if stopping:
                     break
@@ -137,10 +140,10 @@ def _stop_flags(mesh: Mesh) -> list[jax.Array]:
 
 
 @contextlib.contextmanager
-def _logs(experiment: Experiment, workdir: Path, step: int) -> Iterator[Logs | None]:
+def _logs(experiment: Experiment, folder: Path, step: int) -> Iterator[Logs | None]:
     """The logs, of the main process alone."""
     if not is_main():
         yield None
         return
-    with Logs(workdir, step, experiment.train.wandb_project) as logs:
+    with Logs(folder, step, experiment.train.wandb_project) as logs:
         yield logs

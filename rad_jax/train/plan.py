@@ -4,7 +4,6 @@ import dataclasses
 import math
 import shutil
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +14,7 @@ from jax.sharding import Mesh
 from rad_jax.config import Experiment
 from rad_jax.models.flops import count_flops, peak_flops
 from rad_jax.models.lora import adapted_params, partition
+from rad_jax.remote import AnyPath, in_bucket
 from rad_jax.sharding import (
     AnyMesh,
     abstract_mesh,
@@ -67,15 +67,18 @@ class Plan(NamedTuple):
         """Bytes of a device; about."""
         return self.state + self.base + self.gradient + self.activations
 
-    def summary(self, workdir: Path) -> str:
-        """One line, with the disk that is free."""
-        existing = next(p for p in (workdir, *workdir.absolute().parents) if p.exists())
-        free = shutil.disk_usage(existing).free
-        short = "" if free > self.disk else ": TOO LITTLE"
-        return (
-            f"needs about {size(self.device)} per device and {size(self.disk)} on disk "
-            f"({size(free)} free{short}); a checkpoint is {size(self.checkpoint)}"
-        )
+    def summary(self, workdir: AnyPath) -> str:
+        """One line, with the disk that is free, if it is one."""
+        text = f"needs about {size(self.device)} per device and {size(self.disk)} "
+        if in_bucket(workdir):
+            text += "in the bucket"
+        else:
+            path = workdir.absolute()
+            existing = next(p for p in (path, *path.parents) if p.exists())
+            free = shutil.disk_usage(existing).free
+            short = "" if free > self.disk else ": TOO LITTLE"
+            text += f"on disk ({size(free)} free{short})"
+        return f"{text}; a checkpoint is {size(self.checkpoint)}"
 
 
 def make_plan(experiment: Experiment, mesh: AnyMesh) -> Plan:

@@ -13,6 +13,7 @@ from rad_jax.loading import BASE, Model, load, save_model
 from rad_jax.models.apply import Params
 from rad_jax.models.config import LoRAConfig, UNetConfig
 from rad_jax.models.lora import combine, partition
+from rad_jax.remote import AnyPath
 
 
 def load_pretrained(experiment: Experiment) -> Model:
@@ -50,7 +51,7 @@ def load_pretrained(experiment: Experiment) -> Model:
     return model
 
 
-def write_base(experiment: Experiment, workdir: Path, model: Model) -> None:
+def write_base(experiment: Experiment, workdir: AnyPath, model: Model) -> None:
     """Stores the network that a run's adapters are trained on, once: ``WORKDIR/base``.
 
     Its frozen kernels are stored in `LoRAConfig.base_dtype`.

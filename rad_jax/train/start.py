@@ -17,6 +17,7 @@ from rad_jax.distributed import from_main, is_main, say
 from rad_jax.errors import UserError
 from rad_jax.loading import read_frozen
 from rad_jax.models.apply import Params
+from rad_jax.remote import AnyPath
 from rad_jax.sharding import place, shapes_on, tree_shardings
 from rad_jax.train.pretrained import load_pretrained, write_base
 from rad_jax.train.state import TrainState, init_state
@@ -55,7 +56,7 @@ class Start(NamedTuple):
 
 
 def start(
-    experiment: Experiment, workdir: Path, checkpoints: Checkpoints, mesh: Mesh
+    experiment: Experiment, workdir: AnyPath, checkpoints: Checkpoints, mesh: Mesh
 ) -> Start:
     """Resumes, or begins; all processes must call it.
 
@@ -103,7 +104,7 @@ def from_items(step: jax.Array, trees: dict[str, Any]) -> TrainState:
     return TrainState(step, trees["params"], trees["ema"], trees["optimizer"], totals)
 
 
-def _begin(experiment: Experiment, workdir: Path, shardings: Any) -> TrainState:
+def _begin(experiment: Experiment, workdir: AnyPath, shardings: Any) -> TrainState:
     """The state before the first step, each array born where it belongs."""
     params = None
     if experiment.pretrained:
@@ -118,7 +119,7 @@ def _begin(experiment: Experiment, workdir: Path, shardings: Any) -> TrainState:
     return jax.jit(initial, out_shardings=shardings)(params)
 
 
-def _require_same(ours: Experiment, stored: Experiment, folder: Path) -> None:
+def _require_same(ours: Experiment, stored: Experiment, folder: AnyPath) -> None:
     """Raises UserError naming the first key in which two experiments differ."""
     for block in (field.name for field in dataclasses.fields(Experiment)):
         a, b = getattr(ours, block), getattr(stored, block)
