@@ -488,7 +488,7 @@ rad_jax.load
     "arguments, message",
     [
         ([], "train needs --workdir, the folder of the run (or --dry_run)"),
-        (["--workdir", "gs://bucket/run"], "gs://bucket/run is an address; give a"),
+        (["--workdir", "s3://bucket/run"], "s3://bucket/run: give a folder, or an"),
     ],
 )
 def test_train_needs_a_folder(rad, arguments, message):
