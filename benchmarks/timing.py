@@ -1,0 +1,60 @@
+"""Times of several ways to do one thing, in turns: a noisy machine is fair to all."""
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+LEAST_SECONDS = 0.2
+"""Quicker calls are repeated for so long in each turn."""
+
+
+def in_turns(
+    calls: Mapping[str, Callable[[], Any]], rounds: int
+) -> dict[str, list[float]]:
+    """Seconds of a call, of every round; what is compiled was compiled before.
+
+    Args:
+      calls: functions that return when their work is done.
+      rounds: how many; the quick are called several times in each.
+    """
+    repeats = {}
+    for name, call in calls.items():
+        call()
+        repeats[name] = max(1, math.ceil(LEAST_SECONDS / _seconds(call, 1)))
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            if repeats[name] > 1:
+                call()  # threads of the one before may still be spinning
+            taken[name].append(_seconds(call, repeats[name]))
+    return taken
+
+
+def medians(taken: Mapping[str, list[float]]) -> dict[str, float]:
+    """Of each."""
+    return {name: statistics.median(seconds) for name, seconds in taken.items()}
+
+
+def ratio(taken: Mapping[str, list[float]], name: str, reference: str) -> float:
+    """Median over the rounds of a time over another's of the same round."""
+    pairs = zip(taken[name], taken[reference], strict=True)
+    return statistics.median(a / b for a, b in pairs)
+
+
+def matmul(dtype: str, size: int) -> tuple[Callable[[], Any], float]:
+    """A product of square matrices, to know the peak by; and its operations."""
+    a = jax.random.normal(jax.random.key(0), (size, size), dtype)
+    product = jax.jit(jnp.matmul).lower(a, a).compile()
+    return lambda: jax.block_until_ready(product(a, a)), 2.0 * size**3
+
+
+def _seconds(call: Callable[[], Any], repeats: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - start) / repeats

@@ -1,0 +1,152 @@
+"""A step of training: RAD beside a plain ADM, in full and by LoRA, in turns.
+
+The step is the trainer's own, on images of noise. Operations are counted from the
+architecture (`train.plan.step_flops`): blocks that are recomputed count once.
+"""
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import jax
+import numpy as np
+from measured import measured, store
+from timing import in_turns, matmul, medians, ratio
+from unet import DTYPES, MATRIX, Call, memory_may_end
+
+from rad_jax.config import Experiment, load_config
+from rad_jax.models.apply import Apply, init_params, make_apply
+from rad_jax.models.lora import combine, draw_adapters, partition
+from rad_jax.models.noise_embedding import NoiseLevels
+from rad_jax.sharding import make_mesh, place_batch
+from rad_jax.train import step as train_step
+from rad_jax.train.plan import step_flops, step_shapes
+from rad_jax.train.state import init_state
+from rad_jax.train.step import Batch, make_train_step
+
+RAD, LORA, ADM = "RAD", "RAD, LoRA", "ADM"
+CASES = {"cpu": {"digits": 32}, "gpu": {"ffhq256": 16, "imagenet256": 16}}
+"""Configs, and images at once."""
+
+LORA_RANK = 16
+
+
+def experiments(case: str, batch: int, dtype: str) -> dict[str, Experiment]:
+    """The ways to train a config's network."""
+    config = load_config(
+        f"configs/{case}.py",
+        [
+            f"--config.model.dtype={dtype}",
+            f"--config.train.batch_size={batch}",
+            "--config.lora.rank=0",
+            "--config.pretrained=''",
+        ],
+    )
+    lora = dataclasses.replace(config.lora, rank=LORA_RANK)
+    mask = dataclasses.replace(config.mask, kind="full")
+    return {
+        RAD: config,
+        LORA: dataclasses.replace(config, lora=lora),
+        ADM: dataclasses.replace(config, mask=mask),
+    }
+
+
+def one_level(config, lora) -> Apply:
+    """A network that is told the noise of the hole alone: plain ADM."""
+    apply = make_apply(config, lora)
+
+    def plain(params, x, noise, labels=None, dropout_keys=None):
+        noise = NoiseLevels(noise.timesteps[:, 1:])
+        return apply(params, x, noise, labels, dropout_keys)
+
+    return plain
+
+
+def step(experiment: Experiment) -> tuple[Call, float, int | None]:
+    """A call that trains one step, its operations and the bytes that it needs."""
+    mesh, key = make_mesh(), jax.random.key(0)
+    state, frozen = jax.jit(lambda: init_state(experiment))(), {}
+    if experiment.lora.rank:
+        model, lora = experiment.model, experiment.lora
+        params = combine(draw_adapters(model, lora, key), init_params(model, key))
+        _, frozen = partition(model, lora, params)
+    images = step_shapes(experiment, mesh)[2].images
+    numbers = np.random.default_rng(0).integers(0, 256, images.shape, np.uint8)
+    stop = np.zeros(mesh.size, np.int32)
+    batch = Batch(place_batch(numbers, mesh), place_batch(stop, mesh))
+    compiled = make_train_step(experiment, mesh).lower(state, frozen, batch).compile()
+    analysis = compiled.memory_analysis()
+    needed = None
+    if analysis is not None:
+        needed = analysis.temp_size_in_bytes + analysis.argument_size_in_bytes
+
+    def call():
+        nonlocal state
+        state, signals = compiled(state, frozen, batch)
+        jax.block_until_ready((state, signals))
+
+    return call, step_flops(experiment, mesh), needed
+
+
+def measure(case: str, batch: int, dtype: str, rounds: int) -> dict[str, Any]:
+    """One row: seconds, rates, operations and memory, by way."""
+    calls, flops, needed = {}, {}, {}
+    for name, experiment in experiments(case, batch, dtype).items():
+        wrapped = one_level if name == ADM else make_apply
+        with mock.patch.object(train_step, "make_apply", wrapped):
+            calls[name], flops[name], needed[name] = step(experiment)
+    product, operations = matmul(dtype, MATRIX[jax.default_backend()])
+    taken = in_turns({"matmul": product, **calls}, rounds)
+    seconds = medians(taken)
+    peak = operations / seconds.pop("matmul")
+    return {
+        "peak_flops": peak,
+        "flops": flops,
+        "bytes": needed,
+        "seconds": seconds,
+        "images_per_second": {name: batch / value for name, value in seconds.items()},
+        "over_adm": {name: ratio(taken, name, ADM) for name in calls},
+        "share_of_peak": {
+            name: count / seconds[name] / peak for name, count in flops.items()
+        },
+    }
+
+
+def main() -> None:
+    """Measures, prints and writes."""
+    backend = jax.default_backend()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", nargs="+", default=list(CASES[backend]))
+    parser.add_argument("--batches", nargs="+", type=int, help="of every case")
+    parser.add_argument("--dtypes", nargs="+", default=DTYPES[backend])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--output", type=Path, required=True, help="JSON file")
+    args = parser.parse_args()
+    record: dict[str, Any] = {"measured": measured(), "rows": []}
+    for case in args.cases:
+        for dtype in args.dtypes:
+            for batch in args.batches or [CASES[backend].get(case, 16)]:
+                row = {"case": case, "dtype": dtype, "batch": batch}
+                with memory_may_end(row):
+                    row |= measure(case, batch, dtype, args.rounds)
+                record["rows"].append(row)
+                _print(row)
+                store(args.output, record)
+
+
+def _print(row: dict[str, Any]) -> None:
+    print(f"{row['case']}, {row['dtype']}, batch {row['batch']}")
+    if row.get("out_of_memory"):
+        print("  out of memory")
+        return
+    for name, rate in row["images_per_second"].items():
+        print(
+            f"  {name}: {rate:.3g} images/s, {row['over_adm'][name]:.2f} of ADM's "
+            f"time, {row['share_of_peak'][name]:.0%} of the peak"
+        )
+
+
+if __name__ == "__main__":
+    main()

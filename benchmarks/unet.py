@@ -1,0 +1,179 @@
+"""The U-Net's forward pass: ADM, RAD by levels, RAD by pixels; beside PyTorch.
+
+Per image size and batch all of them run in turns in one process, with the product of
+two matrices whose rate is the peak that shares are of. Operations are counted from the
+architecture: of convolutions and matrix products. PyTorch (`torch_peer.py`) takes part
+if it is installed, eagerly and by the fastest of its ways.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import functools
+import gc
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from measured import measured, store
+from timing import in_turns, matmul, medians, ratio
+
+from rad_jax.config import load_config
+from rad_jax.models.apply import init_params, make_apply
+from rad_jax.models.config import UNetConfig
+from rad_jax.models.flops import count_flops
+from rad_jax.models.noise_embedding import NoiseLevels, NoiseMap, membership
+
+ADM, RAD, DENSE = "ADM", "RAD", "RAD, by pixels"
+CASES = {
+    "cpu": {"digits": (1, 16, 64), "ffhq256": (1,)},
+    "gpu": {name: (1, 4, 16, 64) for name in ("digits", "ffhq256", "imagenet256")},
+}
+DTYPES = {"cpu": ("float32",), "gpu": ("float32", "bfloat16")}
+MATRIX = {"cpu": 2048, "gpu": 8192}
+TIMESTEP = 500.0
+
+Call = Callable[[], Any]
+
+
+def inputs(config: UNetConfig, batch: int) -> tuple[jax.Array, jax.Array]:
+    """Noise, and masks with a hole in the middle."""
+    size = config.image_size
+    x = jax.random.normal(jax.random.key(1), (batch, size, size, config.in_channels))
+    middle = slice(size // 4, 3 * size // 4)
+    return x, jnp.zeros((batch, size, size)).at[:, middle, middle].set(1)
+
+
+def ours(config: UNetConfig, batch: int) -> tuple[dict[str, Call], dict[str, float]]:
+    """Our calls by name, and the operations of each."""
+    params = init_params(config, jax.random.key(0))
+    apply = make_apply(config)
+    x, hole = inputs(config, batch)
+    levels = jnp.broadcast_to(jnp.float32([-1, TIMESTEP]), (batch, 2))
+    labels = jnp.zeros(batch, jnp.int32) if config.num_classes else None
+    noises = {
+        ADM: NoiseLevels(levels[:, 1:]),
+        # The maps depend on the masks alone: they are made once per image.
+        RAD: NoiseLevels(levels, membership(hole, config.num_resolutions)),
+        DENSE: NoiseMap(jnp.where(hole > 0, TIMESTEP, -1.0)),
+    }
+    calls, flops = {}, {}
+    for name, noise in noises.items():
+        args = (params, x, noise, labels)
+        compiled = jax.jit(apply).lower(*args).compile()
+        run = functools.partial(compiled, *args)
+        calls[name] = lambda run=run: jax.block_until_ready(run())
+        flops[name] = count_flops(apply, *args)
+    return calls, flops
+
+
+def peers(config: UNetConfig, batch: int) -> dict[str, Call]:
+    """PyTorch's calls, those that run."""
+    import torch
+    import torch_peer
+
+    gpu = jax.default_backend() == "gpu"
+    device, dtype = "cuda" if gpu else "cpu", getattr(torch, config.dtype)
+    model = torch_peer.build(config, device=device, dtype=dtype)
+    images, hole = (torch.asarray(jax.device_get(a)) for a in inputs(config, batch))
+    x = images.permute(0, 3, 1, 2).to(device)
+    told = {
+        ADM: torch.full((batch,), TIMESTEP, device=device),
+        DENSE: torch.where(hole > 0, TIMESTEP, -1.0).to(device),
+    }
+    labels = None
+    if config.num_classes:
+        labels = torch.zeros(batch, dtype=torch.int64, device=device)
+
+    def done(network, timesteps):
+        network(x, timesteps, labels)
+        if gpu:
+            torch.cuda.synchronize()
+
+    return {
+        f"PyTorch {name}: {way}": functools.partial(done, network, timesteps)
+        for name, timesteps in told.items()
+        for way, network in torch_peer.ways(model).items()
+    }
+
+
+def measure(
+    config: UNetConfig, batch: int, rounds: int, with_torch: bool
+) -> dict[str, Any]:
+    """One row: seconds, ratios and shares of the peak, by name."""
+    calls, flops = ours(config, batch)
+    if with_torch:
+        calls |= peers(config, batch)
+    product, operations = matmul(config.dtype, MATRIX[jax.default_backend()])
+    taken = in_turns({"matmul": product, **calls}, rounds)
+    seconds = medians(taken)
+    peak = operations / seconds.pop("matmul")
+    return {
+        "peak_flops": peak,
+        "flops": flops,
+        "seconds": seconds,
+        "over_adm": {name: ratio(taken, name, ADM) for name in calls},
+        "share_of_peak": {
+            name: count / seconds[name] / peak for name, count in flops.items()
+        },
+    }
+
+
+@contextlib.contextmanager
+def memory_may_end(row: dict[str, Any]) -> Iterator[None]:
+    """Notes that it did, and goes on."""
+    try:
+        yield
+    except Exception as error:  # PyTorch's, or JAX's
+        text = str(error).lower()
+        if "out of memory" not in text and "resource_exhausted" not in text:
+            raise
+        row["out_of_memory"] = True
+    gc.collect()
+
+
+def main() -> None:
+    """Measures, prints and writes."""
+    backend = jax.default_backend()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", nargs="+", default=list(CASES[backend]))
+    parser.add_argument("--batches", nargs="+", type=int, help="of every case")
+    parser.add_argument("--dtypes", nargs="+", default=DTYPES[backend])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--output", type=Path, required=True, help="JSON file")
+    args = parser.parse_args()
+    with_torch = importlib.util.find_spec("torch") is not None
+    record: dict[str, Any] = {"measured": measured(), "rows": []}
+    if with_torch:
+        record["measured"]["versions"]["torch"] = importlib.metadata.version("torch")
+    for case in args.cases:
+        config = load_config(f"configs/{case}.py", []).model
+        for dtype in args.dtypes:
+            computed = dataclasses.replace(config, dtype=dtype)
+            for batch in args.batches or CASES[backend].get(case, (1,)):
+                row = {"case": case, "dtype": dtype, "batch": batch}
+                with memory_may_end(row):
+                    row |= measure(computed, batch, args.rounds, with_torch)
+                record["rows"].append(row)
+                _print(row)
+                store(args.output, record)
+
+
+def _print(row: dict[str, Any]) -> None:
+    print(f"{row['case']}, {row['dtype']}, batch {row['batch']}")
+    if row.get("out_of_memory"):
+        print("  out of memory")
+        return
+    for name, seconds in row["seconds"].items():
+        share = row["share_of_peak"].get(name)
+        text = "" if share is None else f", {share:.0%} of the peak"
+        ratio_ = row["over_adm"][name]
+        print(f"  {name}: {seconds * 1e3:.1f} ms, {ratio_:.2f} of ADM{text}")
+
+
+if __name__ == "__main__":
+    main()
