@@ -5,6 +5,7 @@ Parameters are float32. ``dtype`` is what convolutions and attention compute in;
 normalisation, the time embedding and its projections compute in float32 always.
 """
 
+import functools
 import math
 
 import jax
@@ -281,8 +282,40 @@ class Attention(nnx.Module):
         else:
             qkv = qkv.reshape(b, h * w, self.heads, 3, -1)
             q, k, v = (qkv[:, :, :, i] for i in range(3))
-        attended = jax.nn.dot_product_attention(q, k, v)
+        attended = attend(q, k, v)
         return x + self.proj(attended.reshape(b, h, w, c))
+
+
+def attend(
+    q: Float[Array, "b n heads d"],
+    k: Float[Array, "b n heads d"],
+    v: Float[Array, "b n heads d"],
+) -> Float[Array, "b n heads d"]:
+    """softmax(q k^T / sqrt(d)) v, the softmax in float32.
+
+    In bfloat16 on NVIDIA's GPUs it is cuDNN's flash attention, which never holds the
+    matrix of all pairs, where the chip, cuDNN and the shapes allow it.
+    """
+    plain = jax.nn.dot_product_attention
+    if q.dtype == jnp.bfloat16 and _compute_capability() >= AMPERE:
+        flash = functools.partial(plain, implementation="cudnn")
+        try:
+            # Not for whatever else this program may be lowered for (`--dry_run`).
+            return jax.lax.platform_dependent(q, k, v, cuda=flash, default=plain)
+        except (NotImplementedError, RuntimeError, ValueError):
+            pass  # what JAX raises when it is traced where cuDNN cannot do it
+    return plain(q, k, v)
+
+
+AMPERE = 8
+"""NVIDIA's first chips with bfloat16; JAX does not check it."""
+
+
+def _compute_capability() -> int:
+    """Of NVIDIA's GPUs here, the number before the point; 0 without one."""
+    device = jax.local_devices()[0]
+    number = str(getattr(device, "compute_capability", "")).partition(".")[0]
+    return int(number) if device.platform == "gpu" and number.isdecimal() else 0
 
 
 class Downsample(nnx.Module):
