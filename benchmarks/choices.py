@@ -1,0 +1,177 @@
+"""What each choice in the network's code gives: a call with it, and without.
+
+One thing is changed at a time, by replacing the function that has it; all of them run
+in turns, and agree with the network as it is built.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from measured import measured, store
+from timing import in_turns, medians, ratio
+from unet import TIMESTEP, inputs
+
+from rad_jax.config import load_config
+from rad_jax.models import layers
+from rad_jax.models.apply import Params, init_params, make_apply
+from rad_jax.models.config import GROUPS, NO_LORA, LoRAConfig, UNetConfig
+from rad_jax.models.lora import combine, draw_adapters
+from rad_jax.models.noise_embedding import NoiseLevels, membership
+
+CASES = {"cpu": {"ffhq256": 1}, "gpu": {"ffhq256": 16}}
+DTYPE = {"cpu": "float32", "gpu": "bfloat16"}
+BUILT = "as it is built"
+
+
+def grouped_norm(self: layers.GroupNorm, x: jax.Array) -> jax.Array:
+    """Statistics of maps split into groups, as most libraries have them."""
+    x = x.astype(jnp.float32)
+    groups = x.reshape(*x.shape[:3], GROUPS, -1)
+    mean = groups.mean((1, 2, 4), keepdims=True)
+    variance = groups.var((1, 2, 4), keepdims=True)
+    x = ((groups - mean) * jax.lax.rsqrt(variance + 1e-5)).reshape(x.shape)
+    shape = (1, 1, 1, -1)
+    return x * self.scale[...].reshape(shape) + self.bias[...].reshape(shape)
+
+
+_linear = layers.Linear.__call__
+
+
+def pointwise(self: layers.Linear, x: jax.Array) -> jax.Array:
+    """A 1x1 convolution, where it is one."""
+    if x.ndim != 4:
+        return _linear(self, x)
+    y = jax.lax.conv_general_dilated(
+        x.astype(self.dtype),
+        self.kernel[...].astype(self.dtype)[None, None],
+        window_strides=(1, 1),
+        padding="VALID",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=self.precision,
+    )
+    return y + self.bias[...].astype(self.dtype).reshape(1, 1, 1, -1)
+
+
+def resized(x: jax.Array) -> jax.Array:
+    """Twice the size by `jax.image`."""
+    b, h, w, c = x.shape
+    return jax.image.resize(x, (b, 2 * h, 2 * w, c), "nearest")
+
+
+def pooled(x: jax.Array) -> jax.Array:
+    """Half the size by a window's sum."""
+    window = (1, 2, 2, 1)
+    sums = jax.lax.reduce_window(
+        x, jnp.zeros((), x.dtype), jax.lax.add, window, window, "VALID"
+    )
+    return sums / 4
+
+
+def silu_by_tanh(x: jax.Array) -> jax.Array:
+    """The same without a division."""
+    return x * (0.5 * jnp.tanh(0.5 * x) + 0.5)
+
+
+def attention_spelled_out(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    """By two products and a softmax in float32."""
+    logits = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32)
+    weights = jax.nn.softmax(logits * q.shape[-1] ** -0.5).astype(q.dtype)
+    return jnp.einsum("bhqk,bkhd->bqhd", weights, v)
+
+
+@contextlib.contextmanager
+def nothing() -> Iterator[None]:
+    """As it is built."""
+    yield
+
+
+CHANGES: dict[str, Callable[[], Any]] = {
+    BUILT: nothing,
+    "group norm over maps split into groups": lambda: mock.patch.object(
+        layers.GroupNorm, "__call__", grouped_norm
+    ),
+    "1x1 layers as convolutions": lambda: mock.patch.object(
+        layers.Linear, "__call__", pointwise
+    ),
+    "nearest upsampling by jax.image": lambda: mock.patch.dict(
+        layers._RESAMPLE, {"up": resized}
+    ),
+    "pooling by windows": lambda: mock.patch.dict(layers._RESAMPLE, {"down": pooled}),
+    "SiLU by tanh": lambda: mock.patch.object(jax.nn, "silu", silu_by_tanh),
+    "attention spelled out": lambda: mock.patch.object(
+        layers, "attend", attention_spelled_out
+    ),
+}
+MAPS = "membership maps made in every call"
+ADAPTERS = "adapters beside the kernels, not merged (rank 16)"
+
+
+def calls_of(config: UNetConfig, batch: int) -> dict[str, Callable[[], jax.Array]]:
+    """A call with each change, compiled."""
+    params = init_params(config, jax.random.key(0))
+    x, hole = inputs(config, batch)
+    timesteps = jnp.broadcast_to(jnp.float32([-1, TIMESTEP]), (batch, 2))
+    maps = membership(hole, config.num_resolutions)
+
+    def compiled(apply, params: Params, maps):
+        def call(params, x, maps):
+            if maps is None:
+                maps = membership(hole, config.num_resolutions)
+            return apply(params, x, NoiseLevels(timesteps, maps))
+
+        run = jax.jit(call).lower(params, x, maps).compile()
+        return lambda: jax.block_until_ready(run(params, x, maps))
+
+    calls = {}
+    for name, change in CHANGES.items():
+        with change():
+            calls[name] = compiled(make_apply(config, NO_LORA), params, maps)
+    calls[MAPS] = compiled(make_apply(config), params, None)
+    lora = LoRAConfig(16, alpha=16)
+    adapted = combine(draw_adapters(config, lora, jax.random.key(1)), params)
+    calls[ADAPTERS] = compiled(make_apply(config, lora), adapted, maps)
+    expected = calls[BUILT]()
+    for name, call in calls.items():
+        tolerance = 1e-4 if config.dtype == "float32" else 0.1
+        np.testing.assert_allclose(call(), expected, atol=tolerance, err_msg=name)
+    return calls
+
+
+def main() -> None:
+    """Measures, prints and writes."""
+    backend = jax.default_backend()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", nargs="+", default=list(CASES[backend]))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--output", type=Path, required=True, help="JSON file")
+    args = parser.parse_args()
+    record: dict[str, Any] = {"measured": measured(), "rows": []}
+    for case in args.cases:
+        dtype, batch = DTYPE[backend], CASES[backend].get(case, 16)
+        config = load_config(f"configs/{case}.py", []).model
+        config = dataclasses.replace(config, dtype=dtype)
+        taken = in_turns(calls_of(config, batch), args.rounds)
+        row = {
+            "case": case,
+            "dtype": dtype,
+            "batch": batch,
+            "seconds": medians(taken),
+            "over_built": {name: ratio(taken, name, BUILT) for name in taken},
+        }
+        record["rows"].append(row)
+        for name, seconds in row["seconds"].items():
+            over = row["over_built"][name]
+            print(f"{case}: {name}: {seconds * 1e3:.1f} ms, {over:.3f}")
+        store(args.output, record)
+
+
+if __name__ == "__main__":
+    main()
