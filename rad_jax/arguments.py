@@ -164,7 +164,12 @@ def add_sample_flags(sub: Parser) -> None:
         "--low_res", type=Path, help="what an upsampler enlarges: file or folder"
     )
     sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--batch_size", type=count, default=16, help="images at once")
+    sub.add_argument(
+        "--batch_size",
+        type=count,
+        default=16,
+        help="images at once, at most: fewer where the memory is too little",
+    )
     sub.add_argument(
         "--overwrite", action="store_true", help="replace files of the same names"
     )
@@ -218,7 +223,12 @@ def add_inpaint_flags(sub: Parser) -> None:
     sub.add_argument("--sampler", choices=("ddpm", "ddim", "dpm++"), default="ddpm")
     sub.add_argument("--num_samples", type=count, default=1, help="for each image")
     sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--batch_size", type=count, default=16, help="images at once")
+    sub.add_argument(
+        "--batch_size",
+        type=count,
+        default=16,
+        help="images at once, at most: fewer where the memory is too little",
+    )
     sub.add_argument("--invert_mask", action="store_true", help="black is filled")
     sub.add_argument("--label", type=int, help="class of the images, if it has some")
 

@@ -58,10 +58,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _demo(args: argparse.Namespace) -> int:
+    from rad_jax.compilation_cache import keep_compiled
     from rad_jax.demo import demo
     from rad_jax.sharding import use_cpu_cores
 
     use_cpu_cores()
+    keep_compiled()
     return demo(args.output, args.overrides)
 
 
@@ -82,6 +84,7 @@ def _prepare(args: argparse.Namespace) -> int:
 
 def _train(args: argparse.Namespace) -> int:
     from rad_jax import distributed
+    from rad_jax.compilation_cache import keep_compiled
     from rad_jax.config import load_config
     from rad_jax.sharding import use_cpu_cores
     from rad_jax.train.stop import stop_on_signals
@@ -98,6 +101,7 @@ def _train(args: argparse.Namespace) -> int:
     with distributed.joined(), stop_on_signals() as stop:
         from rad_jax.train.loop import train
 
+        keep_compiled()
         state = train(experiment, args.workdir, stop, profile=args.profile)
         step, main = int(state.step), distributed.is_main()
     finished = step >= experiment.train.num_steps
@@ -129,11 +133,13 @@ def _preflight(args: argparse.Namespace) -> int:
 
 
 def _inpaint(args: argparse.Namespace) -> int:
+    from rad_jax.compilation_cache import keep_compiled
     from rad_jax.inpainting import fill_files
     from rad_jax.loading import load
     from rad_jax.sharding import use_cpu_cores
 
     use_cpu_cores()
+    keep_compiled()
     return fill_files(
         load(args.model, dtype=args.dtype),
         args.image,
@@ -150,11 +156,13 @@ def _inpaint(args: argparse.Namespace) -> int:
 
 
 def _sample(args: argparse.Namespace) -> int:
+    from rad_jax.compilation_cache import keep_compiled
     from rad_jax.loading import load
     from rad_jax.sample_files import sample_files
     from rad_jax.sharding import use_cpu_cores
 
     use_cpu_cores()
+    keep_compiled()
     sample_files(
         load(args.model, dtype=args.dtype),
         args.output,

@@ -57,7 +57,7 @@ def demo(output: Path, overrides: Sequence[str]) -> int:
       UserError: scikit-learn is missing, or what preparing and training raise.
     """
     began = time.monotonic()
-    _new_classifier()  # before the work, in case scikit-learn is missing
+    new_classifier()  # before the work, in case scikit-learn is missing
     data_dir = output / "data"
     prepare("digits", data_dir)
     experiment = load_config(
@@ -92,26 +92,26 @@ def measure(model: Model, data_dir: Path) -> tuple[dict[str, Any], Rows]:
     """
     train_images, train_labels = load_split("digits", data_dir, "train", 1)
     images, labels = load_split("digits", data_dir, "test", 1)
-    classifier = _new_classifier()
-    classifier.fit(_features(train_images), train_labels)
+    classifier = new_classifier()
+    classifier.fit(features(train_images), train_labels)
 
     def accuracy(pixels: Pixels) -> float:
-        return float(np.mean(classifier.predict(_features(pixels)) == labels))
+        return float(np.mean(classifier.predict(features(pixels)) == labels))
 
     mean_image = np.round(train_images.mean(0)).astype(np.uint8)
     results: dict[str, Any] = {}
     rows: Rows = []
     for kind in KINDS:
-        masks = _masks(kind, images)
+        masks = hole_masks(kind, images)
         samples, seconds = _samples(model, images, masks, kind)
         hole = masks[..., None] > 0
         results[kind] = {
             "accuracy_inpainted": float(np.mean([accuracy(s) for s in samples])),
             "accuracy_true": accuracy(images),
             "accuracy_mean_filled": accuracy(np.where(hole, mean_image, images)),
-            "hole_rmse": _rms(samples.astype(float) - images, hole),
-            "hole_rmse_mean_filled": _rms(mean_image - images.astype(float), hole),
-            "diversity": _diversity(samples, hole),
+            "hole_rmse": rms(samples.astype(float) - images, hole),
+            "hole_rmse_mean_filled": rms(mean_image - images.astype(float), hole),
+            "diversity": diversity(samples, hole),
             "known_pixels_changed": int(np.sum((samples != images) & ~hole)),
             "seconds_per_image": seconds,
         }
@@ -119,7 +119,7 @@ def measure(model: Model, data_dir: Path) -> tuple[dict[str, Any], Rows]:
     return results, rows
 
 
-def _new_classifier() -> Any:
+def new_classifier() -> Any:
     """An SVM; scikit-learn comes with the extra ``demo``."""
     try:
         from sklearn.svm import SVC
@@ -130,11 +130,13 @@ def _new_classifier() -> Any:
     return SVC(C=10.0, gamma="scale")
 
 
-def _features(pixels: Pixels) -> np.ndarray:
+def features(pixels: Pixels) -> np.ndarray:
+    """What the classifier reads."""
     return pixels.reshape(len(pixels), -1) / 255.0
 
 
-def _masks(kind: str, images: Pixels) -> Holes:
+def hole_masks(kind: str, images: Pixels) -> Holes:
+    """A mask of this kind for each image, the same in every run."""
     size = images.shape[1]
     return np.stack(
         [
@@ -180,15 +182,15 @@ def _samples(
     return out.reshape(NUM_SAMPLES, count, *images.shape[1:]), seconds
 
 
-def _rms(difference: np.ndarray, hole: np.ndarray) -> float:
+def rms(difference: np.ndarray, hole: np.ndarray) -> float:
     """Root mean square over the holes' pixels, grey levels in [0, 1]."""
     squares = (difference / 255.0) ** 2
     return float(np.sqrt(np.mean(squares[np.broadcast_to(hole, squares.shape)])))
 
 
-def _diversity(samples: np.ndarray, hole: np.ndarray) -> float:
+def diversity(samples: np.ndarray, hole: np.ndarray) -> float:
     """Root mean square difference in the hole between two samples of one input."""
-    return _rms(samples[1:].astype(float) - samples[:-1], hole)
+    return rms(samples[1:].astype(float) - samples[:-1], hole)
 
 
 def _rows(images: Pixels, masks: Holes, samples: np.ndarray) -> Rows:

@@ -16,6 +16,7 @@ from rad_jax import sampling
 from rad_jax.errors import UserError
 from rad_jax.inpainting import STEP_BUCKET
 from rad_jax.loading import Model, check_labels
+from rad_jax.memory import Call
 from rad_jax.models.apply import make_apply
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.noise_embedding import NoiseLevels
@@ -52,6 +53,26 @@ def generate(
     Raises:
       UserError: labels, low_res or options do not fit the model.
     """
+    return prepare_generate(
+        model,
+        keys,
+        labels=labels,
+        low_res=low_res,
+        respacing=respacing,
+        sampler=sampler,
+    )()
+
+
+def prepare_generate(
+    model: Model,
+    keys: PRNGKeys,
+    *,
+    labels: Int[Array, " n"] | None,
+    low_res: Float[Array, "n h w c"] | None,
+    respacing: str,
+    sampler: SamplerConfig | None,
+) -> Call:
+    """``generate``, ready to be called."""
     config = model.config
     sampler = sampler or adm_sampler(model)
     _check(config, sampler, labels, low_res)
@@ -65,7 +86,7 @@ def generate(
     stack = sampling.grid_steps(schedule, grid, bucket=STEP_BUCKET)
     run = compiled_generate(config, sampler)
     batch, params = on_all_devices((keys, labels, low_res), model.params)
-    return run(params, stack, *batch)[: len(keys)]
+    return Call(run, (params, stack, *batch), len(keys))
 
 
 def adm_sampler(model: Model, method: str = "ddpm", eta: float = 0.0) -> SamplerConfig:

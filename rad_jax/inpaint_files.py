@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 from numpy.typing import ArrayLike
 
+from rad_jax.batches import equal_length
 from rad_jax.decode import picture_size
 from rad_jax.errors import UserError
 from rad_jax.images import (
@@ -157,7 +158,8 @@ def _inpaint_pairs(
 def _batches(pairs: Sequence[Pair], settings: _Settings, done: _Done) -> list[_Batch]:
     """Groups all tasks by padded size; the batches of one size have one length.
 
-    So the model is compiled once a size.
+    So the model is compiled once a size. The largest batches come first: whether the
+    memory suffices shows at once.
     """
     groups: dict[tuple[int, int], list[_Task]] = {}
     for pair in pairs:
@@ -170,11 +172,10 @@ def _batches(pairs: Sequence[Pair], settings: _Settings, done: _Done) -> list[_B
         groups.setdefault(size, []).extend(tasks)
     batches = []
     for size, tasks in groups.items():
-        count = math.ceil(len(tasks) / settings.batch_size)
-        length = math.ceil(len(tasks) / count)  # equal shares waste least on the last
+        length = equal_length(len(tasks), settings.batch_size)
         for first in range(0, len(tasks), length):
             batches.append(_Batch(tasks[first : first + length], size, length))
-    return batches
+    return sorted(batches, key=lambda batch: -batch.length * math.prod(batch.size))
 
 
 def _leave_out(pair: Pair, error: UserError, settings: _Settings, done: _Done) -> None:

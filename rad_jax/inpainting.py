@@ -19,6 +19,7 @@ from rad_jax.data.ranges import to_bytes, to_float
 from rad_jax.errors import UserError
 from rad_jax.inpaint_files import inpaint_files
 from rad_jax.loading import Model, check_labels
+from rad_jax.memory import Call, Sparing
 from rad_jax.models.apply import make_apply
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.noise_embedding import NoiseLevels, NoiseMap, membership
@@ -135,6 +136,30 @@ def fill(
     Raises:
       UserError: the model cannot inpaint, or labels or options do not fit it.
     """
+    return prepare_fill(
+        model,
+        images,
+        masks,
+        keys,
+        labels=labels,
+        steps=steps,
+        sampler=sampler,
+        grid=grid,
+    )()
+
+
+def prepare_fill(
+    model: Model,
+    images: Images,
+    masks: Masks,
+    keys: PRNGKeys,
+    *,
+    labels: Labels | None,
+    steps: int,
+    sampler: SamplerConfig | None,
+    grid: str,
+) -> Call:
+    """``fill``, ready to be called."""
     _check(model, labels)
     sampler = sampler or default_sampler(model)
     if sampler.variance == "learned" and not model.config.learn_sigma:
@@ -143,10 +168,11 @@ def fill(
     times = sampling.time_grid(schedule, steps, grid)
     stack = sampling.grid_steps(schedule, times, bucket=STEP_BUCKET)
     start = LogSignal(*(np.float32(x[times.start]) for x in schedule.signal))
-    binary = bool(np.all((masks == 0) | (masks == 1)))
+    values = np.asarray(masks)
+    binary = bool(np.all((values == 0) | (values == 1)))
     run = compiled_fill(model.config, model.schedule, sampler, binary)
     batch, params = on_all_devices((images, masks, keys, labels), model.params)
-    return run(params, stack, start, *batch)[: len(images)]
+    return Call(run, (params, stack, start, *batch), len(images))
 
 
 def _labels(model: Model, label: int | None, count: int) -> Labels | None:
@@ -198,8 +224,8 @@ def fill_files(
     _labels(model, label, 1)
     sampling.time_grid(make_schedule(model.schedule), steps)
 
-    def fill_batch(images: np.ndarray, holes: np.ndarray, seeds: np.ndarray):
-        return fill(
+    def prepare(images: np.ndarray, holes: np.ndarray, seeds: np.ndarray) -> Call:
+        return prepare_fill(
             model,
             jnp.asarray(images),
             jnp.asarray(holes),
@@ -207,6 +233,7 @@ def fill_files(
             labels=_labels(model, label, len(images)),
             steps=steps,
             sampler=config,
+            grid="uniform",
         )
 
     text = {
@@ -217,7 +244,7 @@ def fill_files(
     if label is not None:
         text["Class"] = str(label)
     return inpaint_files(
-        fill_batch,
+        Sparing(prepare),
         image,
         mask,
         output,

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 import rad_jax
+from rad_jax.batches import equal_length
 from rad_jax.data.ranges import to_truncated_bytes
 from rad_jax.decode import SUFFIXES, picture_size
 from rad_jax.errors import UserError
@@ -20,7 +21,7 @@ from rad_jax.generation import (
     adm_sampler,
     check_low_res,
     enlarge,
-    generate,
+    prepare_generate,
 )
 from rad_jax.images import (
     Picture,
@@ -31,6 +32,7 @@ from rad_jax.images import (
     write_picture,
 )
 from rad_jax.loading import Model, check_labels
+from rad_jax.memory import Call, Sparing
 from rad_jax.models.config import UNetConfig
 from rad_jax.pairing import pictures_by_stem, require_writable
 from rad_jax.progress import progress
@@ -104,9 +106,9 @@ def sample_files(
         first = ", ".join(map(str, labels[:SHEET_TILES]))
         print(f"classes drawn: {first}{', ...' if count > SHEET_TILES else ''}")
 
-    def draw(numbers: Numbers) -> np.ndarray:
+    def prepare(numbers: Numbers) -> Call:
         fold_in = jax.vmap(jax.random.fold_in, (None, 0))
-        images = generate(
+        return prepare_generate(
             model,
             fold_in(jax.random.key(seed), jnp.asarray(numbers)),
             labels=None if labels is None else jnp.int32(labels[numbers]),
@@ -114,7 +116,6 @@ def sample_files(
             respacing=respacing,
             sampler=config,
         )
-        return np.asarray(images)
 
     text = {
         "Software": f"rad_jax {rad_jax.__version__}",
@@ -124,7 +125,7 @@ def sample_files(
     texts = [text for _ in range(count)]
     if labels is not None:
         texts = [{**text, "Class": str(label)} for label in labels]
-    _draw_all(draw, outputs, texts, batch_size)
+    _draw_all(Sparing(prepare), outputs, texts, batch_size)
 
 
 def _pictures(config: UNetConfig, low_res: Path | None) -> list[Path]:
@@ -211,8 +212,7 @@ def _draw_all(
 ) -> None:
     """Draws and writes batch by batch, then the sheet, and says where it all is."""
     count = len(outputs.samples)
-    # Equal shares waste least on the last batch; one length, so compiled once.
-    length = math.ceil(count / math.ceil(count / batch_size))
+    length = equal_length(count, batch_size)
     start = time.monotonic()
     shown = []
     for first in progress(range(0, count, length), desc="sample", unit="batch"):

@@ -177,8 +177,9 @@ def on_all_devices(batch: T, params: P) -> tuple[T, P]:
     """
     mesh = local_mesh()
     count = len(jax.tree.leaves(batch)[0])
-    rows = np.minimum(np.arange(count + -count % mesh.size), count - 1)
-    batch = jax.tree.map(lambda x: x[rows], batch)
+    if count % mesh.size:
+        rows = np.minimum(np.arange(count + -count % mesh.size), count - 1)
+        batch = jax.tree.map(lambda x: x[rows], batch)
     return (
         jax.device_put(batch, batch_sharding(mesh)),
         jax.device_put(params, everywhere(mesh)),

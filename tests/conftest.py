@@ -1,3 +1,4 @@
+import contextlib
 import os
 import re
 import shutil
@@ -55,6 +56,20 @@ def pytest_unconfigure():
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+@contextlib.contextmanager
+def compiling():
+    """The names of what is compiled meanwhile, or read from the tests' cache."""
+    names = []
+
+    def listen(event, duration_secs, **about):
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(about["fun_name"])
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(listen)
 
 
 # Lines whose numbers are those of the machine.

@@ -133,6 +133,21 @@ def test_folder_is_filled_size_by_size(folders, capsys):
     assert f"{out}{os.sep}: 9 images" in printed and "s per image" in printed
 
 
+def test_the_largest_batches_come_first(folders):
+    """They need the most memory."""
+    shapes = []
+
+    def fill(images, holes, seeds):
+        shapes.append(images.shape[:3])
+        return noise(images, holes, seeds)
+
+    images, masks, out = folders
+    picture(images / "0.png", (500, 200))
+    mask(masks / "0.png", (500, 200), np.s_[10:40, 10:30])
+    inpaint(images, masks, out, fill)
+    assert shapes == [(2, 256, 336), (1, 512, 208), (1, 64, 48)]
+
+
 def test_last_batch_is_as_long_as_the_others(folders):
     lengths = []
 

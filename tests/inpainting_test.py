@@ -8,16 +8,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 import rad_jax
 from rad_jax import inpainting
 from rad_jax.errors import UserError
-from rad_jax.inpainting import compiled_fill, default_sampler, fill
+from rad_jax.inpainting import compiled_fill, default_sampler, fill, fill_files
 from rad_jax.loading import Model
 from rad_jax.model_folder import write_model
 from rad_jax.models.unet import abstract_params
 from rad_jax.sampling import SamplerConfig
 from rad_jax.sharding import everywhere, local_mesh
+from tests.conftest import compiling
+from tests.memory_test import Limited
 
 H, W = 17, 23
 STEPS = 3
@@ -246,6 +249,89 @@ def test_learned_variance_must_have_been_learned(model, picture, hole):
 def test_the_sampler_fits_the_model(model):
     found = default_sampler(model._replace(parametrisation="v"), "ddim", 0.5)
     assert found == SamplerConfig("ddim", 0.5, "learned", "v")
+
+
+# Files, in batches.
+
+
+@pytest.fixture
+def run_files(model, tmp_path):
+    """``run_files("out", batch_size=2)``: fills a folder's five pictures."""
+    random = np.random.default_rng(2)
+    for i in range(5):
+        picture = random.integers(0, 256, (12, 10), np.uint8)
+        for folder, array in (("i", picture), ("m", random.random((12, 10)) < 0.4)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(array).save(tmp_path / folder / f"{i}.png")
+
+    def run(output, **changes):
+        options = {
+            "steps": STEPS,
+            "sampler": "ddpm",
+            "num_samples": 1,
+            "seed": 0,
+            "batch_size": 2,
+            "invert_mask": False,
+        }
+        files = (tmp_path / name for name in ("i", "m", output))
+        assert fill_files(model, *files, **(options | changes)) == 0
+        return tmp_path / output
+
+    return run
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_folder_compiles_the_sampler_once(run_files):
+    """The last batch lacks a picture; masks, seeds and step counts are data."""
+    with compiling() as names:
+        run_files("one")
+    assert names.count("jit(run)") == 1
+    with compiling() as names:
+        run_files("two", seed=7, steps=2, invert_mask=True, num_samples=2)
+        run_files("three", steps=10)
+    assert names == []
+
+
+@pytest.fixture
+def limit(model, monkeypatch):
+    """``limit(2)``: the sampler fails with more images than that."""
+
+    def limit(most):
+        real = compiled_fill(model.config, model.schedule, default_sampler(model), True)
+        limited = Limited(real, most)
+        monkeypatch.setattr(inpainting, "compiled_fill", lambda *_: limited)
+        return limited
+
+    return limit
+
+
+def test_too_little_memory_for_the_batch(run_files, limit, capsys):
+    """The files are those of a batch that fits."""
+    fits = contents(run_files("fits", batch_size=2))
+    assert len(fits) == 5
+    capsys.readouterr()
+    limited = limit(2)
+    assert contents(run_files("out", batch_size=4)) == fits
+    assert limited.lengths == [3, 2, 2, 2, 2]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("rad-jax: needs about ")
+    assert lines[1] == "rad-jax: out of memory with 3 images at once, trying 2"
+    assert len([line for line in lines if line.startswith("rad-jax: ")]) == 2
+
+
+def test_too_little_memory_for_one_picture(run_files, limit, tmp_path, capsys):
+    """What was done before is there, whole, and nothing else is."""
+    fits = contents(run_files("fits", batch_size=2))
+    limit(2).calls = 2  # then somebody else takes the memory
+    with pytest.raises(UserError, match="out of memory with one image on each device"):
+        run_files("out", batch_size=2)
+    assert contents(tmp_path / "out") == {
+        name: fits[name] for name in ("0.png", "1.png", "2.png", "3.png")
+    }
+    assert f"{tmp_path / 'out'}/: 4 images" in capsys.readouterr().out
 
 
 # Models with classes, and those that cannot inpaint.

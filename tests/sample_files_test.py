@@ -7,18 +7,21 @@ import re
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 import rad_jax
 from rad_jax.data.ranges import to_truncated_bytes
-from rad_jax.generation import adm_sampler, generate
+from rad_jax.generation import adm_sampler, compiled_generate, generate
 from rad_jax.loading import load
 from rad_jax.model_folder import write_model
 from rad_jax.models.unet import abstract_params
+from rad_jax.sampling import SamplerConfig
 from rad_jax.schedule import ScheduleConfig
 from tests.generation_test import CLASSES, SIZE, UPSAMPLER
+from tests.memory_test import Limited
 from tests.models.adm_files import random_params
 
 GREY = dataclasses.replace(CLASSES, in_channels=1, out_channels=1, num_classes=None)
@@ -270,12 +273,29 @@ def test_mistakes_are_one_line(
 
 
 def test_a_model_that_gives_no_numbers(sample, tmp_path, monkeypatch):
-    broken = lambda *_, **__: np.full((1, SIZE, SIZE, 1), np.nan)  # noqa: E731
-    monkeypatch.setattr("rad_jax.sample_files.generate", broken)
+    broken = jax.jit(lambda *_: jnp.full((1, SIZE, SIZE, 1), jnp.nan))
+    monkeypatch.setattr("rad_jax.generation.compiled_generate", lambda *_: broken)
     code, _, err = sample("grey")
     assert code == 2 and len(err) == 1
     assert "0000.png: the model returned numbers that are not finite" in err[0]
     assert not (tmp_path / "out").exists()
+
+
+def test_too_little_memory_for_the_batch(sample, tmp_path, monkeypatch):
+    """The files are those of a batch that fits, and it is said once what fits."""
+    assert sample("grey", "--num_samples", 5, "--batch_size", 2, output="fits")[0] == 0
+    limited = Limited(
+        compiled_generate(GREY, SamplerConfig(variance="learned")), most=2
+    )
+    monkeypatch.setattr("rad_jax.generation.compiled_generate", lambda *_: limited)
+    code, _, err = sample("grey", "--num_samples", 5, "--batch_size", 4)
+    said = "rad-jax: out of memory with 3 images at once, trying 2"
+    assert (code, err) == (0, [said])
+    assert limited.lengths == [3, 2, 2, 2, 2]
+    files = sorted((tmp_path / "fits").iterdir())
+    assert len(files) == 5 + 1
+    for path in files:
+        assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
 
 
 def test_a_full_disk(sample, tmp_path, monkeypatch):

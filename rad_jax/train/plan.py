@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from rad_jax.config import Experiment
+from rad_jax.memory import size
 from rad_jax.models.flops import count_flops, peak_flops
 from rad_jax.models.lora import adapted_params, partition
 from rad_jax.remote import AnyPath, in_bucket
@@ -208,14 +209,6 @@ def _shared_by(experiment: Experiment, devices: int) -> Experiment:
     batch_size = -(-settings.batch_size // unit) * unit
     train = dataclasses.replace(settings, batch_size=batch_size)
     return dataclasses.replace(experiment, train=train)
-
-
-def size(count: int) -> str:
-    """Bytes as a person reads them."""
-    units = ("B", "KiB", "MiB", "GiB", "TiB")
-    power = min(int(math.log(max(count, 1), 1024)), len(units) - 1)
-    value = count / 1024**power
-    return f"{value:.{0 if value >= 100 or not power else 1}f} {units[power]}"
 
 
 def _activations(

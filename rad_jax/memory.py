@@ -1,0 +1,127 @@
+"""The devices' memory: what a batch needs, and smaller ones where it is too little."""
+
+import math
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.errors import JaxRuntimeError
+
+from rad_jax.batches import batch_rows, equal_length
+from rad_jax.distributed import say
+from rad_jax.errors import UserError
+
+
+class Call(NamedTuple):
+    """A compiled function and what it is to be called with; nothing is computed yet.
+
+    Attributes:
+      function: from ``jax.jit``.
+      arguments: on the devices, the batch divided over them.
+      count: images that are wanted; the batch may have been filled up.
+    """
+
+    function: Any
+    arguments: tuple[Any, ...]
+    count: int
+
+    def __call__(self) -> jax.Array:
+        """The images (count, h, w, c)."""
+        return self.function(*self.arguments)[: self.count]
+
+    def need(self) -> int | None:
+        """Bytes of a device, by the compiler's count, or None if it keeps none.
+
+        It compiles; to call it afterwards does not compile again.
+        """
+        found = self.function.lower(*self.arguments).compile().memory_analysis()
+        if found is None:
+            return None
+        return (
+            found.argument_size_in_bytes
+            + found.output_size_in_bytes
+            - found.alias_size_in_bytes
+            + found.temp_size_in_bytes
+            + found.generated_code_size_in_bytes
+        )
+
+
+class Sparing:
+    """Computes batches, in as many parts as the devices' memory makes necessary.
+
+    When it runs out, the batch is halved, for all batches that follow, too. What the
+    first part needs is said on stderr.
+    """
+
+    def __init__(self, prepare: Callable[..., Call]):
+        """``prepare`` makes a call of the arrays (b, ...) of a batch."""
+        self._prepare = prepare
+        self._most = sys.maxsize
+        self._said = False
+
+    def __call__(self, *batch: np.ndarray) -> np.ndarray:
+        """What the call gives, (b, ...); images must not depend on their batch.
+
+        Raises:
+          UserError: there is too little for one image on each device.
+        """
+        count = len(batch[0])
+        while True:
+            length = equal_length(count, min(count, self._most))
+            try:
+                parts = [
+                    self._compute([array[rows] for array in batch])
+                    for rows in batch_rows(count, length)
+                ]
+                return np.concatenate(parts)[:count]
+            except JaxRuntimeError as error:
+                if not str(error).startswith("RESOURCE_EXHAUSTED"):
+                    raise
+                self._most = _fewer(length, error)
+            # The next attempt comes after the error, which holds on to arrays.
+
+    def _compute(self, part: list[np.ndarray]) -> np.ndarray:
+        call = self._prepare(*part)
+        if not self._said:
+            need = call.need()
+            self._said = True
+            if need is not None:
+                say(f"needs about {size(need)} per device{_there(need)}")
+        return np.asarray(call())  # here, since what fails may fail late
+
+
+def _fewer(length: int, error: Exception) -> int:
+    """Half as many images on each device.
+
+    Raises:
+      UserError: there is one already.
+    """
+    devices = jax.local_device_count()
+    here = math.ceil(length / devices)
+    if here == 1:
+        raise UserError(
+            "out of memory with one image on each device; use --dtype bfloat16, a "
+            "device with more memory, or smaller pictures"
+        ) from error
+    most = math.ceil(here / 2) * devices
+    say(f"out of memory with {length} images at once, trying {most}")
+    return most
+
+
+def _there(need: int) -> str:
+    """What a device has, if it tells."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    limit = stats.get("bytes_limit")
+    if not limit:
+        return ""
+    return f" of {size(limit)}{': TOO LITTLE' if limit < need else ''}"
+
+
+def size(count: int) -> str:
+    """Bytes as a person reads them."""
+    units = ("B", "KiB", "MiB", "GiB", "TiB")
+    power = min(int(math.log(max(count, 1), 1024)), len(units) - 1)
+    value = count / 1024**power
+    return f"{value:.{0 if value >= 100 or not power else 1}f} {units[power]}"
