@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow lint bench clean
 
 demo: $(VENV)/base
 	$(BIN)/rad-jax demo --output demo
@@ -18,6 +18,15 @@ lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
+
+# On a GPU: make bench RESULTS=docs/results/gpu_
+RESULTS := docs/results/
+BENCHMARKS := unet inpainting training cold_start choices perlin_masks input_pipeline convert
+
+bench: $(VENV)/dev
+	set -e; for name in $(BENCHMARKS); do \
+	  $(BIN)/python benchmarks/$$name.py --output $(RESULTS)$$name.json; done
+	$(BIN)/python benchmarks/update_docs.py
 
 clean:
 	rm -rf $(VENV) demo

@@ -106,6 +106,19 @@ def cold_start_table(record: Record | None) -> str:
     return table(head, rows)
 
 
+def choices_table(record: Record | None) -> str:
+    """What other ways to compute parts of the network take."""
+    if record is None:
+        return f"{MISSING} (`python benchmarks/choices.py`)"
+    ways = list(record["rows"][0]["over_built"])[1:]
+    rows = [
+        [way, *(f"{row['over_built'][way]:.2f}" for row in record["rows"])]
+        for way in ways
+    ]
+    head = ["instead of what is built", *map(_network, record["rows"])]
+    return table(head, rows)
+
+
 def summary_table(unet: Record | None) -> str:
     """The README's rows: RAD beside ADM and PyTorch, on 256x256 networks."""
     if unet is None:

@@ -79,7 +79,7 @@ def peers(config: UNetConfig, batch: int) -> dict[str, Call]:
     gpu = jax.default_backend() == "gpu"
     device, dtype = "cuda" if gpu else "cpu", getattr(torch, config.dtype)
     model = torch_peer.build(config, device=device, dtype=dtype)
-    images, hole = (torch.asarray(jax.device_get(a)) for a in inputs(config, batch))
+    images, hole = (torch.tensor(jax.device_get(a)) for a in inputs(config, batch))
     x = images.permute(0, 3, 1, 2).to(device)
     told = {
         ADM: torch.full((batch,), TIMESTEP, device=device),

@@ -12,9 +12,10 @@ import os
 import platform
 import shutil
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from benchmarks import speed_tables
 from rad_jax.convert.presets import PRESETS, Preset, choices_of
 
 ROOT = Path(__file__).parents[1]
@@ -195,6 +196,17 @@ def loop_text(loop: dict | None, data: dict | None) -> str:
     return _filled(" ".join(parts) or "Not measured yet.")
 
 
+def measured_on(table: Callable[[dict | None], str], name: str) -> str:
+    """A benchmark's table on a CPU, and that on a GPU."""
+    parts = []
+    for record, where in ((stored(name), "A CPU"), (stored(f"gpu_{name}"), "A GPU")):
+        if record is None:
+            parts.append(f"{where}: {table(None)}.")
+        else:
+            parts += [table(record), _filled(_where(record))]
+    return "\n\n".join(parts)
+
+
 def _where(record: dict) -> str:
     machine = record["measured"]
     return f"`{machine['command']}` on {machine['hardware']}, {machine['date']}."
@@ -222,7 +234,10 @@ def stored(name: str) -> dict | None:
 def documents() -> dict[Path, str]:
     """Every document with numbers, as it should be."""
     blocks = {
-        "README.md": {"demo": demo_table(json.loads(DEMO.read_text()))},
+        "README.md": {
+            "demo": demo_table(json.loads(DEMO.read_text())),
+            "speed": measured_on(speed_tables.summary_table, "unet"),
+        },
         "docs/converting.md": {
             "presets": presets_table(PRESETS),
             "time and memory": convert_text(stored("convert")),
@@ -233,6 +248,15 @@ def documents() -> dict[Path, str]:
             "speed": loop_text(stored("train_loop"), stored("input_pipeline")),
         },
         "docs/inpainting.md": {"bfloat16": bfloat16_text(stored("bfloat16"))},
+        "docs/benchmarks.md": {
+            "network": measured_on(speed_tables.unet_table, "unet"),
+            "whole inpainting": measured_on(
+                speed_tables.inpainting_table, "inpainting"
+            ),
+            "training steps": measured_on(speed_tables.training_table, "training"),
+            "cold start": measured_on(speed_tables.cold_start_table, "cold_start"),
+            "choices": measured_on(speed_tables.choices_table, "choices"),
+        },
     }
     texts = {}
     for file, named in blocks.items():

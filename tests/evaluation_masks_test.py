@@ -89,7 +89,7 @@ SLOW = pytest.mark.slow
         pytest.param(*("thin", 256, 250, 0.294, 0.287, 0.029), marks=SLOW),
         pytest.param(*("medium", 256, 1000, 0.240, 0.237, 0.010), marks=SLOW),
         ("wide", 256, 1000, 0.402, 0.267, 0.35),
-        ("thin", 512, 100, 0.294, 0.285, None),
+        pytest.param(*("thin", 512, 100, 0.294, 0.285, None), marks=SLOW),
         pytest.param(*("medium", 512, 400, 0.304, 0.273, 0.11), marks=SLOW),
         pytest.param(*("wide", 512, 400, 0.458, 0.265, 0.44), marks=SLOW),
     ],

@@ -143,8 +143,8 @@ def denoiser(monkeypatch):
     [
         (FIXED, COSINE, "5,3,2", "ddpm", 0.0),
         (PLAIN, LINEAR, "ddim10", "ddim", 0.0),
-        (PLAIN, COSINE, "12", "ddim", 1.0),
-        (UPSAMPLER, LINEAR, "12", "ddpm", 0.0),
+        pytest.param(*(PLAIN, COSINE, "12", "ddim", 1.0), marks=pytest.mark.slow),
+        pytest.param(*(UPSAMPLER, LINEAR, "12", "ddpm", 0.0), marks=pytest.mark.slow),
     ],
 )
 def test_chain_is_that_of_guided_diffusion(

@@ -346,6 +346,7 @@ def with_classes(model):
     return model._replace(config=config, params=params)
 
 
+@pytest.mark.slow
 def test_each_image_has_its_label(with_classes, picture, hole):
     images = jnp.stack([jnp.asarray(picture[1:, 1:] / np.float32(127.5) - 1)] * 2)
     masks = np.stack([hole[1:, 1:]] * 2).astype(np.float32)

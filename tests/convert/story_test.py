@@ -105,6 +105,7 @@ def test_an_adm_there_and_back(folder, tmp_path, rad, inpaint):
     assert (tmp_path / "b.pt").read_bytes() == (folder / "a.pt").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_diffusers_network_there_and_back(tmp_path, rad, inpaint):
     a, b = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     state = linear(golden_weights(RAD["state_dict"]))

@@ -122,6 +122,7 @@ def test_processes_with_other_devices_are_named(monkeypatch):
         preflight.devices()
 
 
+@pytest.mark.slow
 def test_several_processes_check_together(tmp_path):
     launch = [sys.executable, ROOT / "launch" / "local" / "launch.py", "--devices", "2"]
     command = [Path(sys.executable).with_name("rad-jax"), "preflight"]

@@ -71,6 +71,7 @@ def test_loaded_model_is_the_merged_one(lora_run, lora_experiment, tiny_run):
     assert not changed["conv_in.bias"] and not changed["norm_out.scale"]
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_is_straight_bit_for_bit(
     lora_run, lora_experiment, tmp_path
 ):

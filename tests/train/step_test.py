@@ -119,6 +119,7 @@ def test_seed_enters_parameters_and_noise(tiny_experiment):
     assert (one != two).any() and one_text != two_text
 
 
+@pytest.mark.slow
 def test_other_losses_and_dropout_train(tiny_experiment):
     experiment = tiny_experiment(
         "loss.parametrisation=v",
