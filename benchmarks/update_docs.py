@@ -15,7 +15,7 @@ import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmarks import speed_tables
+from benchmarks import solver_tables, speed_tables
 from rad_jax.convert.presets import PRESETS, Preset, choices_of
 
 ROOT = Path(__file__).parents[1]
@@ -256,6 +256,7 @@ def documents() -> dict[Path, str]:
             "training steps": measured_on(speed_tables.training_table, "training"),
             "cold start": measured_on(speed_tables.cold_start_table, "cold_start"),
             "choices": measured_on(speed_tables.choices_table, "choices"),
+            "fewer steps": solver_tables.solvers_text(stored("solvers")),
         },
     }
     texts = {}
