@@ -73,7 +73,7 @@ def ours(config: UNetConfig, batch: int) -> tuple[dict[str, Call], dict[str, flo
 
 def peers(config: UNetConfig, batch: int) -> dict[str, Call]:
     """PyTorch's calls, those that run."""
-    import torch
+    import torch  # pyright: ignore[reportMissingImports] (an extra)
     import torch_peer
 
     gpu = jax.default_backend() == "gpu"

@@ -221,6 +221,12 @@ def add_inpaint_flags(sub: Parser) -> None:
     )
     sub.add_argument("--steps", type=count, default=100, help="network evaluations")
     sub.add_argument("--sampler", choices=("ddpm", "ddim", "dpm++"), default="ddpm")
+    sub.add_argument(
+        "--grid",
+        choices=("uniform", "quadratic", "log_snr", "official"),
+        default="uniform",
+        help="where the steps lie, see docs/benchmarks.md",
+    )
     sub.add_argument("--num_samples", type=count, default=1, help="for each image")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument(

@@ -152,6 +152,7 @@ def _inpaint(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         invert_mask=args.invert_mask,
         label=args.label,
+        grid=args.grid,
     )
 
 

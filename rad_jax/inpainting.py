@@ -209,12 +209,13 @@ def fill_files(
     batch_size: int,
     invert_mask: bool,
     label: int | None = None,
+    grid: str = "uniform",
 ) -> int:
     """Fills the holes of picture files; what ``rad-jax inpaint`` runs.
 
     Arguments as in ``inpaint_files.inpaint_files``; ``sampler`` is a method of
-    ``sampling.METHODS``, and ``label`` is the class of all pictures. The PNG files
-    carry version, seed, sampler, steps and class.
+    ``sampling.METHODS``, ``grid`` one of ``sampling.GRIDS``, and ``label`` is the class
+    of all pictures. The PNG files carry version, seed, sampler, steps, grid and class.
 
     Returns:
       The exit code: 1 if some pictures of a folder could not be done.
@@ -222,7 +223,7 @@ def fill_files(
     config = default_sampler(model, sampler)
     # Refuse what does not fit before anything is read.
     _labels(model, label, 1)
-    sampling.time_grid(make_schedule(model.schedule), steps)
+    sampling.time_grid(make_schedule(model.schedule), steps, grid)
 
     def prepare(images: np.ndarray, holes: np.ndarray, seeds: np.ndarray) -> Call:
         return prepare_fill(
@@ -233,12 +234,12 @@ def fill_files(
             labels=_labels(model, label, len(images)),
             steps=steps,
             sampler=config,
-            grid="uniform",
+            grid=grid,
         )
 
     text = {
         "Software": f"rad_jax {rad_jax.__version__}",
-        "Sampler": f"{sampler}, {steps} steps",
+        "Sampler": f"{sampler}, {steps} steps, grid {grid}",
         "Seed": str(seed),
     }
     if label is not None:

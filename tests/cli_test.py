@@ -194,7 +194,7 @@ def inpaint(rad, tiny_run, tmp_path, monkeypatch, load_once):
 
 
 def test_picture_is_filled_and_says_how(inpaint, tmp_path):
-    code, out, err = inpaint("--seed", "5")
+    code, out, err = inpaint("--seed", "5", "--grid", "quadratic")
     assert (code, err) == (0, [])
     assert str(tmp_path / "out.png") in out
     given, filled = pixels(tmp_path / "a.png"), pixels(tmp_path / "out.png")
@@ -203,7 +203,7 @@ def test_picture_is_filled_and_says_how(inpaint, tmp_path):
     assert (filled[hole] != given[hole]).mean() > 0.9
     with Image.open(tmp_path / "out.png") as image:
         assert image.info["Software"] == f"rad_jax {rad_jax.__version__}"
-        assert image.info["Sampler"] == "ddpm, 2 steps"
+        assert image.info["Sampler"] == "ddpm, 2 steps, grid quadratic"
         assert image.info["Seed"] == "5"
 
 
@@ -305,6 +305,7 @@ def test_folder_with_a_broken_picture(inpaint, tmp_path):
         (["--steps", "few"], {}, "argument --steps: few is not a count; give 1 or"),
         (["--num_samples", "-1"], {}, "-1 is not a count"),
         (["--sampler", "euler"], {}, "argument --sampler: invalid choice: 'euler'"),
+        (["--grid", "cubic"], {}, "argument --grid: invalid choice: 'cubic'"),
         (["--model", "nowhere"], {}, "nowhere: "),
         (["--sede", "1"], {}, "unrecognized arguments: --sede 1"),
     ],

@@ -291,8 +291,19 @@ def test_a_folder_compiles_the_sampler_once(run_files):
     assert names.count("jit(run)") == 1
     with compiling() as names:
         run_files("two", seed=7, steps=2, invert_mask=True, num_samples=2)
-        run_files("three", steps=10)
+        run_files("three", steps=10, grid="quadratic")
     assert names == []
+
+
+def test_the_grid_says_where_the_steps_lie(run_files):
+    uniform, quadratic = (
+        contents(run_files(grid, steps=10, grid=grid))
+        for grid in ("uniform", "quadratic")
+    )
+    assert all(uniform[name] != quadratic[name] for name in uniform)
+    for grid in ("uniform", "quadratic"):
+        with Image.open(run_files(grid, steps=10, grid=grid) / "0.png") as image:
+            assert image.info["Sampler"] == f"ddpm, 10 steps, grid {grid}"
 
 
 @pytest.fixture

@@ -60,6 +60,7 @@ def test_exact_moments_are_those_of_samples(method, kind):
     assert np.abs((np.cov(made.T) - wanted) / spread).max() > 8
 
 
+@pytest.mark.slow
 def test_ddim_with_all_its_noise_is_ancestral_with_the_small_variance():
     grid = sampling.time_grid(SCHEDULE, 7, "quadratic")
     configs = (
@@ -73,6 +74,7 @@ def test_ddim_with_all_its_noise_is_ancestral_with_the_small_variance():
     np.testing.assert_allclose(ddim.covariance, ancestral.covariance, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_error_is_the_mean_distance_over_the_data():
     """From noise of T1 but at an earlier time: wrong means, which a solver keeps."""
     config = SamplerConfig(method="dpm++", clip=False)
