@@ -14,6 +14,7 @@ import math
 import os
 import shutil
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -152,7 +153,7 @@ class GroupNorm(nn.GroupNorm):
         """Normalises."""
         pixels = input.shape[2] * input.shape[3]
         compiled = torch.compiler.is_compiling() and input.device.type == "cpu"
-        if not compiled or pixels < ROWS**2:
+        if not compiled or pixels < ROWS**2 or pixels % ROWS:
             return super().forward(input)
         return group_norm(input, self)
 
@@ -272,32 +273,6 @@ def _linear(layer: nn.Conv1d, tokens: Tensor) -> Tensor:
     return F.linear(tokens, layer.weight[..., 0], layer.bias)
 
 
-class Downsample(nn.Module):
-    """Strided 3x3 convolution to half the size."""
-
-    def __init__(self, channels: int):
-        """Builds the convolution."""
-        super().__init__()
-        self.op = _conv(channels, channels, stride=2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Applies it."""
-        return self.op(x)
-
-
-class Upsample(nn.Module):
-    """Nearest neighbour to twice the size, then a 3x3 convolution."""
-
-    def __init__(self, channels: int):
-        """Builds the convolution."""
-        super().__init__()
-        self.conv = _conv(channels, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Applies both."""
-        return self.conv(F.interpolate(x, scale_factor=2))
-
-
 def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1)
 
@@ -311,8 +286,12 @@ def _stage(spec: StageSpec, config: UNetConfig) -> Stage:
         blocks.append(Attention(width, spec.heads, config))
     if spec.resampling and config.resblock_updown:
         blocks.append(ResBlock(width, width, level, config, spec.resampling))
-    elif spec.resampling:
-        blocks.append({"up": Upsample, "down": Downsample}[spec.resampling](width))
+    elif spec.resampling == "up":
+        layers = {"nearest": nn.Upsample(scale_factor=2), "conv": _conv(width, width)}
+        blocks.append(nn.Sequential(OrderedDict(layers)))
+    elif spec.resampling == "down":
+        layers = {"op": _conv(width, width, stride=2)}
+        blocks.append(nn.Sequential(OrderedDict(layers)))
     return Stage(blocks)
 
 
