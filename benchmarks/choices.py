@@ -17,14 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 from measured import measured, store
 from timing import in_turns, medians, ratio
-from unet import TIMESTEP, inputs
+from unet import inputs, two_levels
 
 from rad_jax.config import load_config
 from rad_jax.models import layers
 from rad_jax.models.apply import Params, init_params, make_apply
 from rad_jax.models.config import GROUPS, NO_LORA, LoRAConfig, UNetConfig
 from rad_jax.models.lora import combine, draw_adapters
-from rad_jax.models.noise_embedding import NoiseLevels, membership
 
 CASES = {"cpu": {"ffhq256": 1}, "gpu": {"ffhq256": 16}}
 DTYPE = {"cpu": "float32", "gpu": "bfloat16"}
@@ -118,26 +117,24 @@ def calls_of(config: UNetConfig, batch: int) -> dict[str, Callable[[], jax.Array
     """A call with each change, compiled."""
     params = init_params(config, jax.random.key(0))
     x, hole = inputs(config, batch)
-    timesteps = jnp.broadcast_to(jnp.float32([-1, TIMESTEP]), (batch, 2))
-    maps = membership(hole, config.num_resolutions)
+    levels = two_levels(config, hole)
 
-    def compiled(apply, params: Params, maps):
-        def call(params, x, maps):
-            if maps is None:
-                maps = membership(hole, config.num_resolutions)
-            return apply(params, x, NoiseLevels(timesteps, maps))
+    def compiled(apply, params: Params, *noise):
+        def call(params, x, *noise):
+            return apply(params, x, *(noise or (two_levels(config, hole),)))
 
-        run = jax.jit(call).lower(params, x, maps).compile()
-        return lambda: jax.block_until_ready(run(params, x, maps))
+        args = (params, x, *noise)
+        run = jax.jit(call).lower(*args).compile()
+        return lambda: jax.block_until_ready(run(*args))
 
     calls = {}
     for name, change in CHANGES.items():
         with change():
-            calls[name] = compiled(make_apply(config, NO_LORA), params, maps)
-    calls[MAPS] = compiled(make_apply(config), params, None)
+            calls[name] = compiled(make_apply(config, NO_LORA), params, levels)
+    calls[MAPS] = compiled(make_apply(config), params)
     lora = LoRAConfig(16, alpha=16)
     adapted = combine(draw_adapters(config, lora, jax.random.key(1)), params)
-    calls[ADAPTERS] = compiled(make_apply(config, lora), adapted, maps)
+    calls[ADAPTERS] = compiled(make_apply(config, lora), adapted, levels)
     expected = calls[BUILT]()
     for name, call in calls.items():
         tolerance = 1e-4 if config.dtype == "float32" else 0.1

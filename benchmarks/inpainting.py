@@ -4,23 +4,21 @@ In turns with the bare network, compiled alone and called as often as the sample
 Weights are random, as a network's time does not depend on them.
 """
 
-import argparse
 import dataclasses
 import functools
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from measured import measured, store
+import rows
 from timing import in_turns, medians, ratio
-from unet import CASES, DTYPES, TIMESTEP, Call, inputs, memory_may_end
+from unet import CASES, Call, inputs, two_levels
 
 from rad_jax.config import load_config
 from rad_jax.inpainting import fill
 from rad_jax.loading import Model
 from rad_jax.models.apply import init_params, make_apply
-from rad_jax.models.noise_embedding import NoiseLevels, membership
 from rad_jax.schedule import ScheduleConfig
 
 STEPS = {"cpu": {"digits": (100, 50, 20, 10), "ffhq256": (4,)}, "gpu": {}}
@@ -30,9 +28,7 @@ ALL_STEPS = (100, 50, 20, 10)
 def network(model: Model, batch: int) -> Call:
     """One call of the network, as the sampler makes it."""
     x, hole = inputs(model.config, batch)
-    levels = jnp.broadcast_to(jnp.float32([-1, TIMESTEP]), (batch, 2))
-    noise = NoiseLevels(levels, membership(hole, model.config.num_resolutions))
-    args = (model.params, x, noise)
+    args = (model.params, x, two_levels(model.config, hole))
     compiled = jax.jit(make_apply(model.config)).lower(*args).compile()
     return lambda: jax.block_until_ready(compiled(*args))
 
@@ -66,29 +62,20 @@ def measure(model: Model, batch: int, steps: int, rounds: int) -> dict[str, Any]
 def main() -> None:
     """Measures, prints and writes."""
     backend = jax.default_backend()
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", nargs="+", default=list(CASES[backend]))
-    parser.add_argument("--batches", nargs="+", type=int, help="of every case")
+    parser = rows.flags(__doc__, CASES[backend])
     parser.add_argument("--steps", nargs="+", type=int, help="of every case")
-    parser.add_argument("--dtypes", nargs="+", default=DTYPES[backend])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--output", type=Path, required=True, help="JSON file")
     args = parser.parse_args()
-    record: dict[str, Any] = {"measured": measured(), "rows": []}
-    for case in args.cases:
-        config = load_config(f"configs/{case}.py", []).model
+
+    def measures(row: rows.Row) -> Iterator[tuple[rows.Row, Callable[[], rows.Row]]]:
+        config = load_config(f"configs/{row['case']}.py", []).model
+        config = dataclasses.replace(config, dtype=row["dtype"])
         params = init_params(config, jax.random.key(0))
-        for dtype in args.dtypes:
-            computed = dataclasses.replace(config, dtype=dtype)
-            model = Model(computed, ScheduleConfig(), "eps", params)
-            for batch in args.batches or CASES[backend].get(case, (1,)):
-                for steps in args.steps or STEPS[backend].get(case, ALL_STEPS):
-                    row = {"case": case, "dtype": dtype, "batch": batch, "steps": steps}
-                    with memory_may_end(row):
-                        row |= measure(model, batch, steps, args.rounds)
-                    record["rows"].append(row)
-                    _print(row)
-                    store(args.output, record)
+        model = Model(config, ScheduleConfig(), "eps", params)
+        for steps in args.steps or STEPS[backend].get(row["case"], ALL_STEPS):
+            call = functools.partial(measure, model, row["batch"], steps, args.rounds)
+            yield row | {"steps": steps}, call
+
+    rows.run(args, measures, _print)
 
 
 def _print(row: dict[str, Any]) -> None:

@@ -8,8 +8,6 @@ runs; the gradient goes through the merged kernels.
 
 import argparse
 import functools
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from measured import measured, store
+from timing import in_turns, medians
 
 from rad_jax.config import load_config
 from rad_jax.models.apply import init_params, make_apply
@@ -65,30 +64,28 @@ def gradients(
         analysis = compiled.memory_analysis()
         assert analysis is not None  # the CPU and GPU compilers have it
         needed = analysis.temp_size_in_bytes + analysis.output_size_in_bytes
-        call = functools.partial(compiled, *arguments)
+        call = functools.partial(_finished, compiled, *arguments)
         calls[loss.__name__] = (call, needed / 2**20)
     return calls
+
+
+def _finished(function: Callable[..., Any], *args: Any) -> None:
+    jax.block_until_ready(function(*args))
 
 
 def measure(
     calls: dict[str, tuple[Callable[[], Any], float]], rounds: int
 ) -> dict[str, dict[str, float]]:
-    """Seconds in turns, after a round to warm up."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for number in range(rounds + 1):
-        for name, (call, _) in calls.items():
-            start = time.perf_counter()
-            jax.block_until_ready(call())
-            if number:
-                seconds[name].append(time.perf_counter() - start)
-    reference = statistics.median(seconds["full"])
+    """Seconds in turns."""
+    taken = in_turns({name: call for name, (call, _) in calls.items()}, rounds)
+    seconds = medians(taken)
     return {
         name: {
-            "seconds": statistics.median(taken),
-            "over_full": statistics.median(taken) / reference,
-            "mib_beside_the_parameters": calls[name][1],
+            "seconds": seconds[name],
+            "over_full": seconds[name] / seconds["full"],
+            "mib_beside_the_parameters": mib,
         }
-        for name, taken in seconds.items()
+        for name, (_, mib) in calls.items()
     }
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import statistics
-import time
 from pathlib import Path
 from unittest import mock
 
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 from measured import measured, store
+from timing import in_turns
 
 from rad_jax import masks
 
@@ -35,13 +35,11 @@ def measure(size: int, batch: int, rounds: int) -> dict[str, list[float]]:
         # Another function object: `jit` would find the first one traced already.
         by_sort = jax.jit(lambda keys: draw(keys)).lower(keys).compile()
     np.testing.assert_array_equal(ours(keys), by_sort(keys))
-    seconds: dict[str, list[float]] = {"bisection": [], "sort": []}
-    for _ in range(rounds):
-        for name, run in (("bisection", ours), ("sort", by_sort)):
-            start = time.perf_counter()
-            run(keys).block_until_ready()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
+    calls = {
+        "bisection": lambda: ours(keys).block_until_ready(),
+        "sort": lambda: by_sort(keys).block_until_ready(),
+    }
+    return in_turns(calls, rounds)
 
 
 def main() -> None:

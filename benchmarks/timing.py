@@ -9,6 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+ADM = "ADM"
+"""What others are measured by."""
+
 LEAST_SECONDS = 0.2
 """Quicker calls are repeated for so long in each turn."""
 
@@ -51,6 +54,31 @@ def matmul(dtype: str, size: int) -> tuple[Callable[[], Any], float]:
     a = jax.random.normal(jax.random.key(0), (size, size), dtype)
     product = jax.jit(jnp.matmul).lower(a, a).compile()
     return lambda: jax.block_until_ready(product(a, a)), 2.0 * size**3
+
+
+def rates(
+    taken: dict[str, list[float]],
+    flops: Mapping[str, float],
+    operations: float,
+) -> dict[str, Any]:
+    """What a row says of times: medians, ratios, and shares of the peak.
+
+    Args:
+      taken: of `in_turns`, with "matmul", whose rate is the peak.
+      flops: operations of those calls of which they are known.
+      operations: of "matmul".
+    """
+    peak = operations / statistics.median(taken["matmul"])
+    seconds = medians({name: of for name, of in taken.items() if name != "matmul"})
+    return {
+        "peak_flops": peak,
+        "flops": dict(flops),
+        "seconds": seconds,
+        "over_adm": {name: ratio(taken, name, ADM) for name in seconds},
+        "share_of_peak": {
+            name: count / seconds[name] / peak for name, count in flops.items()
+        },
+    }
 
 
 def _seconds(call: Callable[[], Any], repeats: int) -> float:

@@ -4,19 +4,19 @@ The step is the trainer's own, on images of noise. Operations are counted from t
 architecture (`train.plan.step_flops`): blocks that are recomputed count once.
 """
 
-import argparse
 import dataclasses
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
 
 import jax
 import numpy as np
-from measured import measured, store
-from timing import in_turns, matmul, medians, ratio
-from unet import DTYPES, MATRIX, Call, memory_may_end
+import rows
+from timing import ADM, in_turns, matmul, rates
+from unet import MATRIX, Call
 
 from rad_jax.config import Experiment, load_config
+from rad_jax.memory import bytes_needed
 from rad_jax.models.apply import Apply, init_params, make_apply
 from rad_jax.models.lora import combine, draw_adapters, partition
 from rad_jax.models.noise_embedding import NoiseLevels
@@ -26,9 +26,8 @@ from rad_jax.train.plan import step_flops, step_shapes
 from rad_jax.train.state import init_state
 from rad_jax.train.step import Batch, make_train_step
 
-RAD, LORA, ADM = "RAD", "RAD, LoRA", "ADM"
-CASES = {"cpu": {"digits": 32}, "gpu": {"ffhq256": 16, "imagenet256": 16}}
-"""Configs, and images at once."""
+RAD, LORA = "RAD", "RAD, LoRA"
+CASES = {"cpu": {"digits": (32,)}, "gpu": {"ffhq256": (16,), "imagenet256": (16,)}}
 
 LORA_RANK = 16
 
@@ -77,17 +76,13 @@ def step(experiment: Experiment) -> tuple[Call, float, int | None]:
     stop = np.zeros(mesh.size, np.int32)
     batch = Batch(place_batch(numbers, mesh), place_batch(stop, mesh))
     compiled = make_train_step(experiment, mesh).lower(state, frozen, batch).compile()
-    analysis = compiled.memory_analysis()
-    needed = None
-    if analysis is not None:
-        needed = analysis.temp_size_in_bytes + analysis.argument_size_in_bytes
 
     def call():
         nonlocal state
         state, signals = compiled(state, frozen, batch)
         jax.block_until_ready((state, signals))
 
-    return call, step_flops(experiment, mesh), needed
+    return call, step_flops(experiment, mesh), bytes_needed(compiled)
 
 
 def measure(case: str, batch: int, dtype: str, rounds: int) -> dict[str, Any]:
@@ -99,41 +94,19 @@ def measure(case: str, batch: int, dtype: str, rounds: int) -> dict[str, Any]:
             calls[name], flops[name], needed[name] = step(experiment)
     product, operations = matmul(dtype, MATRIX[jax.default_backend()])
     taken = in_turns({"matmul": product, **calls}, rounds)
-    seconds = medians(taken)
-    peak = operations / seconds.pop("matmul")
-    return {
-        "peak_flops": peak,
-        "flops": flops,
-        "bytes": needed,
-        "seconds": seconds,
-        "images_per_second": {name: batch / value for name, value in seconds.items()},
-        "over_adm": {name: ratio(taken, name, ADM) for name in calls},
-        "share_of_peak": {
-            name: count / seconds[name] / peak for name, count in flops.items()
-        },
-    }
+    row = rates(taken, flops, operations)
+    speed = {name: batch / seconds for name, seconds in row["seconds"].items()}
+    return row | {"bytes": needed, "images_per_second": speed}
 
 
 def main() -> None:
     """Measures, prints and writes."""
-    backend = jax.default_backend()
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", nargs="+", default=list(CASES[backend]))
-    parser.add_argument("--batches", nargs="+", type=int, help="of every case")
-    parser.add_argument("--dtypes", nargs="+", default=DTYPES[backend])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--output", type=Path, required=True, help="JSON file")
-    args = parser.parse_args()
-    record: dict[str, Any] = {"measured": measured(), "rows": []}
-    for case in args.cases:
-        for dtype in args.dtypes:
-            for batch in args.batches or [CASES[backend].get(case, 16)]:
-                row = {"case": case, "dtype": dtype, "batch": batch}
-                with memory_may_end(row):
-                    row |= measure(case, batch, dtype, args.rounds)
-                record["rows"].append(row)
-                _print(row)
-                store(args.output, record)
+    args = rows.flags(__doc__, CASES[jax.default_backend()]).parse_args()
+
+    def measures(row: rows.Row) -> Iterator[tuple[rows.Row, Callable[[], rows.Row]]]:
+        yield row, lambda: measure(rounds=args.rounds, **row)
+
+    rows.run(args, measures, _print)
 
 
 def _print(row: dict[str, Any]) -> None:

@@ -6,21 +6,17 @@ architecture: of convolutions and matrix products. PyTorch (`torch_peer.py`) tak
 if it is installed, eagerly and by the fastest of its ways.
 """
 
-import argparse
-import contextlib
 import dataclasses
 import functools
-import gc
 import importlib.metadata
 import importlib.util
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from measured import measured, store
-from timing import in_turns, matmul, medians, ratio
+import rows
+from timing import ADM, in_turns, matmul, rates
 
 from rad_jax.config import load_config
 from rad_jax.models.apply import init_params, make_apply
@@ -28,12 +24,11 @@ from rad_jax.models.config import UNetConfig
 from rad_jax.models.flops import count_flops
 from rad_jax.models.noise_embedding import NoiseLevels, NoiseMap, membership
 
-ADM, RAD, DENSE = "ADM", "RAD", "RAD, by pixels"
+RAD, DENSE = "RAD", "RAD, by pixels"
 CASES = {
     "cpu": {"digits": (1, 16, 64), "ffhq256": (1,)},
     "gpu": {name: (1, 4, 16, 64) for name in ("digits", "ffhq256", "imagenet256")},
 }
-DTYPES = {"cpu": ("float32",), "gpu": ("float32", "bfloat16")}
 MATRIX = {"cpu": 2048, "gpu": 8192}
 TIMESTEP = 500.0
 
@@ -48,17 +43,25 @@ def inputs(config: UNetConfig, batch: int) -> tuple[jax.Array, jax.Array]:
     return x, jnp.zeros((batch, size, size)).at[:, middle, middle].set(1)
 
 
+def two_levels(config: UNetConfig, hole: jax.Array) -> NoiseLevels:
+    """RAD's noise: none where the image is known, some in the hole.
+
+    The maps depend on the masks alone: they are made once per image.
+    """
+    timesteps = jnp.broadcast_to(jnp.float32([-1, TIMESTEP]), (len(hole), 2))
+    return NoiseLevels(timesteps, membership(hole, config.num_resolutions))
+
+
 def ours(config: UNetConfig, batch: int) -> tuple[dict[str, Call], dict[str, float]]:
     """Our calls by name, and the operations of each."""
     params = init_params(config, jax.random.key(0))
     apply = make_apply(config)
     x, hole = inputs(config, batch)
-    levels = jnp.broadcast_to(jnp.float32([-1, TIMESTEP]), (batch, 2))
+    levels = two_levels(config, hole)
     labels = jnp.zeros(batch, jnp.int32) if config.num_classes else None
     noises = {
-        ADM: NoiseLevels(levels[:, 1:]),
-        # The maps depend on the masks alone: they are made once per image.
-        RAD: NoiseLevels(levels, membership(hole, config.num_resolutions)),
+        ADM: NoiseLevels(levels.timesteps[:, 1:]),
+        RAD: levels,
         DENSE: NoiseMap(jnp.where(hole > 0, TIMESTEP, -1.0)),
     }
     calls, flops = {}, {}
@@ -94,10 +97,11 @@ def peers(config: UNetConfig, batch: int) -> dict[str, Call]:
         if gpu:
             torch.cuda.synchronize()
 
+    ways = torch_peer.ways(model)
     return {
         f"PyTorch {name}: {way}": functools.partial(done, network, timesteps)
         for name, timesteps in told.items()
-        for way, network in torch_peer.ways(model).items()
+        for way, network in ways.items()
     }
 
 
@@ -110,57 +114,22 @@ def measure(
         calls |= peers(config, batch)
     product, operations = matmul(config.dtype, MATRIX[jax.default_backend()])
     taken = in_turns({"matmul": product, **calls}, rounds)
-    seconds = medians(taken)
-    peak = operations / seconds.pop("matmul")
-    return {
-        "peak_flops": peak,
-        "flops": flops,
-        "seconds": seconds,
-        "over_adm": {name: ratio(taken, name, ADM) for name in calls},
-        "share_of_peak": {
-            name: count / seconds[name] / peak for name, count in flops.items()
-        },
-    }
-
-
-@contextlib.contextmanager
-def memory_may_end(row: dict[str, Any]) -> Iterator[None]:
-    """Notes that it did, and goes on."""
-    try:
-        yield
-    except Exception as error:  # PyTorch's, or JAX's
-        text = str(error).lower()
-        if "out of memory" not in text and "resource_exhausted" not in text:
-            raise
-        row["out_of_memory"] = True
-    gc.collect()
+    return rates(taken, flops, operations)
 
 
 def main() -> None:
     """Measures, prints and writes."""
-    backend = jax.default_backend()
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", nargs="+", default=list(CASES[backend]))
-    parser.add_argument("--batches", nargs="+", type=int, help="of every case")
-    parser.add_argument("--dtypes", nargs="+", default=DTYPES[backend])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--output", type=Path, required=True, help="JSON file")
-    args = parser.parse_args()
+    args = rows.flags(__doc__, CASES[jax.default_backend()]).parse_args()
     with_torch = importlib.util.find_spec("torch") is not None
-    record: dict[str, Any] = {"measured": measured(), "rows": []}
-    if with_torch:
-        record["measured"]["versions"]["torch"] = importlib.metadata.version("torch")
-    for case in args.cases:
-        config = load_config(f"configs/{case}.py", []).model
-        for dtype in args.dtypes:
-            computed = dataclasses.replace(config, dtype=dtype)
-            for batch in args.batches or CASES[backend].get(case, (1,)):
-                row = {"case": case, "dtype": dtype, "batch": batch}
-                with memory_may_end(row):
-                    row |= measure(computed, batch, args.rounds, with_torch)
-                record["rows"].append(row)
-                _print(row)
-                store(args.output, record)
+
+    def measures(row: rows.Row) -> Iterator[tuple[rows.Row, Callable[[], rows.Row]]]:
+        config = load_config(f"configs/{row['case']}.py", []).model
+        config = dataclasses.replace(config, dtype=row["dtype"])
+        batch, rounds = row["batch"], args.rounds
+        yield row, lambda: measure(config, batch, rounds, with_torch)
+
+    versions = {"torch": importlib.metadata.version("torch")} if with_torch else {}
+    rows.run(args, measures, _print, versions=versions)
 
 
 def _print(row: dict[str, Any]) -> None:

@@ -32,20 +32,22 @@ class Call(NamedTuple):
         return self.function(*self.arguments)[: self.count]
 
     def need(self) -> int | None:
-        """Bytes of a device, by the compiler's count, or None if it keeps none.
+        """`bytes_needed`. It compiles; to call it afterwards does not compile again."""
+        return bytes_needed(self.function.lower(*self.arguments).compile())
 
-        It compiles; to call it afterwards does not compile again.
-        """
-        found = self.function.lower(*self.arguments).compile().memory_analysis()
-        if found is None:
-            return None
-        return (
-            found.argument_size_in_bytes
-            + found.output_size_in_bytes
-            - found.alias_size_in_bytes
-            + found.temp_size_in_bytes
-            + found.generated_code_size_in_bytes
-        )
+
+def bytes_needed(compiled: jax.stages.Compiled) -> int | None:
+    """Bytes of a device, by the compiler's count; None if it keeps none."""
+    found = compiled.memory_analysis()
+    if found is None:
+        return None
+    return (
+        found.argument_size_in_bytes
+        + found.output_size_in_bytes
+        - found.alias_size_in_bytes
+        + found.temp_size_in_bytes
+        + found.generated_code_size_in_bytes
+    )
 
 
 class Sparing:
