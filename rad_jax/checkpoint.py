@@ -227,7 +227,8 @@ class Checkpoints:
             return list(self.folder.glob("*.orbax-checkpoint-tmp*"))
         # They bear their last name at once, and are marked when they are whole.
         whole = {str(step) for step in self._manager.all_steps(read=True)}
-        return [path for path in self.folder.glob("*") if path.name not in whole]
+        steps = [path for path in self.folder.glob("*") if path.name.isdecimal()]
+        return [path for path in steps if path.name not in whole]
 
     def _unwritable(self, error: BaseException) -> UserError:
         return UserError(

@@ -39,7 +39,10 @@ def whole_folder(path: AnyPath) -> Iterator[Path]:
     bucket is written on this machine and copied: what lies at its top appears last.
     """
     if in_bucket(path):
-        with tempfile.TemporaryDirectory(prefix="rad_jax-") as scratch:
+        with (
+            _reporting(path),
+            tempfile.TemporaryDirectory(prefix="rad_jax-") as scratch,
+        ):
             yield Path(scratch)
             with reaching(path):
                 if path.exists():
@@ -67,7 +70,7 @@ def whole_folder(path: AnyPath) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _reporting(path: Path) -> Iterator[None]:
+def _reporting(path: AnyPath) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -1,6 +1,8 @@
 """Buckets: paths, copies, and whole runs against a stand-in of the cloud."""
 
+import errno
 import importlib.util
+import os
 import time
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from rad_jax.schedule import ScheduleConfig
 from rad_jax.train.loop import train
 from rad_jax.train.pretrained import load_pretrained, write_base
 from rad_jax.train.stop import StopRequest
+from rad_jax.whole import whole_folder
 from tests.fake_bucket import fake_bucket
 from tests.train import matrix
 from tests.train.processes_test import assert_same_run, finish, quick, started, wait_for
@@ -258,3 +261,21 @@ def test_adapters_in_a_bucket_are_to_be_copied(bucket, rad, tmp_path):
     code, _, err = rad("convert", *arguments, "--output", tmp_path / "m")
     line = "rad-jax: gs://bucket/a: lies in a bucket; copy the adapters here first"
     assert (code, err) == (2, [line])
+
+
+def test_what_is_no_checkpoint_stays(bucket):
+    bucket.objects["run/checkpoints/notes/a.txt"] = b"mine", 1
+    with Checkpoints(folder_at("gs://bucket/run"), keep=1) as checkpoints:
+        checkpoints.save(1, {"params": {"a": jax.numpy.ones(2)}}, {"config": {}})
+    assert bucket.read("run/checkpoints/notes/a.txt") == b"mine"
+    assert "run/checkpoints/1/commit_success.txt" in bucket.objects
+
+
+def test_folder_for_a_bucket_on_a_full_disk(bucket):
+    """The disk is this machine's; what is in the bucket stays."""
+    bucket.objects["m/model.json"] = b"old", 1
+    folder = folder_at("gs://bucket/m")
+    line = r"gs://bucket/m: cannot be written \(No space left"
+    with pytest.raises(UserError, match=line), whole_folder(folder):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert bucket.objects["m/model.json"] == (b"old", 1)
