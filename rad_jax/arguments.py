@@ -33,7 +33,7 @@ def count(text: str) -> int:
 
 
 def folder(text: str):
-    """A folder, which may lie in a bucket."""
+    """A folder, which may lie in a bucket: `remote.AnyPath`, imported if needed."""
     if "://" not in text:
         return Path(text)
     from rad_jax.remote import folder_at
@@ -99,12 +99,19 @@ def add_convert_flags(sub: Parser) -> None:
 
 
 def add_model_flags(sub: Parser) -> None:
-    """Which model, and how it is computed."""
+    """Which model, how it is computed, and with what noise."""
     sub.add_argument("--model", type=folder, required=True, help="folder of a model")
     sub.add_argument(
         "--dtype",
         choices=("float32", "bfloat16"),
         help="what it computes in; by default as it was trained",
+    )
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument(
+        "--batch_size",
+        type=count,
+        default=16,
+        help="images at once, at most: fewer where the memory is too little",
     )
 
 
@@ -162,13 +169,6 @@ def add_sample_flags(sub: Parser) -> None:
     )
     sub.add_argument(
         "--low_res", type=Path, help="what an upsampler enlarges: file or folder"
-    )
-    sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument(
-        "--batch_size",
-        type=count,
-        default=16,
-        help="images at once, at most: fewer where the memory is too little",
     )
     sub.add_argument(
         "--overwrite", action="store_true", help="replace files of the same names"
@@ -228,13 +228,6 @@ def add_inpaint_flags(sub: Parser) -> None:
         help="where the steps lie, see docs/benchmarks.md",
     )
     sub.add_argument("--num_samples", type=count, default=1, help="for each image")
-    sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument(
-        "--batch_size",
-        type=count,
-        default=16,
-        help="images at once, at most: fewer where the memory is too little",
-    )
     sub.add_argument("--invert_mask", action="store_true", help="black is filled")
     sub.add_argument("--label", type=int, help="class of the images, if it has some")
 

@@ -120,9 +120,8 @@ def train(
                 ):
                     ema, rest = local_copy((state.ema, frozen), mesh)
                     if logs is not None:
-                        model, lora = experiment.model, experiment.lora
-                        picture = samples.draw(plain_params(model, lora, ema, rest))
-                        logs.picture(step, picture)
+                        ema = plain_params(experiment.model, experiment.lora, ema, rest)
+                        logs.picture(step, samples.draw(ema))
                 if step % settings.checkpoint_every == 0 or last or stopping:
                     records = {"data": images.position, "config": to_dict(experiment)}
                     outbox.publish()  # before: logs may be ahead, not behind
