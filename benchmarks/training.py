@@ -26,7 +26,7 @@ from rad_jax.train.plan import step_flops, step_shapes
 from rad_jax.train.state import init_state
 from rad_jax.train.step import Batch, make_train_step
 
-RAD, LORA = "RAD", "RAD, LoRA"
+RAD, LORA, REMAT = "RAD", "RAD, LoRA", "RAD, blocks recomputed"
 CASES = {"cpu": {"digits": (32,)}, "gpu": {"ffhq256": (16,), "imagenet256": (16,)}}
 
 LORA_RANK = 16
@@ -45,8 +45,10 @@ def experiments(case: str, batch: int, dtype: str) -> dict[str, Experiment]:
     )
     lora = dataclasses.replace(config.lora, rank=LORA_RANK)
     mask = dataclasses.replace(config.mask, kind="full")
+    model = dataclasses.replace(config.model, use_remat=True)
     return {
         RAD: config,
+        REMAT: dataclasses.replace(config, model=model),
         LORA: dataclasses.replace(config, lora=lora),
         ADM: dataclasses.replace(config, mask=mask),
     }

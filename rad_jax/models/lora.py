@@ -21,7 +21,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
 from rad_jax.models.config import LoRAConfig, UNetConfig
-from rad_jax.models.layers import Activation, Attention, Conv, Linear, conv
+from rad_jax.models.layers import Activation, Attention, Conv, Linear
 from rad_jax.models.unet import UNet
 from rad_jax.typing import PRNGKey
 
@@ -63,7 +63,7 @@ class AdaptedConv(Conv):
     def __init__(self, layer: Conv, config: LoRAConfig):
         """Takes the layer's parameters over; the adapter is zero."""
         self.dtype, self.zero, self.precision = layer.dtype, layer.zero, layer.precision
-        self.stride = layer.stride
+        self.stride, self.upsampled = layer.stride, layer.upsampled
         self.kernel, self.bias = layer.kernel, layer.bias
         self.scale = config.alpha / config.rank
         *size, outputs = layer.kernel.shape
@@ -72,8 +72,8 @@ class AdaptedConv(Conv):
 
     def __call__(self, x: Activation) -> Float[Array, "b _ _ out"]:
         """Applies both."""
-        a, b = (p[...].astype(self.dtype) for p in (self.lora_a, self.lora_b))
-        hidden = conv(x.astype(self.dtype), a, self.stride, self.precision)
+        b = self.lora_b[...].astype(self.dtype)
+        hidden = self.convolve(x, self.lora_a[...])
         update = jnp.matmul(hidden, b, precision=self.precision)
         return super().__call__(x) + self.scale * update
 
