@@ -38,6 +38,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.dropout = 0.0  # rate
     config.model.dtype = "float32"  # of convolutions and attention, or "bfloat16"
     config.model.use_remat = False  # recompute blocks backwards to save memory
+    config.model.noise_embedding = "spatial"  # or "time": one timestep for all pixels
 
     config.schedule = ml_collections.ConfigDict()
     config.schedule.kind = "linear"  # or "cosine"

@@ -22,20 +22,17 @@ from rad_jax.loading import Model, check_labels
 from rad_jax.memory import Call, Sparing
 from rad_jax.models.apply import make_apply
 from rad_jax.models.config import UNetConfig
-from rad_jax.models.noise_embedding import NoiseLevels, NoiseMap, membership
 from rad_jax.sampling import SamplerConfig
 from rad_jax.schedule import (
     LogSignal,
-    Schedule,
     ScheduleConfig,
     Step,
     hole_share,
-    log_level,
     make_schedule,
-    timestep_map,
 )
 from rad_jax.sharding import on_all_devices
-from rad_jax.typing import Images, Labels, LogLevels, Masks, PRNGKey, PRNGKeys
+from rad_jax.told_noise import told_noise
+from rad_jax.typing import Images, Labels, Masks, PRNGKey, PRNGKeys
 
 STEP_BUCKET = 128
 """Step counts are padded to multiples of it, so that they share a compiled program."""
@@ -169,7 +166,10 @@ def prepare_fill(
     stack = sampling.grid_steps(schedule, times, bucket=STEP_BUCKET)
     start = LogSignal(*(np.float32(x[times.start]) for x in schedule.signal))
     values = np.asarray(masks)
-    binary = bool(np.all((values == 0) | (values == 1)))
+    # One timestep for the whole image needs no map, whatever the mask.
+    binary = model.config.noise_embedding == "time" or bool(
+        np.all((values == 0) | (values == 1))
+    )
     run = compiled_fill(model.config, model.schedule, sampler, binary)
     batch, params = on_all_devices((images, masks, keys, labels), model.params)
     return Call(run, (params, stack, start, *batch), len(images))
@@ -275,7 +275,7 @@ def compiled_fill(
     """The whole sampler as one compiled function of parameters, times and images.
 
     With ``binary`` masks the noise embedding has two levels and its maps are made
-    once, before the loop; else it is dense.
+    once, before the loop; else it is dense (`told_noise`).
     """
     apply = make_apply(config)
     schedule = make_schedule(schedule_config)
@@ -284,21 +284,11 @@ def compiled_fill(
         params, stack: Step, start: LogSignal, images, masks, keys, labels
     ) -> Images:
         share = jax.vmap(functools.partial(hole_share, schedule))(masks)
-        weights = membership(masks, config.num_resolutions) if binary else None
+        noise = told_noise(config, schedule, masks, share, binary=binary)
 
         def denoise(x: Images, step: Step):
-            if weights is None:
-                noise = NoiseMap(_timesteps(schedule, step, share))
-            else:
-                shape = (x.shape[0], 2)
-                noise = NoiseLevels(jnp.broadcast_to(step.timesteps, shape), weights)
-            return apply(params, x, noise, labels)
+            return apply(params, x, noise(step), labels)
 
         return sampling.inpaint(denoise, sampler, stack, start, images, share, keys)
 
     return jax.jit(run)
-
-
-def _timesteps(schedule: Schedule, step: Step, share: LogLevels):
-    level = jax.vmap(log_level, (None, 0))(step.t, share)
-    return timestep_map(schedule, level)[..., 0]

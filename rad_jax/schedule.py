@@ -68,7 +68,7 @@ def linear_betas(steps: int, start: float, end: float) -> np.ndarray:
 
 def cosine_betas(steps: int) -> np.ndarray:
     """Cosine betas, float64 (steps,), capped at 0.999 (iDDPM eq. 17)."""
-    time = np.arange(steps + 1, dtype=np.float64) / steps
+    time = np.arange(steps + 1, dtype=np.float64) / max(steps, 1)
     alpha_bar = np.cos((time + 0.008) / 1.008 * np.pi / 2) ** 2
     return np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], 0.999)
 
@@ -215,6 +215,25 @@ def level_timesteps(schedule: Schedule, t: np.ndarray) -> np.ndarray:
     levels = np.stack([signal.known[t], signal.hole[t]], -1)
     timesteps = np.interp(-np.expm1(levels), table, k)
     return (timesteps + schedule.config.timestep_offset).astype(np.float32)
+
+
+def time_timestep(
+    schedule: Schedule, timesteps: Float[Array, "*shape 2"]
+) -> Float[Array, "*shape 1"]:
+    """One timestep that tells the time of the process, for all of an image.
+
+    The hole's own in phase 1, where the known pixels are clean. In phase 2, where the
+    hole no longer changes, it goes on counting: 1000 more than that of the known
+    pixels. With phases of ADM's 1000 steps it is t - 1 throughout. RAD's ablation
+    (Table 3, "t embedding") leaves open what its network was told.
+
+    Args:
+      schedule: the tables.
+      timesteps: of known pixels and of the hole, as ``Step.timesteps``.
+    """
+    known, hole = timesteps[..., :1], timesteps[..., 1:]
+    clean = schedule.config.timestep_offset - 1
+    return jnp.where(known > clean, ADM_STEPS + known, hole)
 
 
 def hole_share(schedule: Schedule, mask: Mask) -> LogLevel:

@@ -181,6 +181,28 @@ def test_dense_path_is_the_binary_one(model, picture, hole):
     assert soft[1][0, 0] != images[1][0, 0]
 
 
+def test_one_timestep_for_the_whole_image(model, picture, hole):
+    """Told the time alone, the network sees where the noise is, or does not."""
+    config = dataclasses.replace(model.config, noise_embedding="time")
+    told = model._replace(config=config)
+    # All of it a hole, both are plain ADM.
+    images, masks = jnp.zeros((2, H + 1, W + 1, 1)), jnp.ones((2, H + 1, W + 1))
+    keys = jax.random.split(jax.random.key(0), 2)
+    a, b = (fill(each, images, masks, keys, steps=STEPS) for each in (model, told))
+    np.testing.assert_allclose(a, b, atol=1e-4)
+    image = picture / np.float32(127.5) - 1
+    filled = inpaint(told, image, hole)
+    np.testing.assert_array_equal(filled[:, ~hole], np.stack([image[~hole]] * 2))
+    assert (np.abs(filled - inpaint(model, image, hole))[:, hole] > 0.01).mean() > 0.3
+    # A soft mask takes the same program.
+    programs = compiled_fill.cache_info().misses
+    soft = hole * np.float32(0.5)
+    filled = inpaint(told, image, soft)
+    np.testing.assert_array_equal(filled[:, ~hole], np.stack([image[~hole]] * 2))
+    assert np.isfinite(filled).all() and (filled != image)[:, hole].mean() > 0.9
+    assert compiled_fill.cache_info().misses == programs
+
+
 def test_one_program_serves_step_counts_masks_and_images(model, picture, hole):
     inpaint(model, picture, hole)
     sampler = default_sampler(model)

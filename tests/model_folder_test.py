@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 
 import jax
@@ -12,7 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from rad_jax import model_folder
+from rad_jax import info, model_folder
 from rad_jax.errors import UserError
 from rad_jax.model_folder import check_free, read_model, read_record, write_model
 from rad_jax.models.config import UNetConfig
@@ -28,6 +29,7 @@ CONFIG = UNetConfig(
     attention_resolutions=(),
     num_classes=3,
     dropout=0.25,
+    noise_embedding="time",
 )
 SCHEDULE = ScheduleConfig(kind="cosine", known_steps=500, hole_betas=(1e-3, 0.01))
 PARAMS = jax.tree.map(np.asarray, random_params(abstract_params(CONFIG)))
@@ -61,6 +63,20 @@ def test_what_is_written_is_read(written):
     assert_equal(params, PARAMS)
     assert {type(leaf) for leaf in jax.tree.leaves(params)} == {np.ndarray}
     assert os.listdir(written.parent) == ["model"]
+
+
+def test_info_says_what_the_network_is_told(written):
+    assert '"noise_embedding": "time"' in info.model(written)
+
+
+def test_records_from_before_a_key_are_read(written, tmp_path):
+    folder = tmp_path / "old"
+    shutil.copytree(written, folder)
+    record = json.loads((folder / "model.json").read_text())
+    del record["model"]["noise_embedding"]
+    (folder / "model.json").write_text(json.dumps(record))
+    config, *_ = read_model(folder)
+    assert config == dataclasses.replace(CONFIG, noise_embedding="spatial")
 
 
 def test_kernels_may_be_bfloat16(tmp_path):

@@ -41,6 +41,22 @@ def test_uniform_masks_are_ddpm(kind):
         assert not np.any(held_step)
 
 
+@pytest.mark.parametrize("offset", [0, 1])
+@pytest.mark.parametrize("t1, t2", [(1000, 1000), (50, 20), (10, 0)])
+@pytest.mark.parametrize("kind", ["linear", "cosine"])
+def test_time_timestep_is_the_holes_and_goes_on(kind, t1, t2, offset):
+    config = sch.ScheduleConfig(kind, t1, t2, timestep_offset=offset)
+    schedule = sch.make_schedule(config)
+    t = np.arange(1, t1 + t2 + 1)
+    both = sch.level_timesteps(schedule, t)
+    told = np.asarray(sch.time_timestep(schedule, jnp.asarray(both)))
+    assert told.shape == (t1 + t2, 1) and (np.diff(told[:, 0]) >= 0).all()
+    np.testing.assert_array_equal(told[:t1, 0], both[:t1, 1])
+    np.testing.assert_array_equal(told[t1:, 0], 1000 + both[t1:, 0])
+    if (t1, t2) == (1000, 1000):  # ADM's steps, in either kind
+        np.testing.assert_allclose(told[:, 0], t - 1 + offset, atol=1e-3)
+
+
 @pytest.mark.parametrize("t1, t2", [(1000, 1000), (200, 70), (30, 500), (10, 0)])
 def test_all_pixels_end_alike(t1, t2):
     config = sch.ScheduleConfig(

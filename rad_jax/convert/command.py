@@ -208,6 +208,8 @@ def _to_file(folder: AnyPath, path: Path, to: str, overwrite: bool) -> None:
     write(path, state)
     untold = choices_of(model.config, model.schedule.kind).made()
     text = ", ".join(f"{name} {value}" for name, value in untold.items())
+    if model.config.noise_embedding != "spatial":
+        text += f", noise embedding {model.config.noise_embedding}"
     print(f"not in the file: {text}, prediction {model.parametrisation}")
     print(f"rad-jax: {len(state)} arrays in the layout of {layout}: {path}")
 

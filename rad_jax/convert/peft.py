@@ -172,4 +172,6 @@ def with_adapters(base: Model, folder: str | Path) -> Model:
         raise UserError(f"{folder / WEIGHTS}: {error}") from error
     _, frozen = partition(base.config, lora, base.params)
     merged = plain_params(base.config, lora, trained, frozen)
-    return Model(base.config, schedule, parametrisation, merged)
+    # The base may have been told the noise in another way.
+    ours = dataclasses.replace(base.config, noise_embedding=config.noise_embedding)
+    return Model(ours, schedule, parametrisation, merged)

@@ -14,6 +14,8 @@ GROUPS = 32
 
 DTYPES = ("float32", "bfloat16")
 
+NOISE_EMBEDDINGS = ("spatial", "time")
+
 Resampling = Literal["down", "up"]
 
 
@@ -45,6 +47,8 @@ class UNetConfig:
       dtype: of convolutions and attention, "float32" or "bfloat16". Parameters, and
         all that is small and delicate, are float32.
       use_remat: recompute each block in the backward pass instead of storing it.
+      noise_embedding: what the network is told of the noise: "spatial" (RAD), the level
+        of each pixel; or "time", one timestep for all of the image (`told_noise`).
 
     Raises:
       UserError: naming the key whose value cannot be built.
@@ -68,6 +72,7 @@ class UNetConfig:
     dropout: float | int = 0.0
     dtype: str = "float32"
     use_remat: bool = False
+    noise_embedding: str = "spatial"
 
     def __post_init__(self):
         """Takes lists (of a JSON file) for tuples, and refuses what cannot be built."""
@@ -105,9 +110,9 @@ class UNetConfig:
     def differences(self, other: "UNetConfig") -> dict[str, tuple[Any, Any]]:
         """Attributes in which another network is another function, with both values.
 
-        How it is computed and regularised may differ.
+        How it is computed, regularised and told of the noise may differ.
         """
-        free = {"dropout", "dtype", "use_remat"}
+        free = {"dropout", "dtype", "use_remat", "noise_embedding"}
         if self.num_head_channels != -1:
             free |= {"num_heads", "num_heads_upsample"}
         names = {field.name for field in dataclasses.fields(self)} - free
@@ -242,6 +247,10 @@ def _check_numbers(config: UNetConfig) -> None:
         raise UserError(f"dropout is {config.dropout}; it must lie in [0, 1)")
     if config.dtype not in DTYPES:
         raise UserError(f"dtype is {config.dtype!r}; use one of {', '.join(DTYPES)}")
+    if config.noise_embedding not in NOISE_EMBEDDINGS:
+        raise UserError(
+            f"noise_embedding is {config.noise_embedding!r}; use 'spatial' or 'time'"
+        )
 
 
 def _check_resolutions(config: UNetConfig) -> None:

@@ -19,9 +19,9 @@ from rad_jax.losses import hybrid_loss
 from rad_jax.masks import training_mask
 from rad_jax.models.apply import Apply, Params, make_apply
 from rad_jax.models.lora import combine
-from rad_jax.models.noise_embedding import NoiseLevels, membership
 from rad_jax.schedule import Step, make_schedule, steps
 from rad_jax.sharding import AXES, AnyMesh, everywhere, sum_over_devices, tree_shardings
+from rad_jax.told_noise import told_noise
 from rad_jax.train.state import TrainState, init_state, make_optimizer
 from rad_jax.train.totals import BUCKETS, Totals, bucket
 from rad_jax.typing import Images, PRNGKeys, Scalar
@@ -89,6 +89,7 @@ def batch_loss(
         return jax.tree.map(lambda x: x[t], unit_steps), mask, noise, dropout_key
 
     step, masks, noise, dropout_keys = jax.vmap(draw)(keys)
+    schedule = make_schedule(experiment.schedule)
     share = masks[..., None]  # of a binary mask
 
     def noisy(x0, share, step, noise):
@@ -96,11 +97,11 @@ def batch_loss(
         return diffusion.forward_marginal(x0, levels.t, noise)
 
     x_t = jax.vmap(noisy)(images, share, step, noise)
-    weights = membership(masks, experiment.model.num_resolutions)
+    told = told_noise(experiment.model, schedule, masks, share, binary=True)
     output = apply(
         params,
         x_t,
-        NoiseLevels(step.timesteps, weights),
+        told(step),
         dropout_keys=dropout_keys if experiment.model.dropout else None,
     )
     loss = functools.partial(hybrid_loss, experiment.loss)

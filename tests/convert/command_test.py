@@ -230,6 +230,17 @@ def write_folder(folder, config, params):
     )
 
 
+def test_what_the_network_is_told_is_not_in_a_file(tmp_path, converts):
+    config, state = network(TINY[0])
+    write_torch(tmp_path / "a.pt", state)
+    converts("a.pt", "m", *choices(config))
+    record = json.loads((tmp_path / "m" / "model.json").read_text())
+    record["model"]["noise_embedding"] = "time"
+    (tmp_path / "m" / "model.json").write_text(json.dumps(record))
+    out = converts("m", "b.pt", "--to", "torch")
+    assert ", dropout 0.0, noise embedding time, prediction eps\n" in out
+
+
 # Training runs.
 
 

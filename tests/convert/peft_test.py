@@ -87,6 +87,14 @@ def test_the_base_may_have_another_order_of_channels(adapters, base, lora_run):
     )
 
 
+def test_the_adapters_know_what_the_network_is_told(adapters, base, tmp_path):
+    folder = changed(
+        adapters, tmp_path, lambda r: r["model"].update(noise_embedding="time")
+    )
+    assert base.config.noise_embedding == "spatial"
+    assert with_adapters(base, folder).config.noise_embedding == "time"
+
+
 def test_only_runs_with_adapters_have_adapters(tiny_run, tmp_path):
     with pytest.raises(UserError, match="has no adapters, all of its parameters train"):
         write_adapters(tiny_run[0], tmp_path / "adapters")

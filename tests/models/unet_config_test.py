@@ -42,12 +42,20 @@ def test_config_survives_a_json_file():
         ({"num_heads_upsample": 7}, "num_heads_upsample is 7"),
         ({"num_classes": 0}, "num_classes is 0"),
         ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"noise_embedding": "t"}, "noise_embedding is 't'; use 'spatial' or 'time'"),
         ({"dtype": "float16"}, "dtype is 'float16'; use one of float32, bfloat16"),
     ],
 )
 def test_what_cannot_be_built_is_named(change, message):
     with pytest.raises(UserError, match=message):
         UNetConfig(**{**BLOCK, **change})
+
+
+def test_a_network_may_be_told_the_noise_in_another_way():
+    """A pretrained ADM is the start of both (RAD Table 3)."""
+    config = UNetConfig(**BLOCK)
+    time = dataclasses.replace(config, noise_embedding="time")
+    assert config != time and not config.differences(time)
 
 
 def test_misspelt_keys_are_refused():
