@@ -54,7 +54,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.loss.all_pixels = False  # True: average the MSE over clean pixels too
 
     config.mask = ml_collections.ConfigDict()
-    config.mask.kind = "perlin"  # or "full": the whole image, plain DDPM
+    config.mask.kind = "perlin"  # or "box", "mixed"; "full": plain DDPM in phase 1
+    config.mask.blur = 0.0  # standard deviation, pixels; soft masks cost more
 
     config.lora = ml_collections.ConfigDict()
     config.lora.rank = 0  # of the adapters of a pretrained model; 0 trains everything

@@ -22,9 +22,9 @@ from ml_collections import config_flags
 
 from rad_jax.errors import UserError
 from rad_jax.losses import LossConfig
-from rad_jax.masks import MaskConfig
 from rad_jax.models.config import LoRAConfig, UNetConfig
 from rad_jax.schedule import ScheduleConfig
+from rad_jax.training_masks import MaskConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,10 +1,9 @@
-"""Training masks: Perlin noise, cut at a random level (RAD Sec. 3.2, Fig. 3).
+"""Perlin masks: noise, cut at a random level (RAD Sec. 3.2, Fig. 3); soft edges.
 
 Everything runs on the device from a key, with fixed shapes and no callback, so that a
 training step draws its own masks inside ``jit``.
 """
 
-import dataclasses
 import functools
 import math
 
@@ -14,7 +13,6 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from rad_jax.errors import UserError
 from rad_jax.typing import Mask, Masks, PRNGKey, PRNGKeys, Scalar
 
 # One byte of randomness picks a gradient. A table because sine and cosine of each
@@ -22,29 +20,6 @@ from rad_jax.typing import Mask, Masks, PRNGKey, PRNGKeys, Scalar
 _ANGLES = np.arange(256) * (2 * np.pi / 256)
 _COS = np.cos(_ANGLES).astype(np.float32)
 _SIN = np.sin(_ANGLES).astype(np.float32)
-
-
-@dataclasses.dataclass(frozen=True)
-class MaskConfig:
-    """What is a hole in training.
-
-    Attributes:
-      kind: "perlin" (RAD), or "full": the whole image, which in phase 1 is plain DDPM.
-    """
-
-    kind: str = "perlin"
-
-    def __post_init__(self):
-        """Refuses unknown kinds."""
-        if self.kind not in ("perlin", "full"):
-            raise UserError(f"mask.kind is {self.kind!r}; use 'perlin' or 'full'")
-
-
-def training_mask(config: MaskConfig, key: PRNGKey, height: int, width: int) -> Mask:
-    """Draws one mask of the configured kind, as `perlin_mask`."""
-    if config.kind == "full":
-        return jnp.ones((height, width))
-    return perlin_mask(key, height, width)
 
 
 def perlin_mask(key: PRNGKey, height: int, width: int | None = None) -> Mask:

@@ -68,7 +68,7 @@ def test_stored_json_is_the_experiment():
 
 def test_stored_configs_from_before_a_key_are_read():
     blocks = to_dict(load())
-    del blocks["model"]["noise_embedding"]
+    del blocks["model"]["noise_embedding"], blocks["mask"]["blur"]
     assert from_dict(blocks) == load()
 
 
@@ -100,6 +100,7 @@ def test_a_config_is_found_from_anywhere(tmp_path, monkeypatch):
         ("loss.vlb_weight=-1", r"loss.vlb_weight is -1"),
         ("model.learn_sigma=False", "loss.vlb_weight trains the variance"),
         ("model.in_channels=3", "in_channels and out_channels must be equal"),
+        ("mask.blur=-1", r"mask.blur is -1.0; it must lie in \[0, 32\] pixels"),
         ("model.noise_embedding=none", "noise_embedding is 'none'; use 'spatial' or"),
         ("optimizer.decay=linear", "optimizer.decay is 'linear'; use 'constant'"),
         ("optimizer.ema_decay=1.0", "optimizer.ema_decay is 1.0"),

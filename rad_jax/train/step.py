@@ -16,14 +16,14 @@ from rad_jax.config import Experiment
 from rad_jax.data.ranges import to_float
 from rad_jax.errors import UserError
 from rad_jax.losses import hybrid_loss
-from rad_jax.masks import training_mask
 from rad_jax.models.apply import Apply, Params, make_apply
 from rad_jax.models.lora import combine
-from rad_jax.schedule import Step, make_schedule, steps
+from rad_jax.schedule import Step, hole_share, make_schedule, steps
 from rad_jax.sharding import AXES, AnyMesh, everywhere, sum_over_devices, tree_shardings
 from rad_jax.told_noise import told_noise
 from rad_jax.train.state import TrainState, init_state, make_optimizer
 from rad_jax.train.totals import BUCKETS, Totals, bucket
+from rad_jax.training_masks import training_mask
 from rad_jax.typing import Images, PRNGKeys, Scalar
 
 
@@ -89,15 +89,17 @@ def batch_loss(
         return jax.tree.map(lambda x: x[t], unit_steps), mask, noise, dropout_key
 
     step, masks, noise, dropout_keys = jax.vmap(draw)(keys)
-    schedule = make_schedule(experiment.schedule)
+    binary, schedule = not experiment.mask.blur, make_schedule(experiment.schedule)
     share = masks[..., None]  # of a binary mask
+    if not binary:
+        share = jax.vmap(functools.partial(hole_share, schedule))(masks)
 
     def noisy(x0, share, step, noise):
         levels = diffusion.pixel_levels(step, share)
         return diffusion.forward_marginal(x0, levels.t, noise)
 
     x_t = jax.vmap(noisy)(images, share, step, noise)
-    told = told_noise(experiment.model, schedule, masks, share, binary=True)
+    told = told_noise(experiment.model, schedule, masks, share, binary=binary)
     output = apply(
         params,
         x_t,

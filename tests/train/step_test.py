@@ -149,13 +149,14 @@ def drawn(experiment, images):
         seen = {}
 
         def apply(params, x, noise, dropout_keys):
-            seen.update(x=x, timesteps=noise.timesteps, weights=noise.weights)
+            seen.update(x=x, **noise._asdict())
             seen.update({} if dropout_keys is None else {"dropout_keys": dropout_keys})
             return jnp.zeros((*x.shape[:3], experiment.model.output_channels))
 
         keys = jax.random.split(key, len(images))
-        loss, _ = batch_loss(apply, experiment, unit_steps, None, images, keys)
-        return seen | {"loss": loss}
+        loss, totals = batch_loss(apply, experiment, unit_steps, None, images, keys)
+        vlb = totals.sums["vlb"] / len(images)
+        return seen | {"loss": loss, "vlb": vlb}
 
     return draw
 
