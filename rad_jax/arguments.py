@@ -119,8 +119,8 @@ def add_prepare_flags(sub: Parser) -> None:
     """Those of ``rad-jax prepare``."""
     sub.add_argument(
         "name",
-        help="digits, ffhq256, lsun_bedroom256, imagenet256, celeba_hq256, or a new "
-        "one for images of your own",
+        help="digits, photos, ffhq256, lsun_bedroom256, imagenet256, celeba_hq256, or "
+        "a new one for images of your own",
     )
     sub.add_argument("--data_dir", default="data", help="folder of TFDS data sets")
     sub.add_argument(

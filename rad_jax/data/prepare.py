@@ -14,13 +14,17 @@ from etils import epath
 from rad_jax.data import records
 from rad_jax.data.digits import Digits
 from rad_jax.data.image_sets import IMAGE_SETS
+from rad_jax.data.photos import Photos
 from rad_jax.data.prepare_images import VERSION, check_size, prepare_images
 from rad_jax.data.shards import unwritable
 from rad_jax.errors import UserError
 
 SIZE = 256  # pixels per side, by default
 
-BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {"digits": Digits}
+BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {
+    "digits": Digits,
+    "photos": Photos,
+}
 
 
 def prepare(

@@ -218,7 +218,7 @@ def test_a_bucket_is_refused(cats, rad):
 def test_names_need_a_source(tmp_path, rad):
     for name, reason in {
         "ffhq256": "give --source, the folder images1024x1024, or a zip or tar of it",
-        "ffhq": "unknown; did you mean 'ffhq256'? known names: digits, ffhq256, lsun",
+        "ffhq": "unknown; did you mean 'ffhq256'? known names: digits, photos, f",
         "cats": "unknown; known names: digits, ",
     }.items():
         code, _, err = rad("prepare", name, "--data_dir", tmp_path / "data")
