@@ -1,6 +1,7 @@
 import itertools
 import subprocess
 import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +49,7 @@ def measure(*images):
 
 def reference_ssim(a, b):
     """Scikit-image's mean, and its map where the window lies in the image."""
-    mean, whole = metrics.structural_similarity(
+    found: Any = metrics.structural_similarity(
         (np.asarray(a, np.float64) + 1) / 2,
         (np.asarray(b, np.float64) + 1) / 2,
         channel_axis=-1,
@@ -58,6 +59,7 @@ def reference_ssim(a, b):
         use_sample_covariance=False,
         full=True,
     )
+    mean, whole = found
     return mean, whole.mean(axis=-1)[5:-5, 5:-5]
 
 

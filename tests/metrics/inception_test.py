@@ -58,12 +58,13 @@ def test_features_are_the_reference_programs(tmp_path):
     """That one is torch-fidelity: images as TensorFlow resized and scaled them."""
     file = publish(tmp_path, metric_files.inception())
     params = read_params(tmp_path, {"inception": file})
-    levels = np.moveaxis(GOLDEN["inception_in"].astype(np.float64), 1, -1)
+    # One image: half the time.
+    levels = np.moveaxis(GOLDEN["inception_in"][1:].astype(np.float64), 1, -1)
     resized = np.stack([resize_as_tensorflow(x) for x in levels])
     images = jnp.asarray((resized - 128) / 128, jnp.float32)
     found = quick_jit(inception_features)(params, images)
-    expected = GOLDEN["inception_2048"]
-    # Observed: 4e-7; both images' features are alike to 2%.
+    expected = GOLDEN["inception_2048"][1:]
+    # Observed: 4e-7; the features of another image are alike to 2%.
     assert np.abs(found - expected).max() < 1e-5 * expected.max()
 
 
