@@ -21,7 +21,7 @@ from rad_jax.loading import Model
 from rad_jax.models.apply import init_params, make_apply
 from rad_jax.schedule import ScheduleConfig
 
-STEPS = {"cpu": {"digits": (100, 50, 20, 10), "ffhq256": (4,)}, "gpu": {}}
+STEPS = {"cpu": {"digits": (100, 50, 20, 10), "ffhq256": (2,)}, "gpu": {}}
 ALL_STEPS = (100, 50, 20, 10)
 
 

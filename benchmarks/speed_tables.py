@@ -119,6 +119,28 @@ def choices_table(record: Record | None) -> str:
     return table(head, rows)
 
 
+def fast_paths_table(record: Record | None) -> str:
+    """What fast ways change: PSNR to what is built, and the demo's metrics."""
+    if record is None:
+        return f"{MISSING} (`python benchmarks/fast_paths.py`)"
+    rows = []
+    for way, kinds in record["ways"].items():
+        cells = [way]
+        for seeds in kinds.values():
+            accuracies = [row["accuracy"] for row in seeds]
+            errors = [row["hole_rmse"] for row in seeds]
+            decibels = sum(row["psnr"] for row in seeds) / len(seeds)
+            apart = "" if decibels >= 150 else f"; {decibels:.0f} dB"
+            cells.append(f"{_range(accuracies)} / {_range(errors)}{apart}")
+        rows.append(cells)
+    kinds = next(iter(record["ways"].values()))
+    return table([record["protocol"], *kinds], rows)
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"{min(values):.3f} to {max(values):.3f}"
+
+
 def summary_table(unet: Record | None) -> str:
     """The README's rows: RAD beside ADM and PyTorch, on 256x256 networks."""
     if unet is None:

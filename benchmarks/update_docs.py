@@ -256,6 +256,7 @@ def documents() -> dict[Path, str]:
             "training steps": measured_on(speed_tables.training_table, "training"),
             "cold start": measured_on(speed_tables.cold_start_table, "cold_start"),
             "choices": measured_on(speed_tables.choices_table, "choices"),
+            "fast ways": measured_on(speed_tables.fast_paths_table, "fast_paths"),
             "fewer steps": solver_tables.solvers_text(stored("solvers")),
         },
     }
