@@ -206,6 +206,19 @@ def add_preflight_flags(sub: Parser) -> None:
     add_overrides(sub)
 
 
+def add_sampling_flags(sub: Parser) -> None:
+    """How holes are filled."""
+    sub.add_argument("--steps", type=count, default=100, help="network evaluations")
+    sub.add_argument("--sampler", choices=("ddpm", "ddim", "dpm++"), default="ddpm")
+    sub.add_argument(
+        "--grid",
+        choices=("uniform", "quadratic", "log_snr", "official"),
+        default="uniform",
+        help="where the steps lie, see docs/benchmarks.md",
+    )
+    sub.add_argument("--num_samples", type=count, default=1, help="for each image")
+
+
 def add_inpaint_flags(sub: Parser) -> None:
     """Those of ``rad-jax inpaint``."""
     add_model_flags(sub)
@@ -219,17 +232,65 @@ def add_inpaint_flags(sub: Parser) -> None:
     sub.add_argument(
         "--output", type=Path, required=True, help=".png file, or folder of them"
     )
-    sub.add_argument("--steps", type=count, default=100, help="network evaluations")
-    sub.add_argument("--sampler", choices=("ddpm", "ddim", "dpm++"), default="ddpm")
-    sub.add_argument(
-        "--grid",
-        choices=("uniform", "quadratic", "log_snr", "official"),
-        default="uniform",
-        help="where the steps lie, see docs/benchmarks.md",
-    )
-    sub.add_argument("--num_samples", type=count, default=1, help="for each image")
+    add_sampling_flags(sub)
     sub.add_argument("--invert_mask", action="store_true", help="black is filled")
     sub.add_argument("--label", type=int, help="class of the images, if it has some")
+
+
+def names(text: str) -> list[str]:
+    """Names between commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def add_evaluate_flags(sub: Parser) -> None:
+    """Those of ``rad-jax evaluate``."""
+    add_model_flags(sub)
+    sub.add_argument("--output", type=Path, required=True, help="folder of its own")
+    sub.add_argument(
+        "--data", required=True, help="name of a prepared data set, or: folder"
+    )
+    sub.add_argument(
+        "--data_dir", type=Path, default=Path("data"), help="of data sets, or of images"
+    )
+    sub.add_argument("--split", help="by default validation, of digits and photos test")
+    sub.add_argument(
+        "--masks",
+        type=names,
+        default=["box", "extreme", "wide"],
+        help="of box, extreme, wide, medium, thin, perlin",
+    )
+    sub.add_argument("--num_images", type=count, default=1000)
+    sub.add_argument(
+        "--method",
+        default="rad",
+        help="rad, or originals: the images themselves, for the least FID there is",
+    )
+    add_sampling_flags(sub)
+    sub.add_argument(
+        "--any_coverage",
+        action="store_true",
+        help="keep strokes that cover more than half, as the authors' generator does",
+    )
+    sub.add_argument(
+        "--metrics",
+        type=names,
+        default=[],
+        help="of pixels, lpips, fid, classifier (of digits)",
+    )
+    sub.add_argument(
+        "--weights",
+        type=Path,
+        help="folder with the files of LPIPS' and FID's networks",
+    )
+    sub.add_argument(
+        "--reference", type=Path, help=".npz of FID; by default the images themselves"
+    )
+    sub.add_argument("--name", default="", help="what tables call the model")
+    sub.add_argument(
+        "--noise_embedding",
+        choices=("spatial", "time"),
+        help="what the network is told; time for Cfg. 1 and 2 of the paper's Table 3",
+    )
 
 
 def add_masks_flags(sub: Parser) -> None:

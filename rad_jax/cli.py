@@ -17,6 +17,7 @@ import rad_jax
 from rad_jax.arguments import (
     Parser,
     add_convert_flags,
+    add_evaluate_flags,
     add_inpaint_flags,
     add_masks_flags,
     add_overrides,
@@ -156,6 +157,62 @@ def _inpaint(args: argparse.Namespace) -> int:
     )
 
 
+def _evaluate(args: argparse.Namespace) -> int:
+    from rad_jax import distributed
+    from rad_jax.compilation_cache import keep_compiled
+    from rad_jax.sharding import use_cpu_cores
+
+    use_cpu_cores()
+    with distributed.joined():
+        from rad_jax.evaluate.evaluate import Evaluation, evaluate, report_lines
+        from rad_jax.loading import load
+
+        keep_compiled()
+        held_out = "test" if args.data in ("digits", "photos") else "validation"
+        what = Evaluation(
+            data=args.data,
+            data_dir=args.data_dir,
+            split=args.split or held_out,
+            masks=args.masks,
+            num_images=args.num_images,
+            metrics=args.metrics,
+            weights=args.weights,
+            reference=args.reference,
+            batch_size=args.batch_size,
+        )
+        model = load(args.model, dtype=args.dtype)
+        if args.noise_embedding:
+            told = dataclasses.replace(
+                model.config, noise_embedding=args.noise_embedding
+            )
+            model = model._replace(config=told)
+        record = evaluate(
+            model,
+            what,
+            args.output,
+            name=args.name,
+            seed=args.seed,
+            method=args.method,
+            steps=args.steps,
+            sampler=args.sampler,
+            grid=args.grid,
+            num_samples=args.num_samples,
+            max_coverage=None if args.any_coverage else 0.5,
+        )
+        if distributed.is_main():
+            print(report_lines(record, args.output))
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    from rad_jax.evaluate.report import report
+
+    written = report(args.results, args.output)
+    print((args.output / "report.md").read_text())
+    print("\n".join(str(path) for path in written))
+    return 0
+
+
 def _sample(args: argparse.Namespace) -> int:
     from rad_jax.compilation_cache import keep_compiled
     from rad_jax.loading import load
@@ -246,6 +303,14 @@ def _parser() -> argparse.ArgumentParser:
     add_inpaint_flags(
         verb("inpaint", _inpaint, "Fill the holes of an image or a folder of images.")
     )
+
+    add_evaluate_flags(
+        verb("evaluate", _evaluate, "Fill held-out images, and score the fillings.")
+    )
+
+    sub = verb("report", _report, "Make tables and plots of results of evaluate.")
+    sub.add_argument("results", type=Path, nargs="+", help="files, or folders of them")
+    sub.add_argument("--output", type=Path, required=True, help="folder")
 
     add_sample_flags(
         verb("sample", _sample, "Draw whole images from a model, e.g. a converted one.")

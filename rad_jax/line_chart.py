@@ -126,7 +126,7 @@ def _marker(
 
 
 def _text(
-    pen: ImageDraw.ImageDraw, place: Point, text: str, anchor: str, size: float = 12
+    pen: ImageDraw.ImageDraw, place: Point, text: str, anchor: str, size: int = 12
 ) -> None:
     """Writes text; ``anchor`` is Pillow's."""
     font = ImageFont.load_default(size * SCALE)

@@ -73,7 +73,7 @@ def compiling():
 
 
 # Lines whose numbers are those of the machine.
-PROGRESS = re.compile(r"\w+: \d+(/\d+)? \w+, |rad-jax: needs about ")
+PROGRESS = re.compile(r"[\w ]+: \d+(/\d+)? \w+, |rad-jax: needs about ")
 
 
 @pytest.fixture

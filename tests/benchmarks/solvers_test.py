@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks import solvers
 from benchmarks.exact_samplers import SCHEDULE, bures, oracle_error, propagate
-from benchmarks.line_chart import COLOURS, WIDTH, Panel, Series, draw
 from rad_jax import sampling
+from rad_jax.line_chart import COLOURS, WIDTH, Panel, Series, draw
 from rad_jax.sampling import SamplerConfig
 from rad_jax.schedule import hole_share
 from tests.oracles import oracle_denoiser, smooth_gaussian

@@ -1,0 +1,279 @@
+"""``rad-jax evaluate``: fills the holes of held-out images, and scores the fillings."""
+
+import dataclasses
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+import rad_jax
+from rad_jax import distributed
+from rad_jax.batches import batch_rows, equal_length
+from rad_jax.data.pipeline import load_split
+from rad_jax.data.ranges import to_float
+from rad_jax.errors import UserError
+from rad_jax.evaluate import RESULTS
+from rad_jax.evaluate.fills import fill_kind, filler, mask_set, read_fills
+from rad_jax.evaluate.protocol import Protocol, check_sampling, claim, fingerprint
+from rad_jax.evaluate.scores import Scorer, Scores, scorers, summarise
+from rad_jax.images import contact_sheet, save_png
+from rad_jax.loading import Model
+from rad_jax.metrics.digits import Classifier
+from rad_jax.metrics.reference import read_reference
+from rad_jax.progress import progress
+from rad_jax.train.samples import masked
+from rad_jax.whole import whole_file
+
+SHEET = "contact_sheet.png"
+SHOWN = 4  # images of each kind, and fillings of each, in the contact sheet
+TILE = 64  # pixels that small images are enlarged to there
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What to evaluate and how.
+
+    Attributes:
+      data: name of a prepared data set, or "folder" for image files.
+      data_dir: folder of the data sets, or of the images.
+      split: part of it.
+      masks: kinds, `evaluation_masks.KINDS`.
+      num_images: the first ones of the split.
+      metrics: `scores.GROUPS`; none for what `default_metrics` chooses.
+      weights: folder of the metrics' networks, see `metrics.weights`.
+      reference: .npz file of FID's reference; None for the images themselves.
+      batch_size: images at once, at most.
+    """
+
+    data: str
+    data_dir: Path
+    split: str
+    masks: Sequence[str] = ("box", "extreme", "wide")
+    num_images: int = 1000
+    metrics: Sequence[str] = ()
+    weights: Path | None = None
+    reference: Path | None = None
+    batch_size: int = 16
+
+
+def default_metrics(data: str) -> tuple[str, ...]:
+    """Of digits the classifier's; of anything else LPIPS and FID."""
+    return ("classifier",) if data == "digits" else ("lpips", "fid")
+
+
+def evaluate(
+    model: Model,
+    what: Evaluation,
+    output: Path,
+    *,
+    name: str = "",
+    **sampling: Any,
+) -> dict[str, Any]:
+    """Fills, scores, and writes pictures, `RESULTS` and a contact sheet.
+
+    A filling that is there is not made again: the same call goes on with what was
+    stopped. Of several processes each does its share; they need one ``output``.
+
+    Args:
+      model: what fills.
+      what: on which images, and what is measured.
+      output: folder of this evaluation alone.
+      name: what tables call the model.
+      **sampling: `Protocol`'s seed, method, steps, sampler, grid, num_samples and
+        max_coverage.
+
+    Returns:
+      What was written as JSON.
+
+    Raises:
+      UserError: something does not fit, is missing, or is not finite.
+    """
+    groups = what.metrics or default_metrics(what.data)
+    reference = None if what.reference is None else read_reference(what.reference)
+    images, labels = load_split(
+        what.data,
+        what.data_dir,
+        what.split,
+        model.channels,
+        image_size=model.config.image_size,
+        most=what.num_images,
+    )
+    if len(images) < what.num_images:
+        raise UserError(
+            f"{what.data} {what.split}: has {len(images)} images, not "
+            f"{what.num_images}; lower num_images or name another split"
+        )
+    protocol = Protocol(
+        model=fingerprint(model),
+        data=str(what.data_dir) if what.data == "folder" else what.data,
+        split=what.split,
+        num_images=what.num_images,
+        image_size=model.config.image_size,
+        **sampling,
+    )
+    check_sampling(protocol, model, what.masks)
+    score = scorers(groups, weights=what.weights, classifier=_classifier(groups, what))
+    if distributed.is_main():
+        claim(output, protocol)
+    distributed.from_main(np.zeros(()))  # the folder is there
+    fill = filler(model, protocol)
+    mine = range(jax.process_index(), len(images), jax.process_count())
+    found = {}
+    for kind in what.masks:
+        args = output, kind, images, labels, mine, what.batch_size
+        seconds = fill_kind(fill, protocol, *args)
+        scores = _of_all(
+            _scores(score, protocol, output, kind, images, labels, mine), len(images)
+        )
+        found[kind] = summarise(scores, seed=protocol.seed, reference=reference)
+        found[kind]["seconds_per_image"] = _seconds(output / kind, seconds)
+    record = _record(protocol, what, name, found)
+    if distributed.is_main():
+        with whole_file(output / RESULTS) as part:
+            part.write_text(json.dumps(record, indent=2) + "\n")
+        save_png(_sheet(protocol, what.masks, output, images), output / SHEET)
+    return record
+
+
+def _classifier(groups: Sequence[str], what: Evaluation) -> Classifier | None:
+    """Fitted to the training digits, if it is wanted and there are any."""
+    if "classifier" not in groups or what.data != "digits":
+        return None
+    images, labels = load_split(what.data, what.data_dir, "train", 1)
+    return Classifier(to_float(images), labels)
+
+
+def _scores(
+    score: Sequence[Scorer],
+    protocol: Protocol,
+    folder: Path,
+    kind: str,
+    images: np.ndarray,
+    labels: np.ndarray,
+    mine: Sequence[int],
+) -> Scores:
+    """Of this process's images."""
+    length = equal_length(len(mine), SCORED)
+    parts: list[Scores] = []
+    batches = list(batch_rows(len(mine), length))
+    for rows in progress(
+        batches, desc=f"score {kind}", unit="batch", quiet=not distributed.is_main()
+    ):
+        chosen = [mine[row] for row in rows]
+        filled = read_fills(folder, kind, chosen, protocol, images.shape[-1])
+        batch = (
+            to_float(filled),
+            to_float(images[chosen]),
+            mask_set(protocol, kind, chosen),
+            labels[chosen],
+        )
+        parts.append({k: v for each in score for k, v in each(*batch).items()})
+    joined = {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
+    # The last batch was filled up.
+    return {name: values[: len(mine)] for name, values in joined.items()}
+
+
+SCORED = 32
+"""Images scored at once."""
+
+
+def _of_all(scores: Scores, count: int) -> Scores:
+    """Those of all processes, in the order of the images; all of them must call it."""
+    processes = jax.process_count()
+    if processes == 1:
+        return scores
+    rows = -(-count // processes)
+
+    def gather(values: np.ndarray) -> np.ndarray:
+        padded = np.resize(values, (rows, *values.shape[1:]))
+        gathered = multihost_utils.process_allgather(padded)  # (processes, rows, ...)
+        return np.swapaxes(gathered, 0, 1).reshape(-1, *values.shape[1:])[:count]
+
+    return {name: gather(values) for name, values in scores.items()}
+
+
+def _seconds(folder: Path, measured: float | None) -> float | None:
+    """As measured now, or by the run before if now there was too little to do."""
+    path = folder / "seconds.json"
+    if measured is not None and distributed.is_main():
+        with whole_file(path) as part:
+            part.write_text(json.dumps(measured) + "\n")
+    elif path.is_file():
+        return float(json.loads(path.read_text()))
+    return measured
+
+
+def _record(
+    protocol: Protocol, what: Evaluation, name: str, found: Mapping[str, Any]
+) -> dict[str, Any]:
+    device = jax.devices()[0]
+    return {
+        "name": name or protocol.method,
+        "masks": dict(found),
+        "protocol": str(protocol),
+        "settings": dataclasses.asdict(protocol),
+        "metrics": list(what.metrics or default_metrics(what.data)),
+        "fid_reference": str(what.reference or "the same images"),
+        "versions": {"rad_jax": rad_jax.__version__, "jax": jax.__version__},
+        "revision": _revision(),
+        "hardware": f"{jax.device_count()} x {device.device_kind}",
+    }
+
+
+def report_lines(record: Mapping[str, Any], output: Path) -> str:
+    """What a person wants to know at once."""
+    lines = [record["protocol"]]
+    for kind, scores in record["masks"].items():
+        numbers = [
+            f"{name} {value['mean'] if isinstance(value, dict) else value:.4g}"
+            for name, value in scores.items()
+            if name in SAID and value is not None
+        ]
+        lines.append(f"{kind:8} {', '.join(numbers)}")
+        lines += [f"         {warning}" for warning in scores["warnings"]]
+    lines += [f"results  {output / RESULTS}", f"picture  {output / SHEET}"]
+    return "\n".join(lines)
+
+
+SAID = (
+    "fid",
+    "kid",
+    "lpips_alex",
+    "accuracy",
+    "frechet_classifier",
+    "psnr_hole",
+    "ssim_hole",
+    "seam_ratio",
+    "known_changed",
+    "seconds_per_image",
+)
+
+
+def _revision() -> str | None:
+    """Of the repository that this runs from, if it is one and git is there."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always"]
+    try:
+        done = subprocess.run(
+            [*command, "--dirty"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _sheet(
+    protocol: Protocol, kinds: Sequence[str], folder: Path, images: np.ndarray
+) -> np.ndarray:
+    """Of each kind the first images: given, filled, original."""
+    shown = range(min(SHOWN, len(images)))
+    rows = []
+    for kind in kinds:
+        filled = read_fills(folder, kind, shown, protocol, images.shape[-1])
+        given = masked(images[shown], mask_set(protocol, kind, shown))
+        rows += [[given[i], *filled[i, :SHOWN], images[i]] for i in shown]
+    return contact_sheet(rows, scale=max(1, TILE // protocol.image_size))

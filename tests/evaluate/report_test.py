@@ -1,0 +1,139 @@
+"""``rad-jax report``: from result files to tables and plots."""
+
+import copy
+import csv
+import json
+
+import pytest
+from PIL import Image
+
+from rad_jax.evaluate.report import read_results, table_cells
+
+
+def interval(mean, low, high):
+    return {"mean": mean, "low": low, "high": high, "images": 9}
+
+
+RESULT = {
+    "name": "RAD",
+    "protocol": "9 images of digits test at 16x16; rad: ddpm",
+    "settings": {
+        "data": "digits",
+        "split": "test",
+        "num_images": 9,
+        "image_size": 16,
+        "seed": 0,
+        "num_samples": 1,
+    },
+    "fid_reference": "the same images",
+    "masks": {
+        "box": {
+            "accuracy": interval(0.9, 0.8, 0.95),
+            "frechet_classifier": 12.5,
+            "seam_ratio": 1.25,
+            "seconds_per_image": 0.5,
+        }
+    },
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """``write("a", name="RAD", ...)`` writes tmp_path/a/results.json."""
+
+    def write(folder, scores=(), settings=(), **changes):
+        record = copy.deepcopy(RESULT) | changes
+        record["masks"]["box"] |= dict(scores)
+        record["settings"] |= dict(settings)
+        path = tmp_path / folder / "results.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(record))
+        return path
+
+    return write
+
+
+def test_tables_and_plot(write, tmp_path, rad):
+    write("runs/a")
+    write("runs/b", name="slow", scores={"seconds_per_image": 2.0})
+    output = tmp_path / "report"
+    code, out, _ = rad("report", tmp_path / "runs", "--output", output)
+    assert code == 0
+    text = (output / "report.md").read_text()
+    assert text.strip() in out
+    head, _, *rows = text.splitlines()
+    assert head == "| box | Frechet (classifier) ↓ | accuracy ↑ | seam (1 is best) |"
+    assert rows[0] == "| RAD | 12.5 | 0.9 [0.8, 0.95] | 1.25 |"
+    assert rows[1].startswith("| slow | 12.5 |")
+    assert "95% intervals over images" in text
+    assert "- RAD: 9 images of digits test" in text
+    with (output / "report.csv").open() as file:
+        found = list(csv.DictReader(file))
+    accuracy = [row for row in found if row["score"] == "accuracy"]
+    assert [row["name"] for row in accuracy] == ["RAD", "slow"]
+    assert accuracy[0]["low"] == "0.8" and accuracy[0]["masks"] == "box"
+    with Image.open(output / "quality.png") as picture:
+        colours = {colour for _, colour in picture.getcolors(2**24) or ()}
+    assert {(0, 0x72, 0xB2), (0xE6, 0x9F, 0)} <= colours  # both points
+
+
+def test_training_seeds_are_put_together(write):
+    paths = [
+        write(f"seed{i}", scores={"accuracy": interval(mean, 0, 1)})
+        for i, mean in enumerate((0.7, 0.9, 0.8))
+    ]
+    cell = table_cells(read_results(paths))["RAD"]["box"]["accuracy"]
+    assert str(cell) == "0.8 [0.7, 0.9]" and cell.count == 3
+
+
+def test_other_images_have_a_table_of_their_own(write, tmp_path, rad):
+    paths = [write("a"), write("b", settings={"num_images": 8})]
+    output = tmp_path / "report"
+    assert rad("report", *paths, "--output", output)[0] == 0
+    assert (output / "report.md").read_text().count("| box |") == 2
+    assert (output / "quality1.png").exists()
+
+
+def test_the_papers_numbers(write, tmp_path, rad):
+    """Beside 1000 images of the same set; its FID only beside one with a reference."""
+    settings = {"data": "ffhq256", "num_images": 1000, "image_size": 256}
+    scores = {"fid": 20.5, "lpips_alex_unscaled": interval(0.08, 0.07, 0.09)}
+    path = write("a", scores=scores, settings=settings)
+    output = tmp_path / "report"
+    assert rad("report", path, "--output", output)[0] == 0
+    text = (output / "report.md").read_text()
+    assert "| *RAD (paper)* |  | 0.074 |" in text and "22.1" not in text
+    other = write(
+        "b", scores=scores, settings=settings, fid_reference="ffhq.npz", name="x"
+    )
+    assert rad("report", other, "--output", output)[0] == 0
+    text = (output / "report.md").read_text()
+    assert "| *RAD (paper)* | 22.1 | 0.074 |" in text
+    assert "| *LaMa (paper)* | 27.7 | 0.086 |" in text
+    fewer = write("c", scores=scores, settings=settings | {"num_images": 999})
+    assert rad("report", fewer, "--output", output)[0] == 0
+    assert "paper" not in (output / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"name": "x"}', "no JSON", json.dumps(RESULT | {"masks": 3})],
+)
+def test_files_of_something_else(tmp_path, rad, content):
+    path = tmp_path / "results.json"
+    path.write_text(content)
+    code, _, err = rad("report", path, "--output", tmp_path / "report")
+    assert code == 2 and len(err) == 1
+    assert f"{path}: is no result of rad-jax evaluate, or is damaged" in err[0]
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_score_that_is_not_finite(write, tmp_path, rad):
+    path = write("a", scores={"frechet_classifier": float("nan")})
+    code, _, err = rad("report", path, "--output", tmp_path / "report")
+    assert code == 2 and "is damaged" in err[0]
+
+
+def test_folders_without_results(tmp_path, rad):
+    code, _, err = rad("report", tmp_path, "--output", tmp_path / "report")
+    assert code == 2 and f"{tmp_path}: holds no results.json" in err[0]
