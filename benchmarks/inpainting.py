@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import rows
 from timing import in_turns, medians, ratio
-from unet import CASES, Call, inputs, two_levels
+from unet import Call, inputs, two_levels
 
 from rad_jax.config import load_config
 from rad_jax.inpainting import fill
@@ -21,6 +21,10 @@ from rad_jax.loading import Model
 from rad_jax.models.apply import init_params, make_apply
 from rad_jax.schedule import ScheduleConfig
 
+CASES = {
+    "cpu": {"digits": (1, 16), "ffhq256": (1,)},
+    "gpu": {name: (1, 4, 16, 64) for name in ("digits", "ffhq256", "imagenet256")},
+}
 STEPS = {"cpu": {"digits": (100, 50, 20, 10), "ffhq256": (2,)}, "gpu": {}}
 ALL_STEPS = (100, 50, 20, 10)
 

@@ -26,7 +26,7 @@ from rad_jax.models.noise_embedding import NoiseLevels, NoiseMap, membership
 
 RAD, DENSE = "RAD", "RAD, by pixels"
 CASES = {
-    "cpu": {"digits": (1, 16, 64), "ffhq256": (1,)},
+    "cpu": {"digits": (1, 64), "ffhq256": (1,)},
     "gpu": {name: (1, 4, 16, 64) for name in ("digits", "ffhq256", "imagenet256")},
 }
 MATRIX = {"cpu": 2048, "gpu": 8192}

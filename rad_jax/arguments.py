@@ -257,7 +257,7 @@ def add_evaluate_flags(sub: Parser) -> None:
         "--masks",
         type=names,
         default=["box", "extreme", "wide"],
-        help="of box, extreme, wide, medium, thin, perlin",
+        help="of box, extreme, wide, medium, thin, perlin; or folders of mask files",
     )
     sub.add_argument("--num_images", type=count, default=1000)
     sub.add_argument(

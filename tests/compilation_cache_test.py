@@ -49,6 +49,7 @@ def run(env, program, *arguments):
     return done.stdout, [x for x in done.stderr.splitlines() if not PROGRESS.match(x)]
 
 
+@pytest.mark.slow
 def test_the_second_command_compiles_nothing(environment, tmp_path):
     write_model(
         tmp_path / "model",

@@ -58,6 +58,14 @@ def key():
     return jax.random.key(0)
 
 
+@pytest.fixture
+def quickly():
+    """Compiles in less time: for what runs little."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @contextlib.contextmanager
 def compiling():
     """The names of what is compiled meanwhile, or read from the tests' cache."""

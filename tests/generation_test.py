@@ -20,6 +20,8 @@ from rad_jax.sampling import SamplerConfig
 from rad_jax.schedule import ScheduleConfig
 from tests.models.adm_files import quick_jit, random_params
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 SIZE = 16
 PLAIN = UNetConfig(
     image_size=SIZE,

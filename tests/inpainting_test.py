@@ -22,6 +22,8 @@ from rad_jax.sharding import everywhere, local_mesh
 from tests.conftest import compiling
 from tests.memory_test import Limited
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 H, W = 17, 23
 STEPS = 3
 

@@ -11,6 +11,8 @@ from rad_jax import schedule as sch
 from rad_jax.errors import UserError
 from tests.golden_files import golden, golden_mask
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 DEFAULT = sch.make_schedule(sch.ScheduleConfig())
 T1, T = 1000, 2000
 

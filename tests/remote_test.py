@@ -47,6 +47,7 @@ def download(bucket, prefix, folder):
     return folder
 
 
+@pytest.mark.slow
 def test_run_in_a_bucket_is_that_of_a_folder(
     bucket, tiny, tiny_experiment, tmp_path, monkeypatch
 ):

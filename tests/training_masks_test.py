@@ -11,6 +11,8 @@ from rad_jax.training_masks import MaskConfig, training_mask
 from tests.masks_test import distance_to_uniform
 from tests.train.step_test import QUICKLY
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 COUNT, SIZE = 2400, 16
 KINDS = ("perlin", "box", "extreme", "stroke")
 

@@ -12,20 +12,22 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 import rad_jax
-from rad_jax import distributed
+from rad_jax import distributed, sampling
 from rad_jax.batches import batch_rows, equal_length
 from rad_jax.data.pipeline import load_split
 from rad_jax.data.ranges import to_float
 from rad_jax.errors import UserError
 from rad_jax.evaluate import RESULTS
-from rad_jax.evaluate.fills import fill_kind, filler, mask_set, read_fills
-from rad_jax.evaluate.protocol import Protocol, check_sampling, claim, fingerprint
+from rad_jax.evaluate.fills import fill_holes, filler, read_fills
+from rad_jax.evaluate.mask_sets import check_masks, mask_set, name_of
+from rad_jax.evaluate.protocol import Protocol, claim, fingerprint
 from rad_jax.evaluate.scores import Scorer, Scores, scorers, summarise
 from rad_jax.images import contact_sheet, save_png
 from rad_jax.loading import Model
 from rad_jax.metrics.digits import Classifier
 from rad_jax.metrics.reference import read_reference
 from rad_jax.progress import progress
+from rad_jax.schedule import make_schedule
 from rad_jax.train.samples import masked
 from rad_jax.whole import whole_file
 
@@ -42,7 +44,7 @@ class Evaluation:
       data: name of a prepared data set, or "folder" for image files.
       data_dir: folder of the data sets, or of the images.
       split: part of it.
-      masks: kinds, `evaluation_masks.KINDS`.
+      masks: kinds, `evaluation_masks.KINDS`, or folders of mask files.
       num_images: the first ones of the split.
       metrics: `scores.GROUPS`; none for what `default_metrics` chooses.
       weights: folder of the metrics' networks, see `metrics.weights`.
@@ -72,7 +74,7 @@ def evaluate(
     output: Path,
     *,
     name: str = "",
-    **sampling: Any,
+    **filling: Any,
 ) -> dict[str, Any]:
     """Fills, scores, and writes pictures, `RESULTS` and a contact sheet.
 
@@ -84,7 +86,7 @@ def evaluate(
       what: on which images, and what is measured.
       output: folder of this evaluation alone.
       name: what tables call the model.
-      **sampling: `Protocol`'s seed, method, steps, sampler, grid, num_samples and
+      **filling: `Protocol`'s seed, method, steps, sampler, grid, num_samples and
         max_coverage.
 
     Returns:
@@ -95,6 +97,46 @@ def evaluate(
     """
     groups = what.metrics or default_metrics(what.data)
     reference = None if what.reference is None else read_reference(what.reference)
+    images, labels = _held_out(model, what)
+    protocol = Protocol(
+        model=fingerprint(model),
+        data=str(what.data_dir) if what.data == "folder" else what.data,
+        split=what.split,
+        num_images=what.num_images,
+        image_size=model.config.image_size,
+        **filling,
+    )
+    check_masks(what.masks, protocol)
+    sampling.time_grid(make_schedule(model.schedule), protocol.steps, protocol.grid)
+    score = scorers(groups, weights=what.weights, classifier=_classifier(groups, what))
+    if distributed.is_main():
+        claim(output, protocol)
+    distributed.from_main(np.zeros(()))  # the folder is there
+    fill = filler(model, protocol)
+    mine = range(jax.process_index(), len(images), jax.process_count())
+    found = {}
+    for masks in what.masks:
+        args = output, masks, images, labels, mine
+        seconds = fill_holes(fill, protocol, *args, what.batch_size)
+        scores = _of_all(_scores(score, protocol, *args), len(images))
+        kind = name_of(masks)
+        found[kind] = summarise(scores, seed=protocol.seed, reference=reference)
+        found[kind]["seconds_per_image"] = _seconds(output / kind, seconds)
+    record = _record(protocol, what, name, found)
+    if distributed.is_main():
+        with whole_file(output / RESULTS) as part:
+            part.write_text(json.dumps(record, indent=2) + "\n")
+        save_png(_sheet(protocol, what.masks, output, images), output / SHEET)
+    return record
+
+
+def _held_out(model: Model, what: Evaluation) -> tuple[np.ndarray, np.ndarray]:
+    """The images, of the model's size, and their labels."""
+    if what.num_images < jax.process_count():
+        raise UserError(
+            f"num_images is {what.num_images}, for {jax.process_count()} processes; "
+            "give each an image"
+        )
     images, labels = load_split(
         what.data,
         what.data_dir,
@@ -108,36 +150,7 @@ def evaluate(
             f"{what.data} {what.split}: has {len(images)} images, not "
             f"{what.num_images}; lower num_images or name another split"
         )
-    protocol = Protocol(
-        model=fingerprint(model),
-        data=str(what.data_dir) if what.data == "folder" else what.data,
-        split=what.split,
-        num_images=what.num_images,
-        image_size=model.config.image_size,
-        **sampling,
-    )
-    check_sampling(protocol, model, what.masks)
-    score = scorers(groups, weights=what.weights, classifier=_classifier(groups, what))
-    if distributed.is_main():
-        claim(output, protocol)
-    distributed.from_main(np.zeros(()))  # the folder is there
-    fill = filler(model, protocol)
-    mine = range(jax.process_index(), len(images), jax.process_count())
-    found = {}
-    for kind in what.masks:
-        args = output, kind, images, labels, mine, what.batch_size
-        seconds = fill_kind(fill, protocol, *args)
-        scores = _of_all(
-            _scores(score, protocol, output, kind, images, labels, mine), len(images)
-        )
-        found[kind] = summarise(scores, seed=protocol.seed, reference=reference)
-        found[kind]["seconds_per_image"] = _seconds(output / kind, seconds)
-    record = _record(protocol, what, name, found)
-    if distributed.is_main():
-        with whole_file(output / RESULTS) as part:
-            part.write_text(json.dumps(record, indent=2) + "\n")
-        save_png(_sheet(protocol, what.masks, output, images), output / SHEET)
-    return record
+    return images, labels
 
 
 def _classifier(groups: Sequence[str], what: Evaluation) -> Classifier | None:
@@ -152,7 +165,7 @@ def _scores(
     score: Sequence[Scorer],
     protocol: Protocol,
     folder: Path,
-    kind: str,
+    masks: str,
     images: np.ndarray,
     labels: np.ndarray,
     mine: Sequence[int],
@@ -162,14 +175,17 @@ def _scores(
     parts: list[Scores] = []
     batches = list(batch_rows(len(mine), length))
     for rows in progress(
-        batches, desc=f"score {kind}", unit="batch", quiet=not distributed.is_main()
+        batches,
+        desc=f"score {name_of(masks)}",
+        unit="batch",
+        quiet=not distributed.is_main(),
     ):
         chosen = [mine[row] for row in rows]
-        filled = read_fills(folder, kind, chosen, protocol, images.shape[-1])
+        filled = read_fills(folder, masks, chosen, protocol, images.shape[-1])
         batch = (
             to_float(filled),
             to_float(images[chosen]),
-            mask_set(protocol, kind, chosen),
+            mask_set(protocol, masks, chosen),
             labels[chosen],
         )
         parts.append({k: v for each in score for k, v in each(*batch).items()})
@@ -267,13 +283,13 @@ def _revision() -> str | None:
 
 
 def _sheet(
-    protocol: Protocol, kinds: Sequence[str], folder: Path, images: np.ndarray
+    protocol: Protocol, every: Sequence[str], folder: Path, images: np.ndarray
 ) -> np.ndarray:
-    """Of each kind the first images: given, filled, original."""
+    """Of each set of masks the first images: given, filled, original."""
     shown = range(min(SHOWN, len(images)))
     rows = []
-    for kind in kinds:
-        filled = read_fills(folder, kind, shown, protocol, images.shape[-1])
-        given = masked(images[shown], mask_set(protocol, kind, shown))
+    for masks in every:
+        filled = read_fills(folder, masks, shown, protocol, images.shape[-1])
+        given = masked(images[shown], mask_set(protocol, masks, shown))
         rows += [[given[i], *filled[i, :SHOWN], images[i]] for i in shown]
     return contact_sheet(rows, scale=max(1, TILE // protocol.image_size))

@@ -1,6 +1,5 @@
 """Fills the holes of an evaluation's images, each once, into PNG files."""
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,13 +7,14 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32, Int32, UInt8
+from jaxtyping import Int32, UInt8
 
 from rad_jax import distributed
+from rad_jax.batches import equal_length
 from rad_jax.data.ranges import to_bytes, to_float
 from rad_jax.errors import UserError
+from rad_jax.evaluate.mask_sets import mask_set, name_of
 from rad_jax.evaluate.protocol import Protocol
-from rad_jax.evaluation_masks import evaluation_mask
 from rad_jax.images import read_picture, save_png
 from rad_jax.inpaint_files import sample_seed
 from rad_jax.inpainting import default_sampler, prepare_fill
@@ -23,31 +23,14 @@ from rad_jax.memory import Call, Sparing
 from rad_jax.progress import progress
 
 Pixels = UInt8[np.ndarray, "n h w c"]
-Holes = Float32[np.ndarray, "n h w"]
 Fill = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """``fill(images, holes, seeds, labels)``: float32 (b, h, w, c), (b, h, w), uint32 (b,),
 int32 (b,). What an image becomes must depend on its own arguments alone."""
 
 
-def mask_set(protocol: Protocol, kind: str, indices: Sequence[int]) -> Holes:
-    """Masks of these images, 1 in the hole: of seed, kind and index alone."""
-    return np.stack(
-        [
-            evaluation_mask(
-                kind,
-                protocol.image_size,
-                seed=protocol.seed,
-                index=i,
-                max_coverage=protocol.max_coverage,
-            ).astype(np.float32)
-            for i in indices
-        ]
-    )
-
-
-def sample_path(folder: Path, kind: str, index: int, sample: int) -> Path:
+def sample_path(folder: Path, masks: str, index: int, sample: int) -> Path:
     """Where a filling lies."""
-    return folder / kind / f"{index:05d}_{sample}.png"
+    return folder / name_of(masks) / f"{index:05d}_{sample}.png"
 
 
 def filler(model: Model, protocol: Protocol) -> Fill:
@@ -69,23 +52,23 @@ def filler(model: Model, protocol: Protocol) -> Fill:
     return Sparing(prepare)
 
 
-def fill_kind(
+def fill_holes(
     fill: Fill,
     protocol: Protocol,
     folder: Path,
-    kind: str,
+    masks: str,
     images: Pixels,
     labels: Int32[np.ndarray, " n"],
     indices: Sequence[int],
     batch_size: int,
 ) -> float | None:
-    """Fills what has not been filled of these images under one kind of masks.
+    """Fills what has not been filled of these images under one set of masks.
 
     Args:
       fill: fills holes.
       protocol: of the evaluation.
       folder: of the evaluation.
-      kind: of masks.
+      masks: a kind, or a folder.
       images: all images of the evaluation.
       labels: their classes.
       indices: those that this process does.
@@ -102,43 +85,43 @@ def fill_kind(
         (i, sample)
         for i in indices
         for sample in range(protocol.num_samples)
-        if not sample_path(folder, kind, i, sample).exists()
+        if not sample_path(folder, masks, i, sample).exists()
     ]
     if protocol.method == "originals":
         for i, sample in wanted:
-            save_png(images[i], sample_path(folder, kind, i, sample))
+            save_png(images[i], sample_path(folder, masks, i, sample))
         return None
     # All batches have one length, also those of a run that goes on: one program.
-    count = len(indices) * protocol.num_samples
-    length = math.ceil(count / math.ceil(count / batch_size)) if count else 1
+    length = equal_length(len(indices) * protocol.num_samples, batch_size)
     starts = range(0, len(wanted), length)
     quiet = not (distributed.is_main() and wanted)
     times = []
-    for start in progress(starts, desc=f"fill {kind}", unit="batch", quiet=quiet):
+    desc = f"fill {name_of(masks)}"
+    for start in progress(starts, desc=desc, unit="batch", quiet=quiet):
         began = time.monotonic()
         part = wanted[start : start + length]
         padded = part + part[-1:] * (length - len(part))
         rows = [i for i, _ in padded]
-        seeds = [sample_seed(protocol.seed, f"{kind}{i}", s) for i, s in padded]
-        filled = fill(
-            to_float(images[rows]),
-            mask_set(protocol, kind, rows),
-            np.array(seeds, np.uint32),
-            labels[rows],
-        )
+        seeds = [
+            sample_seed(protocol.seed, f"{name_of(masks)}{i}", sample)
+            for i, sample in padded
+        ]
+        holes = mask_set(protocol, masks, rows)
+        seeds = np.array(seeds, np.uint32)
+        filled = fill(to_float(images[rows]), holes, seeds, labels[rows])
         for (i, sample), image in zip(part, filled, strict=False):
             if not np.isfinite(image).all():
                 raise UserError(
-                    f"the model gives what is not finite for image {i} under {kind}; "
+                    f"the model gives what is not finite for image {i} under {masks}; "
                     "train it longer, or try --dtype float32"
                 )
-            save_png(to_bytes(image), sample_path(folder, kind, i, sample))
+            save_png(to_bytes(image), sample_path(folder, masks, i, sample))
         times.append((time.monotonic() - began) / len(part))
     return float(np.mean(times[1:])) if len(times) > 1 else None
 
 
 def read_fills(
-    folder: Path, kind: str, indices: Sequence[int], protocol: Protocol, channels: int
+    folder: Path, masks: str, indices: Sequence[int], protocol: Protocol, channels: int
 ) -> UInt8[np.ndarray, "n s h w c"]:
     """The fillings of these images, as they were written.
 
@@ -149,7 +132,7 @@ def read_fills(
     out = np.empty((len(indices), protocol.num_samples, size, size, channels), np.uint8)
     for row, i in enumerate(indices):
         for sample in range(protocol.num_samples):
-            path = sample_path(folder, kind, i, sample)
+            path = sample_path(folder, masks, i, sample)
             pixels = read_picture(path).samples
             if pixels.shape != out.shape[2:] or pixels.dtype != np.uint8:
                 raise UserError(

@@ -3,17 +3,14 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from rad_jax import evaluation_masks, sampling
 from rad_jax.errors import UserError
 from rad_jax.loading import Model
-from rad_jax.schedule import make_schedule
 from rad_jax.whole import whole_file
 
 METHODS = ("rad", "originals")
@@ -79,25 +76,6 @@ class Protocol:
             f"{images} at {size}{samples}; {self.method}: {filled}; seed {self.seed}"
             f"{any_coverage}; 8-bit pictures"
         )
-
-
-def check_sampling(protocol: Protocol, model: Model, masks: Sequence[str]) -> None:
-    """Refuses masks, steps or a grid that there are not, before any work.
-
-    Raises:
-      UserError: saying which there are.
-    """
-    if not masks:
-        raise UserError("masks: name one kind or more, e.g. box,extreme,wide")
-    for kind in masks:
-        evaluation_masks.check_settings(
-            kind,
-            protocol.image_size,
-            seed=protocol.seed,
-            max_coverage=protocol.max_coverage,
-        )
-    schedule = make_schedule(model.schedule)
-    sampling.time_grid(schedule, protocol.steps, protocol.grid)
 
 
 def fingerprint(model: Model) -> str:

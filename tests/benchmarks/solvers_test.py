@@ -39,13 +39,8 @@ def samples(config, grid, count):
     return np.float64(out).reshape(count, -1)[:, HOLE]
 
 
-@pytest.mark.parametrize(
-    "method, kind",
-    [
-        pytest.param("ddpm", "uniform", marks=pytest.mark.slow),
-        ("dpm++", "log_snr"),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("method, kind", [("ddpm", "uniform"), ("dpm++", "log_snr")])
 def test_exact_moments_are_those_of_samples(method, kind):
     """Within 4 Monte-Carlo standard errors, five steps: far from the conditional."""
     count = 20_000

@@ -25,7 +25,7 @@ def jpeg(i):
     return file.getvalue()
 
 
-class Photos(tfds.core.GeneratorBasedBuilder):
+class Scenes(tfds.core.GeneratorBasedBuilder):
     """Like TFDS's own sets: pictures of many sizes, classes, and more."""
 
     VERSION = tfds.core.Version("2.1.0")
@@ -80,7 +80,7 @@ def photos_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfds")
     tfds.disable_progress_bar()
     with contextlib.redirect_stdout(io.StringIO()):
-        for builder in (Photos, Words):
+        for builder in (Scenes, Words):
             builder(data_dir=folder, file_format="array_record").download_and_prepare()
     return folder
 
@@ -102,7 +102,7 @@ def folder(tmp_path_factory):
 
 
 def test_data_set_that_tfds_wrote_is_read_as_it_is(photos_dir):
-    records = source("photos/street", photos_dir, "train")
+    records = source("scenes/street", photos_dir, "train")
     assert len(records) == len(SIZES)
     seen = set()
     for record in records:
@@ -114,11 +114,11 @@ def test_data_set_that_tfds_wrote_is_read_as_it_is(photos_dir):
         assert record["label"] == i % 3
         seen.add(i)
     assert seen == set(range(len(SIZES)))
-    assert records[3]["name"] == "example 3 of photos train"
+    assert records[3]["name"] == "example 3 of scenes train"
 
 
 def test_its_images_of_any_size_become_batches(photos_dir):
-    records = source("photos/street:2.1.0", photos_dir, "train")
+    records = source("scenes/street:2.1.0", photos_dir, "train")
     batch = next(
         pipeline.batches(records, batch_size=5, seed=0, channels=3, image_size=16)
     )
@@ -130,7 +130,7 @@ def test_its_images_of_any_size_become_batches(photos_dir):
 
 def test_records_can_be_sent_to_a_process(photos_dir, folder):
     for records in (
-        source("photos/street", photos_dir, "train[1:]"),
+        source("scenes/street", photos_dir, "train[1:]"),
         source("folder", folder, "train"),
     ):
         copy = pickle.loads(pickle.dumps(records))
@@ -145,7 +145,7 @@ def test_data_set_without_images_is_refused(photos_dir):
 
 def test_empty_part_is_refused(photos_dir, folder, tmp_path):
     with pytest.raises(UserError, match=r"no split 'train\[2:2\]'"):
-        source("photos/street", photos_dir, "train[2:2]")
+        source("scenes/street", photos_dir, "train[2:2]")
     with pytest.raises(UserError, match=r"holds nothing in 'train\[2:2\]'"):
         source("folder", folder, "train[2:2]")
     shutil.copy(folder / "00.png", tmp_path)

@@ -155,6 +155,7 @@ def test_the_same_however_it_is_shared(
         np.testing.assert_array_equal(again, pixels, err_msg=str(path))
     one, other = without_times(results(output)), without_times(results(done))
     assert one.pop("hardware") != other.pop("hardware")
+    del one["revision"], other["revision"]  # of a tree that may be changing
     assert_close(one, other)
 
 
@@ -177,6 +178,33 @@ def test_a_kind_of_masks_can_be_added(done, tiny_run, digits_dir, tmp_path, rad)
     assert record["masks"]["box"] == results(done)["masks"]["box"]
 
 
+def test_masks_from_files(tiny_run, digits_dir, tmp_path, rad):
+    """Those that ``rad-jax masks`` writes; one for each image, of its size."""
+    sets = {"mine": (16, COUNT), "few": (16, COUNT - 1), "large": (32, COUNT)}
+    for name, (size, count) in sets.items():
+        options = ["--size", size, "--count", count, "--output", tmp_path / name]
+        assert rad("masks", "box", *options)[0] == 0
+
+    def evaluated(name):
+        output = tmp_path / f"{name}_out"
+        masks = {"masks": tmp_path / name}
+        return output, rad("evaluate", *flags(tiny_run, digits_dir, output, **masks))
+
+    output, (code, _, _) = evaluated("mine")
+    assert code == 0 and list(results(output)["masks"]) == ["mine"]
+    images, _ = load_split("digits", digits_dir, "test", 1, most=COUNT)
+    for i in range(COUNT):
+        hole = np.asarray(Image.open(tmp_path / "mine" / f"{i:04d}.png")) > 0
+        filled = np.asarray(Image.open(output / "mine" / f"{i:05d}_0.png"))
+        np.testing.assert_array_equal(filled[~hole], images[i, ..., 0][~hole])
+        assert (filled != images[i, ..., 0])[hole].any()
+    _, (code, _, err) = evaluated("few")
+    assert code == 2 and "few: holds 4 masks (.png) for 5 images" in err[0]
+    _, (code, _, err) = evaluated("large")
+    assert code == 2 and "0000.png: the mask has 32x32 pixels" in err[0]
+    assert not pictures(tmp_path / "large_out")
+
+
 def test_originals_are_the_least_there_is(tiny_run, digits_dir, tmp_path, rad):
     output = tmp_path / "out"
     changes = {"method": "originals", "num_samples": 1, "masks": "box"}
@@ -193,6 +221,7 @@ def test_originals_are_the_least_there_is(tiny_run, digits_dir, tmp_path, rad):
     [
         ({"masks": "bax"}, "mask kind 'bax' is unknown; did you mean 'box'?"),
         ({"masks": ","}, "masks: name one kind or more"),
+        ({"masks": "box,wide,box"}, "masks: 'box' is named twice"),
         ({"metrics": "fit"}, "metrics 'fit' are unknown; there are pixels, lpips"),
         ({"method": "lama"}, "method 'lama' is unknown; there are rad, originals"),
         ({"num_images": 298}, "digits test: has 297 images, not 298"),

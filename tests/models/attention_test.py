@@ -10,6 +10,8 @@ from jax._src.cudnn import fused_attention_stablehlo as cudnn
 
 from rad_jax.models.layers import attend
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 SHAPES = {"b, 64, 4, 64": (2, 64, 4, 64), "b, 1024, 8, 64": (2, 1024, 8, 64)}
 FLASH = "__cudnn$fmha"
 

@@ -18,6 +18,8 @@ from rad_jax.models.noise_embedding import (
 )
 from tests.models.adm_files import quick_jit
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 
 def test_sinusoid_is_adms():
     """Cosines first, 10000^(-i / half), any real timestep."""

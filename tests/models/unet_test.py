@@ -23,6 +23,8 @@ from tests.models.adm_files import (
     relative_error,
 )
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 TINY = UNetConfig(
     image_size=16,
     model_channels=32,

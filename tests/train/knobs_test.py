@@ -15,6 +15,8 @@ from rad_jax.train.totals import means
 from rad_jax.training_masks import MaskConfig, training_mask
 from tests.train.step_test import QUICKLY, drawn, start
 
+pytestmark = pytest.mark.usefixtures("quickly")
+
 COUNT, VALUE = 48, 0.25
 
 KNOBS = {

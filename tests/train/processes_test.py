@@ -335,9 +335,8 @@ def test_killed_twenty_times(tiny, tiny_experiment, tmp_path):
     assert not list(run.rglob("*tmp*"))
 
 
-@pytest.mark.parametrize(
-    "program", [quick, pytest.param(command, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("program", [quick, command])
 def test_every_layout_gives_the_same_losses(tiny, tmp_path, program):
     """To the bit on as many devices, however many processes have them."""
     layouts = {  # processes, devices of each, fsdp
