@@ -24,6 +24,7 @@ from rad_jax.models.apply import Params, make_apply
 from rad_jax.models.config import GROUPS, NO_LORA, LoRAConfig, UNetConfig
 from rad_jax.models.lora import combine, draw_adapters
 from rad_jax.models.unet import abstract_params
+from rad_jax.sharding import on_all_devices, use_cpu_cores
 from tests.models.adm_files import random_params, relative_error
 
 CASES = {"cpu": {"ffhq256": 1, "digits": 64}, "gpu": {"ffhq256": 16}}
@@ -140,7 +141,8 @@ def calls_of(config: UNetConfig, batch: int) -> dict[str, Callable[[], jax.Array
         def call(params, x, *noise):
             return apply(params, x, *(noise or (two_levels(config, hole),)))
 
-        args = (params, x, *noise)
+        batched, placed = on_all_devices((x, *noise), params)
+        args = (placed, *batched)
         run = jax.jit(call).lower(*args).compile(compiler_options=options)
         return lambda: jax.block_until_ready(run(*args))
 
@@ -166,6 +168,7 @@ def calls_of(config: UNetConfig, batch: int) -> dict[str, Callable[[], jax.Array
 
 def main() -> None:
     """Measures, prints and writes."""
+    use_cpu_cores()
     backend = jax.default_backend()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", nargs="+", default=list(CASES[backend]))

@@ -20,6 +20,7 @@ from rad_jax.inpainting import fill
 from rad_jax.loading import Model
 from rad_jax.models.apply import init_params, make_apply
 from rad_jax.schedule import ScheduleConfig
+from rad_jax.sharding import on_all_devices, use_cpu_cores
 
 CASES = {
     "cpu": {"digits": (1, 16), "ffhq256": (1,)},
@@ -32,7 +33,8 @@ ALL_STEPS = (100, 50, 20, 10)
 def network(model: Model, batch: int) -> Call:
     """One call of the network, as the sampler makes it."""
     x, hole = inputs(model.config, batch)
-    args = (model.params, x, two_levels(model.config, hole))
+    batched, params = on_all_devices((x, two_levels(model.config, hole)), model.params)
+    args = (params, *batched)
     compiled = jax.jit(make_apply(model.config)).lower(*args).compile()
     return lambda: jax.block_until_ready(compiled(*args))
 
@@ -65,6 +67,7 @@ def measure(model: Model, batch: int, steps: int, rounds: int) -> dict[str, Any]
 
 def main() -> None:
     """Measures, prints and writes."""
+    use_cpu_cores()
     backend = jax.default_backend()
     parser = rows.flags(__doc__, CASES[backend])
     parser.add_argument("--steps", nargs="+", type=int, help="of every case")

@@ -20,7 +20,7 @@ from rad_jax.memory import bytes_needed
 from rad_jax.models.apply import Apply, init_params, make_apply
 from rad_jax.models.lora import combine, draw_adapters, partition
 from rad_jax.models.noise_embedding import NoiseLevels
-from rad_jax.sharding import make_mesh, place_batch
+from rad_jax.sharding import make_mesh, place_batch, use_cpu_cores
 from rad_jax.train import step as train_step
 from rad_jax.train.plan import step_flops, step_shapes
 from rad_jax.train.state import init_state
@@ -103,6 +103,7 @@ def measure(case: str, batch: int, dtype: str, rounds: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measures, prints and writes."""
+    use_cpu_cores()
     args = rows.flags(__doc__, CASES[jax.default_backend()]).parse_args()
 
     def measures(row: rows.Row) -> Iterator[tuple[rows.Row, Callable[[], rows.Row]]]:

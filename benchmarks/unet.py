@@ -23,6 +23,7 @@ from rad_jax.models.apply import init_params, make_apply
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.flops import count_flops
 from rad_jax.models.noise_embedding import NoiseLevels, NoiseMap, membership
+from rad_jax.sharding import on_all_devices, use_cpu_cores
 
 RAD, DENSE = "RAD", "RAD, by pixels"
 CASES = {
@@ -66,7 +67,8 @@ def ours(config: UNetConfig, batch: int) -> tuple[dict[str, Call], dict[str, flo
     }
     calls, flops = {}, {}
     for name, noise in noises.items():
-        args = (params, x, noise, labels)
+        batched, placed = on_all_devices((x, noise, labels), params)
+        args = (placed, *batched)
         compiled = jax.jit(apply).lower(*args).compile()
         run = functools.partial(compiled, *args)
         calls[name] = lambda run=run: jax.block_until_ready(run())
@@ -119,6 +121,7 @@ def measure(
 
 def main() -> None:
     """Measures, prints and writes."""
+    use_cpu_cores()
     args = rows.flags(__doc__, CASES[jax.default_backend()]).parse_args()
     with_torch = importlib.util.find_spec("torch") is not None
 

@@ -63,9 +63,13 @@ def make_mesh(fsdp: int = 1) -> Mesh:
     return Mesh(np.reshape(devices, (-1, fsdp)), AXES, (AxisType.Auto,) * 2)
 
 
-def local_mesh() -> Mesh:
-    """The mesh of this process's devices: inference does not need the others."""
-    devices = np.reshape(jax.local_devices(), (-1, 1))
+def local_mesh(most: int | None = None) -> Mesh:
+    """The mesh of this process's devices: inference does not need the others.
+
+    Args:
+      most: no more of them than this, >= 1; by default all.
+    """
+    devices = np.reshape(jax.local_devices()[:most], (-1, 1))
     return Mesh(devices, AXES, (AxisType.Auto,) * 2)
 
 
@@ -166,7 +170,9 @@ def sum_over_devices(tree: T, mesh: AnyMesh) -> T:
 def on_all_devices(batch: T, params: P) -> tuple[T, P]:
     """A batch divided over this process's devices, and what each has a copy of.
 
-    Every device gets as many: the last entry fills the batch up.
+    Every device gets as many: the last entry fills the batch up. A batch that is
+    smaller than they are many takes fewer of them: cores of a CPU that compute what
+    nobody wants are missing where one image is computed on all.
 
     Args:
       batch: tree of arrays (b, ...).
@@ -175,8 +181,8 @@ def on_all_devices(batch: T, params: P) -> tuple[T, P]:
     Returns:
       Both, placed; the batch of b rounded up to a multiple of the devices.
     """
-    mesh = local_mesh()
     count = len(jax.tree.leaves(batch)[0])
+    mesh = local_mesh(count)
     if count % mesh.size:
         rows = np.minimum(np.arange(count + -count % mesh.size), count - 1)
         batch = jax.tree.map(lambda x: x[rows], batch)

@@ -114,3 +114,28 @@ def test_as_many_cores_as_divide_the_batch(monkeypatch, cores, batch_size, expec
     monkeypatch.delenv("JAX_NUM_CPU_DEVICES", raising=False)
     use_cpu_cores(batch_size)
     assert updates == {"jax_num_cpu_devices": expected}
+
+
+SHARED = """
+import json, jax, numpy as np
+jax.config.update("jax_num_cpu_devices", 4)
+from rad_jax.sharding import on_all_devices
+found = []
+for count in (1, 3, 4, 6):
+    batch, params = on_all_devices(np.arange(count), np.zeros(5))
+    devices = [len(x.sharding.device_set) for x in (batch, params)]
+    found.append([devices, np.asarray(batch).tolist()])
+print(json.dumps(found))
+"""
+
+
+def test_a_batch_is_computed_on_no_more_devices_than_it_has_images():
+    done = subprocess.run(
+        [sys.executable, "-c", SHARED], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout) == [
+        [[1, 1], [0]],
+        [[3, 3], [0, 1, 2]],
+        [[4, 4], [0, 1, 2, 3]],
+        [[4, 4], [0, 1, 2, 3, 4, 5, 5, 5]],
+    ]
