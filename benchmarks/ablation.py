@@ -83,7 +83,7 @@ def trained(run: Run, workdir: Path) -> Model | None:
         *VARIANTS[run.name],
     )
     overrides = [f"--config.{change}" for change in changes]
-    folder = workdir / "ablation" / run.folder
+    folder = workdir / run.folder
     with stop_on_signals() as stop:
         train(load_config("configs/digits_lora.py", overrides), folder, stop)
     return None if stop else load(folder)
@@ -107,7 +107,7 @@ def pretrain(workdir: Path) -> bool:
 def main() -> None:
     """Trains, evaluates, stores, and says what is missing."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--workdir", type=Path, default=Path("runs/study"))
+    parser.add_argument("--workdir", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--output", type=Path, default=Path("docs/results/ablation"))
     parser.add_argument("--most", type=int, help="runs to do now, at most")
     args = parser.parse_args()
@@ -129,7 +129,7 @@ def main() -> None:
             num_images=297,
             batch_size=99,
         )
-        folder = args.workdir / "ablation" / f"{run.folder}_evaluation"
+        folder = args.workdir / f"{run.folder}_evaluation"
         record = evaluate(model, what, folder, name=run.name, **SAMPLING)
         record |= {
             "measured": where,
