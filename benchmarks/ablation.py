@@ -7,7 +7,6 @@ what is still to do. Then:
 """
 
 import argparse
-import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,7 +72,7 @@ def trained(run: Run, workdir: Path) -> Model | None:
     """A run's model; None if training was stopped."""
     data, base = workdir / "data", workdir / "adm"
     if run.name == UNTRAINED:
-        return told_the_time(load(base))
+        return load(base, noise_embedding="time")
     changes = (
         f"data.data_dir={data}",
         f"pretrained={base}",
@@ -87,12 +86,6 @@ def trained(run: Run, workdir: Path) -> Model | None:
     with stop_on_signals() as stop:
         train(load_config("configs/digits_lora.py", overrides), folder, stop)
     return None if stop else load(folder)
-
-
-def told_the_time(model: Model) -> Model:
-    """The network under RAD's reverse steps, told one timestep for all pixels."""
-    config = dataclasses.replace(model.config, noise_embedding="time")
-    return model._replace(config=config)
 
 
 def pretrain(workdir: Path) -> bool:

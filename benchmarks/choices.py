@@ -26,6 +26,7 @@ from rad_jax.models.lora import combine, draw_adapters
 from rad_jax.models.unet import abstract_params
 from rad_jax.sharding import on_all_devices, use_cpu_cores
 from tests.models.adm_files import random_params, relative_error
+from tests.oracles import upsampled_then_convolved
 
 CASES = {"cpu": {"ffhq256": 1, "digits": 64}, "gpu": {"ffhq256": 16}}
 DTYPE = {"cpu": "float32", "gpu": "bfloat16"}
@@ -59,14 +60,6 @@ def pointwise(self: layers.Linear, x: jax.Array) -> jax.Array:
         precision=self.precision,
     )
     return y + self.bias[...].astype(self.dtype).reshape(1, 1, 1, -1)
-
-
-def upsampled_then_convolved(
-    x: jax.Array, kernel: jax.Array, precision: str | None
-) -> jax.Array:
-    """One convolution of all pixels."""
-    x = layers.upsample(x)
-    return layers.conv(x, kernel, ((1, 1), (1, 1)), precision=precision)
 
 
 def resized(x: jax.Array) -> jax.Array:

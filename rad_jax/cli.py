@@ -180,14 +180,8 @@ def _evaluate(args: argparse.Namespace) -> int:
             reference=args.reference,
             batch_size=args.batch_size,
         )
-        model = load(args.model, dtype=args.dtype)
-        if args.noise_embedding:
-            told = dataclasses.replace(
-                model.config, noise_embedding=args.noise_embedding
-            )
-            model = model._replace(config=told)
         record = evaluate(
-            model,
+            load(args.model, dtype=args.dtype, noise_embedding=args.noise_embedding),
             what,
             args.output,
             name=args.name,

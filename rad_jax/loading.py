@@ -62,22 +62,28 @@ def check_labels(config: UNetConfig, labels: np.ndarray | None) -> None:
         raise UserError(f"there is no class {wrong[0]}; the model's are {known}")
 
 
-def load(folder: str | AnyPath, *, dtype: str | None = None) -> Model:
+def load(
+    folder: str | AnyPath,
+    *,
+    dtype: str | None = None,
+    noise_embedding: str | None = None,
+) -> Model:
     """Loads a model onto all devices.
 
     Args:
       folder: a model folder, or the workdir of a training run: of its latest checkpoint
         the averaged parameters. Also one in a bucket, gs://...
       dtype: what it computes in, `UNetConfig.dtype`; by default as it was trained.
+      noise_embedding: what it is told, `UNetConfig.noise_embedding`; the same.
 
     Raises:
       UserError: the folder is neither, or nothing in it can be read; or there is no
-        such dtype.
+        such dtype or embedding.
     """
     model, _ = read_folder(folder_at(folder))
-    if dtype is not None:
-        config = dataclasses.replace(model.config, dtype=dtype)
-        model = model._replace(config=config)
+    asked = {"dtype": dtype, "noise_embedding": noise_embedding}
+    changes = {name: value for name, value in asked.items() if value is not None}
+    model = model._replace(config=dataclasses.replace(model.config, **changes))
     # Once: whoever calls the network has them where they are needed.
     params = jax.device_put(model.params, everywhere(local_mesh()))
     return model._replace(params=params)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rad_jax import schedule as sch
+from rad_jax.models import layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,3 +104,9 @@ def _fraction(level_t, level_s, x0_variance):
         ideal = small + np.exp(level_s) * (b / bbar_t) ** 2 * x0_variance
         fraction = np.log(ideal / small) / np.log(b / small)
     return np.where(moves, fraction, 0.0)
+
+
+def upsampled_then_convolved(x, kernel, precision=None):
+    """What `layers.upsampled_conv` does, in the operations that it saves."""
+    around = ((1, 1), (1, 1))
+    return layers.conv(layers.upsample(x), kernel, around, precision=precision)

@@ -34,6 +34,7 @@ from rad_jax.whole import whole_file
 SHEET = "contact_sheet.png"
 SHOWN = 4  # images of each kind, and fillings of each, in the contact sheet
 TILE = 64  # pixels that small images are enlarged to there
+SCORED = 32  # images scored at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,10 +193,6 @@ def _scores(
     joined = {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
     # The last batch was filled up.
     return {name: values[: len(mine)] for name, values in joined.items()}
-
-
-SCORED = 32
-"""Images scored at once."""
 
 
 def _of_all(scores: Scores, count: int) -> Scores:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 from rad_jax import distributed
-from rad_jax.batches import equal_length
+from rad_jax.batches import batch_rows, equal_length
 from rad_jax.data.ranges import to_bytes, to_float
 from rad_jax.errors import UserError
 from rad_jax.evaluate.mask_sets import mask_set, name_of
@@ -93,30 +93,29 @@ def fill_holes(
         return None
     # All batches have one length, also those of a run that goes on: one program.
     length = equal_length(len(indices) * protocol.num_samples, batch_size)
-    starts = range(0, len(wanted), length)
     quiet = not (distributed.is_main() and wanted)
     times = []
     desc = f"fill {name_of(masks)}"
-    for start in progress(starts, desc=desc, unit="batch", quiet=quiet):
+    batches = [[wanted[row] for row in r] for r in batch_rows(len(wanted), length)]
+    for part in progress(batches, desc=desc, unit="batch", quiet=quiet):
         began = time.monotonic()
-        part = wanted[start : start + length]
-        padded = part + part[-1:] * (length - len(part))
-        rows = [i for i, _ in padded]
+        rows = [i for i, _ in part]
         seeds = [
             sample_seed(protocol.seed, f"{name_of(masks)}{i}", sample)
-            for i, sample in padded
+            for i, sample in part
         ]
         holes = mask_set(protocol, masks, rows)
         seeds = np.array(seeds, np.uint32)
         filled = fill(to_float(images[rows]), holes, seeds, labels[rows])
-        for (i, sample), image in zip(part, filled, strict=False):
+        done = dict(zip(part, filled, strict=True))  # the last may be filled up
+        for (i, sample), image in done.items():
             if not np.isfinite(image).all():
                 raise UserError(
                     f"the model gives what is not finite for image {i} under {masks}; "
                     "train it longer, or try --dtype float32"
                 )
             save_png(to_bytes(image), sample_path(folder, masks, i, sample))
-        times.append((time.monotonic() - began) / len(part))
+        times.append((time.monotonic() - began) / len(done))
     return float(np.mean(times[1:])) if len(times) > 1 else None
 
 

@@ -205,6 +205,16 @@ def test_masks_from_files(tiny_run, digits_dir, tmp_path, rad):
     assert not pictures(tmp_path / "large_out")
 
 
+def test_what_the_network_is_told(done, tiny_run, digits_dir, tmp_path, rad):
+    """Cfg. 1 of the paper's Table 3: one timestep for all pixels, other fillings."""
+    output = tmp_path / "out"
+    told = {"noise_embedding": "time", "masks": "box"}
+    assert rad("evaluate", *flags(tiny_run, digits_dir, output, **told))[0] == 0
+    spatial = pictures(done)
+    assert any((x != spatial[path]).any() for path, x in pictures(output).items())
+    assert results(output)["settings"]["model"] != results(done)["settings"]["model"]
+
+
 def test_originals_are_the_least_there_is(tiny_run, digits_dir, tmp_path, rad):
     output = tmp_path / "out"
     changes = {"method": "originals", "num_samples": 1, "masks": "box"}

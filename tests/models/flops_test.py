@@ -12,6 +12,7 @@ from rad_jax.models.apply import make_apply
 from rad_jax.models.flops import count_flops, peak_flops
 from rad_jax.models.noise_embedding import NoiseLevels
 from rad_jax.models.unet import abstract_params
+from tests.oracles import upsampled_then_convolved
 
 
 def shape(*sizes):
@@ -183,11 +184,6 @@ def test_devices_count_together():
     assert count_flops(jax.jit(mapped(data, {"data"})), x, w) == whole
 
 
-def upsampled_then_convolved(x, kernel, precision):
-    """What `layers.upsampled_conv` does, in the operations that it saves."""
-    return layers.conv(layers.upsample(x), kernel, ((1, 1), (1, 1)))
-
-
 def test_agrees_with_a_published_count():
     """ADM's network for 256x256 pixels takes 1120 "Gflops", multiplications, says DiT.
 
@@ -206,9 +202,7 @@ def test_agrees_with_a_published_count():
 
 def test_upsampled_convolutions_take_four_ninths():
     args = shape(1, 8, 8, 16), shape(3, 3, 16, 32)
-    plain = count_flops(
-        functools.partial(upsampled_then_convolved, precision=None), *args
-    )
+    plain = count_flops(upsampled_then_convolved, *args)
     assert count_flops(layers.upsampled_conv, *args) == plain * 4 / 9
 
 
