@@ -18,7 +18,7 @@ from rad_jax.data.pipeline import load_split
 from rad_jax.data.ranges import to_float
 from rad_jax.errors import UserError
 from rad_jax.evaluate import RESULTS
-from rad_jax.evaluate.fills import fill_holes, filler, read_fills
+from rad_jax.evaluate.fills import Task, fill_holes, filler, read_fills
 from rad_jax.evaluate.mask_sets import check_masks, mask_set, name_of
 from rad_jax.evaluate.protocol import Protocol, claim, fingerprint
 from rad_jax.evaluate.scores import Scorer, Scores, scorers, summarise
@@ -115,19 +115,22 @@ def evaluate(
     distributed.from_main(np.zeros(()))  # the folder is there
     fill = filler(model, protocol)
     mine = range(jax.process_index(), len(images), jax.process_count())
-    found = {}
+    found, rows = {}, []
     for masks in what.masks:
-        args = output, masks, images, labels, mine
-        seconds = fill_holes(fill, protocol, *args, what.batch_size)
-        scores = _of_all(_scores(score, protocol, *args), len(images))
-        kind = name_of(masks)
+        kind, holes = name_of(masks), mask_set(protocol, masks)
+        task = Task(protocol, output, kind, images, labels, holes)
+        seconds = fill_holes(fill, task, mine, what.batch_size)
+        scores = _of_all(_scores(score, task, mine), len(images))
         found[kind] = summarise(scores, seed=protocol.seed, reference=reference)
         found[kind]["seconds_per_image"] = _seconds(output / kind, seconds)
+        if distributed.is_main():
+            rows += _rows(task)
     record = _record(protocol, what, name, found)
     if distributed.is_main():
         with whole_file(output / RESULTS) as part:
             part.write_text(json.dumps(record, indent=2) + "\n")
-        save_png(_sheet(protocol, what.masks, output, images), output / SHEET)
+        scale = max(1, TILE // protocol.image_size)
+        save_png(contact_sheet(rows, scale=scale), output / SHEET)
     return record
 
 
@@ -162,32 +165,18 @@ def _classifier(groups: Sequence[str], what: Evaluation) -> Classifier | None:
     return Classifier(to_float(images), labels)
 
 
-def _scores(
-    score: Sequence[Scorer],
-    protocol: Protocol,
-    folder: Path,
-    masks: str,
-    images: np.ndarray,
-    labels: np.ndarray,
-    mine: Sequence[int],
-) -> Scores:
+def _scores(score: Sequence[Scorer], task: Task, mine: Sequence[int]) -> Scores:
     """Of this process's images."""
-    length = equal_length(len(mine), SCORED)
     parts: list[Scores] = []
-    batches = list(batch_rows(len(mine), length))
-    for rows in progress(
-        batches,
-        desc=f"score {name_of(masks)}",
-        unit="batch",
-        quiet=not distributed.is_main(),
-    ):
+    batches = list(batch_rows(len(mine), equal_length(len(mine), SCORED)))
+    quiet = not distributed.is_main()
+    for rows in progress(batches, desc=f"score {task.kind}", unit="batch", quiet=quiet):
         chosen = [mine[row] for row in rows]
-        filled = read_fills(folder, masks, chosen, protocol, images.shape[-1])
         batch = (
-            to_float(filled),
-            to_float(images[chosen]),
-            mask_set(protocol, masks, chosen),
-            labels[chosen],
+            to_float(read_fills(task, chosen)),
+            to_float(task.images[chosen]),
+            task.holes[chosen].astype(np.float32),
+            task.labels[chosen],
         )
         parts.append({k: v for each in score for k, v in each(*batch).items()})
     joined = {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
@@ -279,14 +268,9 @@ def _revision() -> str | None:
     return done.stdout.strip()
 
 
-def _sheet(
-    protocol: Protocol, every: Sequence[str], folder: Path, images: np.ndarray
-) -> np.ndarray:
-    """Of each set of masks the first images: given, filled, original."""
-    shown = range(min(SHOWN, len(images)))
-    rows = []
-    for masks in every:
-        filled = read_fills(folder, masks, shown, protocol, images.shape[-1])
-        given = masked(images[shown], mask_set(protocol, masks, shown))
-        rows += [[given[i], *filled[i, :SHOWN], images[i]] for i in shown]
-    return contact_sheet(rows, scale=max(1, TILE // protocol.image_size))
+def _rows(task: Task) -> list[list[np.ndarray]]:
+    """Of the contact sheet, the first images: given, filled, original."""
+    shown = range(min(SHOWN, len(task.images)))
+    filled = read_fills(task, shown)
+    given = masked(task.images[shown], task.holes[shown])
+    return [[given[i], *filled[i, :SHOWN], task.images[i]] for i in shown]

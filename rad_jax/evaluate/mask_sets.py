@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool
 
 from rad_jax.errors import UserError
 from rad_jax.evaluate.protocol import Protocol
@@ -43,17 +43,15 @@ def check_masks(every: Sequence[str], protocol: Protocol) -> None:
                 seed=protocol.seed,
                 max_coverage=protocol.max_coverage,
             )
-        elif len(_files(masks)) != protocol.num_images:
+        elif (count := len(_files(masks))) != protocol.num_images:
             raise UserError(
-                f"{masks}: holds {len(_files(masks))} masks ({SUFFIX}) for "
+                f"{masks}: holds {count} masks ({SUFFIX}) for "
                 f"{protocol.num_images} images; give as many, or another --num_images"
             )
 
 
-def mask_set(
-    protocol: Protocol, masks: str, indices: Sequence[int]
-) -> Float32[np.ndarray, "n h w"]:
-    """Masks of these images, 1 in the hole.
+def mask_set(protocol: Protocol, masks: str) -> Bool[np.ndarray, "n h w"]:
+    """The masks of all images, True in the hole.
 
     What is drawn depends on seed, kind and index alone.
 
@@ -61,13 +59,11 @@ def mask_set(
       UserError: a file cannot be read, or has another size than the images.
     """
     size = protocol.image_size
-    if masks in KINDS:
-        options = {"seed": protocol.seed, "max_coverage": protocol.max_coverage}
-        holes = [evaluation_mask(masks, size, index=i, **options) for i in indices]
-    else:
-        files = _files(masks)
-        holes = [read_mask(files[i], (size, size)) for i in indices]
-    return np.stack(holes).astype(np.float32)
+    if masks not in KINDS:
+        return np.stack([read_mask(file, (size, size)) for file in _files(masks)])
+    options = {"seed": protocol.seed, "max_coverage": protocol.max_coverage}
+    indices = range(protocol.num_images)
+    return np.stack([evaluation_mask(masks, size, index=i, **options) for i in indices])
 
 
 def _files(folder: str) -> list[Path]:
