@@ -57,6 +57,10 @@ class Cell(NamedTuple):
         return f"{self.mean:.4g} [{self.low:.4g}, {self.high:.4g}]"
 
 
+Cells = dict[str, dict[str, dict[str, Cell]]]
+"""By name, kind of masks and score."""
+
+
 def report(paths: Sequence[Path], output: Path) -> list[Path]:
     """Writes report.md, report.csv and a plot for each set of images.
 
@@ -130,12 +134,12 @@ def _check(record: Any) -> None:
                 _cell([scores[name]])
 
 
-def table_cells(records: Sequence[Record]) -> dict[str, dict[str, dict[str, Cell]]]:
+def table_cells(records: Sequence[Record]) -> Cells:
     """By name, kind of masks and score."""
     by_name: dict[str, list[Record]] = collections.defaultdict(list)
     for record in records:
         by_name[record["name"]].append(record)
-    cells: dict[str, dict[str, dict[str, Cell]]] = {}
+    cells: Cells = {}
     for name, same in by_name.items():
         kinds = dict.fromkeys(kind for record in same for kind in record["masks"])
         cells[name] = {}
@@ -148,6 +152,15 @@ def table_cells(records: Sequence[Record]) -> dict[str, dict[str, dict[str, Cell
             }
             cells[name][kind] = {k: _cell(v) for k, v in found.items() if v}
     return cells
+
+
+def _by_kind(cells: Cells) -> Cells:
+    """By kind of masks, name and score."""
+    kinds = dict.fromkeys(kind for found in cells.values() for kind in found)
+    return {
+        kind: {name: found[kind] for name, found in cells.items() if kind in found}
+        for kind in kinds
+    }
 
 
 def _cell(values: Sequence[Any]) -> Cell:
@@ -165,15 +178,13 @@ def _cell(values: Sequence[Any]) -> Cell:
 
 def markdown(
     records: Sequence[Record],
-    cells: Mapping[str, Mapping[str, Mapping[str, Cell]]],
+    cells: Cells,
     picture: str | None,
 ) -> str:
     """One table for each kind of masks, and what the numbers are of."""
     first = records[0]
-    kinds = dict.fromkeys(kind for found in cells.values() for kind in found)
     parts = []
-    for kind in kinds:
-        having = {name: found[kind] for name, found in cells.items() if kind in found}
+    for kind, having in _by_kind(cells).items():
         scores = [s for s in COLUMNS if any(s in found for found in having.values())]
         lines = [
             f"| {kind} | {' | '.join(_head(score) for score in scores)} |",
@@ -237,9 +248,7 @@ def _paper_lines(
 CSV_HEAD = ("name", "data", "split", "images", "masks", "score", "mean", "low", "high")
 
 
-def csv_rows(
-    records: Sequence[Record], cells: Mapping[str, Mapping[str, Mapping[str, Cell]]]
-) -> Iterable[tuple]:
+def csv_rows(records: Sequence[Record], cells: Cells) -> Iterable[tuple]:
     """A row for each name, kind of masks and score."""
     settings = records[0]["settings"]
     same = tuple(settings.get(name) for name in ("data", "split", "num_images"))
@@ -250,13 +259,11 @@ def csv_rows(
 
 
 def plot_panels(
-    cells: Mapping[str, Mapping[str, Mapping[str, Cell]]],
+    cells: Cells,
 ) -> list[Panel]:
     """Quality against seconds per image, a panel for each kind of masks."""
-    kinds = dict.fromkeys(kind for found in cells.values() for kind in found)
     panels = []
-    for kind in kinds:
-        having = {name: found[kind] for name, found in cells.items() if kind in found}
+    for kind, having in _by_kind(cells).items():
         points = {}
         for score in LOWER:
             points = {
