@@ -246,12 +246,7 @@ def add_evaluate_flags(sub: Parser) -> None:
     """Those of ``rad-jax evaluate``."""
     add_model_flags(sub)
     sub.add_argument("--output", type=Path, required=True, help="folder of its own")
-    sub.add_argument(
-        "--data", required=True, help="name of a prepared data set, or: folder"
-    )
-    sub.add_argument(
-        "--data_dir", type=Path, default=Path("data"), help="of data sets, or of images"
-    )
+    _add_data_flags(sub)
     sub.add_argument("--split", help="by default validation, of digits and photos test")
     sub.add_argument(
         "--masks",
@@ -277,11 +272,7 @@ def add_evaluate_flags(sub: Parser) -> None:
         default=[],
         help="of pixels, lpips, fid, classifier (of digits)",
     )
-    sub.add_argument(
-        "--weights",
-        type=Path,
-        help="folder with the files of LPIPS' and FID's networks",
-    )
+    _add_weights_flag(sub)
     sub.add_argument(
         "--reference", type=Path, help=".npz of FID; by default the images themselves"
     )
@@ -290,6 +281,33 @@ def add_evaluate_flags(sub: Parser) -> None:
         "--noise_embedding",
         choices=("spatial", "time"),
         help="what the network is told; time for Cfg. 1 and 2 of the paper's Table 3",
+    )
+
+
+def add_reference_flags(sub: Parser) -> None:
+    """Those of ``rad-jax reference``."""
+    sub.add_argument("--output", type=Path, required=True, help="new .npz file")
+    _add_data_flags(sub)
+    sub.add_argument("--split", help="by default train, of a folder all images")
+    sub.add_argument("--image_size", type=count, help="crops images that are larger")
+    sub.add_argument("--num_images", type=count, help="by default all")
+    _add_weights_flag(sub)
+
+
+def _add_data_flags(sub: Parser) -> None:
+    sub.add_argument(
+        "--data", required=True, help="name of a prepared data set, or: folder"
+    )
+    sub.add_argument(
+        "--data_dir", type=Path, default=Path("data"), help="of data sets, or of images"
+    )
+
+
+def _add_weights_flag(sub: Parser) -> None:
+    sub.add_argument(
+        "--weights",
+        type=Path,
+        help="folder with the files of LPIPS' and FID's networks",
     )
 
 

@@ -23,6 +23,7 @@ from rad_jax.arguments import (
     add_overrides,
     add_preflight_flags,
     add_prepare_flags,
+    add_reference_flags,
     add_sample_flags,
     add_train_flags,
     folder,
@@ -207,6 +208,26 @@ def _report(args: argparse.Namespace) -> int:
     return 0
 
 
+def _reference(args: argparse.Namespace) -> int:
+    from rad_jax.compilation_cache import keep_compiled
+    from rad_jax.evaluate.reference import make_reference
+    from rad_jax.sharding import use_cpu_cores
+
+    use_cpu_cores()
+    keep_compiled()
+    found = make_reference(
+        args.output,
+        args.data,
+        args.data_dir,
+        args.split or ("train+validation" if args.data == "folder" else "train"),
+        image_size=args.image_size,
+        num_images=args.num_images,
+        weights=args.weights,
+    )
+    print(f"{args.output}: statistics of {found.count} images")
+    return 0
+
+
 def _sample(args: argparse.Namespace) -> int:
     from rad_jax.compilation_cache import keep_compiled
     from rad_jax.loading import load
@@ -300,6 +321,10 @@ def _parser() -> argparse.ArgumentParser:
 
     add_evaluate_flags(
         verb("evaluate", _evaluate, "Fill held-out images, and score the fillings.")
+    )
+
+    add_reference_flags(
+        verb("reference", _reference, "Make the statistics that FID is measured by.")
     )
 
     sub = verb("report", _report, "Make tables and plots of results of evaluate.")

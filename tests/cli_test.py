@@ -416,7 +416,9 @@ def test_version_and_help(rad):
         check=True,
         cwd=ROOT,
     )
-    verbs = "demo prepare train inpaint sample convert masks info"
+    verbs = (
+        "demo prepare train inpaint evaluate reference report sample convert masks info"
+    )
     for verb in verbs.split():
         assert f"\n    {verb} " in done.stdout
 

@@ -111,7 +111,7 @@ def fit(
     if min(image.size) < size:
         raise UserError(
             f"{record['name']}: the images of {record['data_set']} have {image.width}x"
-            f"{image.height} pixels, model.image_size is {size}; make them equal"
+            f"{image.height} pixels, image_size is {size}; make them equal"
         )
     if image.size == (size, size):
         return image

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from jax.experimental import multihost_utils
 import rad_jax
 from rad_jax import distributed, sampling
 from rad_jax.batches import batch_rows, equal_length
-from rad_jax.data.pipeline import load_split
+from rad_jax.data.pipeline import load_split, require_count
 from rad_jax.data.ranges import to_float
 from rad_jax.errors import UserError
 from rad_jax.evaluate import RESULTS
@@ -120,9 +121,12 @@ def evaluate(
         kind, holes = name_of(masks), mask_set(protocol, masks)
         task = Task(protocol, output, kind, images, labels, holes)
         seconds = fill_holes(fill, task, mine, what.batch_size)
+        began = time.monotonic()
         scores = _of_all(_scores(score, task, mine), len(images))
         found[kind] = summarise(scores, seed=protocol.seed, reference=reference)
+        scoring = (time.monotonic() - began) / (len(images) * protocol.num_samples)
         found[kind]["seconds_per_image"] = _seconds(output / kind, seconds)
+        found[kind]["scoring_seconds_per_image"] = scoring
         if distributed.is_main():
             rows += _rows(task)
     record = _record(protocol, what, name, found)
@@ -149,11 +153,7 @@ def _held_out(model: Model, what: Evaluation) -> tuple[np.ndarray, np.ndarray]:
         image_size=model.config.image_size,
         most=what.num_images,
     )
-    if len(images) < what.num_images:
-        raise UserError(
-            f"{what.data} {what.split}: has {len(images)} images, not "
-            f"{what.num_images}; lower num_images or name another split"
-        )
+    require_count(what.data, what.split, len(images), what.num_images)
     return images, labels
 
 
@@ -253,6 +253,7 @@ SAID = (
     "seam_ratio",
     "known_changed",
     "seconds_per_image",
+    "scoring_seconds_per_image",
 )
 
 

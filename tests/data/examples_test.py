@@ -106,9 +106,7 @@ def test_random_crop_halves_by_box_filter():
 
 
 def test_smaller_images_are_refused():
-    line = (
-        r"^d/x\.png: the images of d have 20x15 pixels, model\.image_size is 16; make"
-    )
+    line = r"^d/x\.png: the images of d have 20x15 pixels, image_size is 16; make"
     for options in ({}, {"random_crop": True}):
         with pytest.raises(UserError, match=line):
             ToExample(3, 16, **options)(record(noise(20, 15)), rng())

@@ -193,7 +193,7 @@ def test_unreadable_image_is_one_line_that_names_it(num_workers):
 
 def test_images_that_are_too_small_are_refused():
     it = pipeline.batches(numbered(4), batch_size=1, seed=0, channels=1, image_size=3)
-    line = r"the images of test have 2x2 pixels, model\.image_size is 3"
+    line = r"the images of test have 2x2 pixels, image_size is 3"
     with pytest.raises(UserError, match=line):
         next(it)
 
