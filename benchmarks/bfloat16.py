@@ -14,8 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from measured import measured, store
 
+from benchmarks.measured import measured, store
 from rad_jax.convert import adm, table
 from rad_jax.convert.adm import adm_to_params
 from rad_jax.convert.presets import PRESETS

@@ -14,10 +14,10 @@ from unittest import mock
 
 import jax
 import jax.numpy as jnp
-from measured import measured, store
-from timing import in_turns, medians, ratio
-from unet import inputs, two_levels
 
+from benchmarks.measured import measured, store
+from benchmarks.timing import in_turns, medians, ratio
+from benchmarks.unet import inputs, two_levels
 from rad_jax.config import load_config
 from rad_jax.models import layers
 from rad_jax.models.apply import Params, make_apply

@@ -16,8 +16,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from measured import measured, store
 
+from benchmarks.measured import measured, store
 from rad_jax.config import load_config
 from rad_jax.images import save_png
 from rad_jax.loading import Model, save_model

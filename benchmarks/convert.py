@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from measured import measured, store
 
+from benchmarks.measured import measured, store
 from rad_jax.convert import adm, table
 from rad_jax.convert.presets import PRESETS
 from rad_jax.convert.write_files import write_torch

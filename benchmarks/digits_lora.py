@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from measured import measured, store
 
+from benchmarks.measured import measured, store
 from rad_jax.config import Experiment, load_config
 from rad_jax.data.prepare import prepare
 from rad_jax.demo import NUM_SAMPLES, STEPS, measure

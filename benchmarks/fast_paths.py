@@ -14,8 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from measured import measured, store
 
+from benchmarks.measured import measured, store
 from rad_jax import inpainting
 from rad_jax.data.pipeline import load_split
 from rad_jax.data.ranges import to_bytes, to_float

@@ -11,10 +11,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import rows
-from timing import in_turns, medians, ratio
-from unet import Call, inputs, two_levels
 
+from benchmarks import rows
+from benchmarks.timing import in_turns, medians, ratio
+from benchmarks.unet import Call, inputs, two_levels
 from rad_jax.config import load_config
 from rad_jax.inpainting import fill
 from rad_jax.loading import Model

@@ -25,10 +25,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
-from measured import measured, store
 from PIL import Image
 from sklearn import datasets
 
+from benchmarks.measured import measured, store
 from rad_jax.data import pipeline
 
 SIZE = 256

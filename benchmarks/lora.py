@@ -14,9 +14,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from measured import measured, store
-from timing import in_turns, medians
 
+from benchmarks.measured import measured, store
+from benchmarks.timing import in_turns, medians
 from rad_jax.config import load_config
 from rad_jax.models.apply import init_params, make_apply
 from rad_jax.models.config import LoRAConfig, UNetConfig

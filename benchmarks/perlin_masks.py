@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from measured import measured, store
-from timing import in_turns
 
+from benchmarks.measured import measured, store
+from benchmarks.timing import in_turns
 from rad_jax import masks
 
 

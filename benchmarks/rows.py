@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from measured import measured, store
+
+from benchmarks.measured import measured, store
 
 DTYPES = {"cpu": ("float32",), "gpu": ("float32", "bfloat16")}
 

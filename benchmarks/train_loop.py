@@ -16,8 +16,8 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import numpy as np
-from measured import measured, store
 
+from benchmarks.measured import measured, store
 from rad_jax.config import load_config
 from rad_jax.data.prepare import prepare
 from rad_jax.sharding import make_mesh, place_batch

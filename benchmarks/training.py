@@ -11,10 +11,10 @@ from unittest import mock
 
 import jax
 import numpy as np
-import rows
-from timing import ADM, in_turns, matmul, rates
-from unet import MATRIX, Call
 
+from benchmarks import rows
+from benchmarks.timing import ADM, in_turns, matmul, rates
+from benchmarks.unet import MATRIX, Call
 from rad_jax.config import Experiment, load_config
 from rad_jax.memory import bytes_needed
 from rad_jax.models.apply import Apply, init_params, make_apply

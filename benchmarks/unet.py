@@ -15,9 +15,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import rows
-from timing import ADM, in_turns, matmul, rates
 
+from benchmarks import rows
+from benchmarks.timing import ADM, in_turns, matmul, rates
 from rad_jax.config import load_config
 from rad_jax.models.apply import init_params, make_apply
 from rad_jax.models.config import UNetConfig

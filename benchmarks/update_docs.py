@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks import solver_tables, speed_tables
+from benchmarks.ablation_tables import ablation_text
 from rad_jax.convert.presets import PRESETS, Preset, choices_of
 
 ROOT = Path(__file__).parents[1]
@@ -196,14 +197,6 @@ def loop_text(loop: dict | None, data: dict | None) -> str:
     return _filled(" ".join(parts) or "Not measured yet.")
 
 
-def ablation_text() -> str:
-    """What `rad-jax report` has made of the ablation's results."""
-    folder = ROOT / "docs" / "ablation"
-    if not (folder / "report.md").exists():
-        return "Not run yet (`python benchmarks/ablation.py`)."
-    return (folder / "report.md").read_text().strip().replace("](", "](ablation/")
-
-
 def measured_on(table: Callable[[dict | None], str], name: str) -> str:
     """A benchmark's table on a CPU, and that on a GPU."""
     parts = []
@@ -255,7 +248,7 @@ def documents() -> dict[Path, str]:
             "adapters": adapters_table(stored("lora")),
             "speed": loop_text(stored("train_loop"), stored("input_pipeline")),
         },
-        "docs/evaluation.md": {"ablation": ablation_text()},
+        "docs/evaluation.md": {"ablation": ablation_text(ROOT / "docs")},
         "docs/inpainting.md": {"bfloat16": bfloat16_text(stored("bfloat16"))},
         "docs/benchmarks.md": {
             "network": measured_on(speed_tables.unet_table, "unet"),

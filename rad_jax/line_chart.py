@@ -1,4 +1,4 @@
-"""Line charts on logarithmic axes, drawn with Pillow: no plotting library is needed."""
+"""Charts on logarithmic axes or in rows, drawn by Pillow, with no plotting library."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,9 @@ LEFT, RIGHT, TOP, BOTTOM = 58, 14, 30, 46  # of its frame, from its border
 LINE, LEGEND = 18, 48
 SCALE = 3  # drawn larger, then scaled down to smooth edges
 
-Point = tuple[float | int, float | int]
+Number = float | int
+Point = tuple[Number, Number]
+Ticks = Sequence[Number]
 
 
 class Series(NamedTuple):
@@ -30,13 +32,16 @@ class Series(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One chart: title, names of the axes, where they have ticks, and lines."""
+    """One chart: title, names of the axes, where they have ticks, and lines.
+
+    With a number of rows for `y_ticks`, y of a point is its row, 0 at the top.
+    """
 
     title: str
     x_name: str
     y_name: str
-    x_ticks: Sequence[float]
-    y_ticks: Sequence[float]
+    x_ticks: Ticks
+    y_ticks: Ticks | int
     series: Sequence[Series]
 
 
@@ -79,27 +84,24 @@ def _panel(canvas: Image.Image, panel: Panel, left: int) -> None:
     low = (left + LEFT, LEGEND + HEIGHT - BOTTOM)
     high = (left + WIDTH - RIGHT, LEGEND + TOP)
 
-    def place(point: Point) -> Point:
-        """Pixels of a point, on logarithmic axes from the first tick to the last."""
-        shares = (
-            math.log(value / ticks[0]) / math.log(ticks[-1] / ticks[0])
-            for value, ticks in zip(point, (panel.x_ticks, panel.y_ticks), strict=True)
-        )
-        x, y = (
-            a + share * (b - a) for a, b, share in zip(low, high, shares, strict=True)
-        )
-        return x, y
+    def across(x: Number) -> float:
+        """Pixels of a point from the left."""
+        return low[0] + _share(x, panel.x_ticks) * (high[0] - low[0])
+
+    def down(y: Number) -> float:
+        """Pixels of a point from above."""
+        return low[1] + _share(y, panel.y_ticks) * (high[1] - low[1])
 
     for tick in panel.x_ticks:
-        x, _ = place((tick, panel.y_ticks[0]))
+        x = across(tick)
         pen.line(_scaled((x, low[1]), (x, high[1])), "#dddddd", SCALE)
         _text(pen, (x, low[1] + 6), f"{tick:g}", "ma")
-    for tick in panel.y_ticks:
-        _, y = place((panel.x_ticks[0], tick))
+    for tick in () if isinstance(panel.y_ticks, int) else panel.y_ticks:
+        y = down(tick)
         pen.line(_scaled((low[0], y), (high[0], y)), "#dddddd", SCALE)
         _text(pen, (low[0] - 6, y), f"{tick:g}", "rm")
     for series in panel.series:
-        points = [place(point) for point in series.points]
+        points = [(across(x), down(y)) for x, y in series.points]
         pen.line(_scaled(*points), COLOURS[series.colour], 2 * SCALE, joint="curve")
         for point in points:
             _marker(pen, MARKERS[series.marker], point, COLOURS[series.colour])
@@ -111,6 +113,13 @@ def _panel(canvas: Image.Image, panel: Panel, left: int) -> None:
     _text(pen, (middle, LEGEND + 14), panel.title, "mm", size=14)
     _text(pen, (middle, LEGEND + HEIGHT - 12), panel.x_name, "mm")
     _sideways(canvas, (left + 12, (low[1] + high[1]) / 2), panel.y_name)
+
+
+def _share(value: Number, ticks: Ticks | int) -> float:
+    """Where on an axis: 0 at its beginning, the first tick or below the last row."""
+    if isinstance(ticks, int):
+        return 1 - (value + 0.5) / ticks
+    return math.log(value / ticks[0]) / math.log(ticks[-1] / ticks[0])
 
 
 def _marker(

@@ -62,7 +62,7 @@ Cells = dict[str, dict[str, dict[str, Cell]]]
 
 
 def report(paths: Sequence[Path], output: Path) -> list[Path]:
-    """Writes report.md, report.csv and a plot for each set of images.
+    """Writes report.md, report.csv and plots for each set of images.
 
     Args:
       paths: files that ``rad-jax evaluate`` wrote, or folders with some below.
@@ -80,12 +80,17 @@ def report(paths: Sequence[Path], output: Path) -> list[Path]:
     texts, rows, written = [], [], []
     for number, records in enumerate(groups.values()):
         cells = table_cells(records)
-        picture = output / f"quality{number or ''}.png"
-        panels = plot_panels(cells)
-        if panels:
-            save_png(draw(panels, [], []), picture)
-            written.append(picture)
-        texts.append(markdown(records, cells, picture.name if panels else None))
+        pictures = {}
+        for name, caption, panels in (
+            ("quality", "Quality against seconds per image", quality_panels(cells)),
+            ("seeds", "Quality over the seeds of training", seed_panels(cells)),
+        ):
+            if panels:
+                picture = output / f"{name}{number or ''}.png"
+                save_png(draw(panels, [], []), picture)
+                written.append(picture)
+                pictures[caption] = picture.name
+        texts.append(markdown(records, cells, pictures))
         rows += list(csv_rows(records, cells))
     text = "\n\n".join(texts) + "\n"
     lines = io.StringIO(newline="")
@@ -179,9 +184,9 @@ def _cell(values: Sequence[Any]) -> Cell:
 def markdown(
     records: Sequence[Record],
     cells: Cells,
-    picture: str | None,
+    pictures: Mapping[str, str],
 ) -> str:
-    """One table for each kind of masks, and what the numbers are of."""
+    """One table for each kind of masks, what the numbers are of, and plots."""
     first = records[0]
     parts = []
     for kind, having in _by_kind(cells).items():
@@ -211,8 +216,7 @@ def markdown(
         f"{brackets} FID's reference: {first['fid_reference']}.\n\n"
         + "\n".join(protocols)
     )
-    if picture:
-        parts.append(f"![Quality against seconds per image]({picture})")
+    parts += [f"![{caption}]({file})" for caption, file in pictures.items()]
     return "\n\n".join(parts)
 
 
@@ -258,9 +262,7 @@ def csv_rows(records: Sequence[Record], cells: Cells) -> Iterable[tuple]:
                 yield (name, *same, kind, score, cell.mean, cell.low, cell.high)
 
 
-def plot_panels(
-    cells: Cells,
-) -> list[Panel]:
+def quality_panels(cells: Cells) -> list[Panel]:
     """Quality against seconds per image, a panel for each kind of masks."""
     panels = []
     for kind, having in _by_kind(cells).items():
@@ -282,6 +284,32 @@ def plot_panels(
             x_ticks, y_ticks = map(_ticks, zip(*points.values(), strict=True))
             axes = "seconds per image", LOWER[score]
             panels.append(Panel(kind, *axes, x_ticks, y_ticks, series))
+    return panels
+
+
+def seed_panels(cells: Cells) -> list[Panel]:
+    """Mean, least and greatest of results that differ in the training's seed."""
+    panels = []
+    for kind, having in _by_kind(cells).items():
+        for score in LOWER:
+            rows = [(name, f[score]) for name, f in having.items() if score in f]
+            if any(cell.count > 1 for _, cell in rows):
+                break
+        else:
+            continue
+        lines = {
+            name: [x for x in (cell.low, cell.mean, cell.high) if x is not None]
+            for name, cell in rows
+        }
+        values = [x for line in lines.values() for x in line]
+        if min(values) > 0:
+            series = [
+                Series(i % len(COLOURS), 0, [(x, i) for x in line], name)
+                for i, (name, line) in enumerate(lines.items())
+            ]
+            panels.append(
+                Panel(kind, LOWER[score], "", _ticks(values), len(lines), series)
+            )
     return panels
 
 

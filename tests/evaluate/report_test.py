@@ -4,10 +4,11 @@ import copy
 import csv
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from rad_jax.evaluate.report import read_results, table_cells
+from rad_jax.evaluate.report import read_results, seed_panels, table_cells
 
 
 def interval(mean, low, high):
@@ -84,6 +85,35 @@ def test_training_seeds_are_put_together(write):
     ]
     cell = table_cells(read_results(paths))["RAD"]["box"]["accuracy"]
     assert str(cell) == "0.8 [0.7, 0.9]" and cell.count == 3
+
+
+def test_a_row_for_each_name_over_its_seeds(write, tmp_path, rad):
+    for name, distances in (("RAD", (2, 1, 3)), ("other", (5,))):
+        for i, distance in enumerate(distances):
+            write(f"{name}{i}", name=name, scores={"frechet_classifier": distance})
+    (panel,) = seed_panels(table_cells(read_results([tmp_path])))
+    assert (panel.title, panel.x_name) == ("box", "Frechet (classifier)")
+    assert panel.x_ticks == [1, 2, 5, 10] and panel.y_ticks == 2
+    assert [(s.name, s.points) for s in panel.series] == [
+        ("RAD", [(1, 0), (2, 0), (3, 0)]),
+        ("other", [(5, 1)]),
+    ]
+    output = tmp_path / "report"
+    assert rad("report", tmp_path, "--output", output)[0] == 0
+    assert "](seeds.png)" in (output / "report.md").read_text()
+    with Image.open(output / "seeds.png") as picture:
+        pixels = np.asarray(picture).astype(int)
+    rows = [
+        np.nonzero((abs(pixels - colour).max(axis=-1) < 8).any(axis=1))[0].mean()
+        for colour in ((0, 0x72, 0xB2), (0xE6, 0x9F, 0))
+    ]
+    # The frame's height is 254 pixels below 78; RAD has the upper half.
+    assert rows == pytest.approx([78 + 254 / 4, 78 + 3 * 254 / 4], abs=2)
+
+
+def test_one_seed_has_no_such_plot(write, tmp_path, rad):
+    assert rad("report", write("a"), "--output", tmp_path / "report")[0] == 0
+    assert not (tmp_path / "report" / "seeds.png").exists()
 
 
 def test_other_images_have_a_table_of_their_own(write, tmp_path, rad):
