@@ -17,8 +17,7 @@ from rad_jax.metrics.reference import write_reference
 from rad_jax.progress import progress
 from rad_jax.sharding import on_all_devices
 
-MOST = 64
-"""Images at once: more do not make the network faster."""
+MOST = 64  # images at once
 
 
 def make_reference(

@@ -45,7 +45,7 @@ def agrees(found, levels):
 
 
 def test_of_a_split(stand_in, digits_dir, tmp_path, rad):
-    """150 images are three batches, the last of which is filled up."""
+    """149 images are three batches, the last of which is filled up."""
     output = tmp_path / "new" / "digits.npz"
     where = "--data", "digits", "--data_dir", digits_dir, "--output", output
     code, out, err = rad("reference", *where, "--num_images", 149)
