@@ -316,7 +316,7 @@ def test_profile_is_of_a_few_steps(stub, tiny_experiment, tmp_path, capsys):
 
 def test_images_of_another_size_are_refused(tiny_experiment, tmp_path):
     experiment = tiny_experiment("model.image_size=32")
-    with pytest.raises(UserError, match=r"digits have 16x16 pixels, model.imag"):
+    with pytest.raises(UserError, match=r"digits have 16x16 pixels, imag"):
         train(experiment, tmp_path, StopRequest())
 
 
