@@ -29,6 +29,9 @@ SAMPLING = {"steps": 25, "seed": 0}
 MASKS = ("box", "extreme", "wide", "perlin")
 SEEDS = (0, 1, 2)
 
+RANK = ("lora.rank=4", "lora.alpha=4.0")
+"""As small a part of the width as the paper's 16 in its networks."""
+
 VARIANTS = {
     "RAD": (),
     "Cfg. 2: t embedding": ("model.noise_embedding=time",),
@@ -42,7 +45,7 @@ VARIANTS = {
     "LoRA rank 16": ("lora.rank=16", "lora.alpha=16.0"),
     "LoRA rank 64": ("lora.rank=64", "lora.alpha=64.0"),
 }
-"""Overrides of configs/digits_lora.py, whose rank is 4."""
+"""Overrides of configs/digits_lora.py after `RANK`."""
 
 UNTRAINED = "Cfg. 1: pretrained ADM"
 
@@ -84,6 +87,7 @@ def trained(run: Run, workdir: Path) -> Model | None:
         f"seed={run.seed}",
         f"train.num_steps={STEPS}",
         "train.sample_every=0",
+        *RANK,
         *VARIANTS[run.name],
     )
     overrides = [f"--config.{change}" for change in changes]

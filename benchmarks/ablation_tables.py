@@ -15,7 +15,8 @@ from rad_jax.evaluate.report import (
 BASE = "RAD"
 SCORES = ("frechet_classifier", "accuracy", "psnr_hole")
 
-MISSING = "Not run yet (`python benchmarks/ablation.py`)."
+COMMAND = "python benchmarks/ablation.py"
+MISSING = f"Not run yet (`{COMMAND}`)."
 
 
 def ablation_text(docs: Path) -> str:
@@ -50,9 +51,10 @@ def verdicts(records: Sequence[Record]) -> str:
     machine = first["measured"]
     lines += [
         "",
-        f"Said where the intervals over seeds do not overlap. Every variant is trained "
-        f"for {first['training_steps']} steps.",
-        f"`{machine['command']}` on {machine['hardware']}, {machine['date']}.",
+        "Named where the intervals over seeds do not overlap: of variants that are "
+        f"alike, three seeds each, one in ten would be. {first['training_steps']} "
+        "steps of training each.",
+        f"`{COMMAND}` on {machine['hardware']}, {machine['date']}.",
     ]
     return "\n".join(lines)
 

@@ -24,12 +24,8 @@ from rad_jax.train.stop import stop_on_signals
 
 RUNS = {
     "adm": ("plain ADM, not fine-tuned", "digits_adm", ()),
-    "lora": ("RAD, LoRA", "digits_lora", ()),
-    "lora16": (
-        "RAD, LoRA",
-        "digits_lora",
-        ("lora.rank=16", "lora.alpha=16.0"),
-    ),
+    "lora": ("RAD, LoRA", "digits_lora", ("lora.rank=4", "lora.alpha=4.0")),
+    "lora16": ("RAD, LoRA", "digits_lora", ()),
     "full": ("RAD, all parameters, from the ADM", "digits_lora", ("lora.rank=0",)),
     "scratch": (
         "RAD, all parameters, from scratch",

@@ -11,12 +11,15 @@ from rad_jax.evaluate.report import Cell
 def test_every_variant_is_a_config_of_its_own():
     configs = {
         name: load_config(
-            "configs/digits_lora.py", [f"--config.{change}" for change in changes]
+            "configs/digits_lora.py",
+            [f"--config.{change}" for change in (*ablation.RANK, *changes)],
         )
         for name, changes in ablation.VARIANTS.items()
     }
     assert len(set(map(repr, configs.values()))) == len(configs) == 11
-    assert configs["RAD"].lora.rank == 4
+    ranks = {name: config.lora.rank for name, config in configs.items()}
+    assert ranks["RAD"] == ranks["soft masks"] == 4 and ranks["LoRA rank 64"] == 64
+    assert ranks["all parameters"] == 0
 
 
 def test_what_is_left(tmp_path):
@@ -55,7 +58,7 @@ def record(name, seed, frechet, accuracy):
         "name": name,
         "masks": {"box": scores, "wide": scores | {"frechet_classifier": 1.0}},
         "training_steps": 7,
-        "measured": {"command": "c", "hardware": "h", "date": "d"},
+        "measured": {"hardware": "h", "date": "d"},
     }
 
 
@@ -66,4 +69,4 @@ def test_verdicts():
     lines = ablation_tables.verdicts(records).splitlines()
     assert lines[2] == ("| x | 3 | Frechet (classifier): box | accuracy: box, wide |")
     assert lines[3] == "| y | 1 | accuracy: box, wide |  |"
-    assert "`c` on h, d." in lines[-1]
+    assert "`python benchmarks/ablation.py` on h, d." in lines[-1]
