@@ -14,8 +14,6 @@ from rad_jax.metrics.reference import read_reference
 from tests.evaluate.evaluate_test import flags, results
 from tests.metrics import metric_files
 
-PIXELS = 16 * 16 * 3
-
 
 @pytest.fixture
 def stand_in(monkeypatch):
