@@ -20,7 +20,7 @@ from rad_jax.inpainting import fill
 from rad_jax.loading import Model
 from rad_jax.models.apply import init_params, make_apply
 from rad_jax.schedule import ScheduleConfig
-from rad_jax.sharding import on_all_devices, use_cpu_cores
+from rad_jax.sharding import everywhere, local_mesh, on_all_devices, use_cpu_cores
 
 CASES = {
     "cpu": {"digits": (1, 16), "ffhq256": (1,)},
@@ -77,6 +77,7 @@ def main() -> None:
         config = load_config(f"configs/{row['case']}.py", []).model
         config = dataclasses.replace(config, dtype=row["dtype"])
         params = init_params(config, jax.random.key(0))
+        params = jax.device_put(params, everywhere(local_mesh()))  # as `load` does
         model = Model(config, ScheduleConfig(), "eps", params)
         for steps in args.steps or STEPS[backend].get(row["case"], ALL_STEPS):
             call = functools.partial(measure, model, row["batch"], steps, args.rounds)

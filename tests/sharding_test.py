@@ -139,3 +139,36 @@ def test_a_batch_is_computed_on_no_more_devices_than_it_has_images():
         [[4, 4], [0, 1, 2, 3]],
         [[4, 4], [0, 1, 2, 3, 4, 5, 5, 5]],
     ]
+
+
+IN_PLACE = """
+import json, jax, numpy as np
+jax.config.update("jax_num_cpu_devices", 2)
+from rad_jax.sharding import everywhere, local_mesh, on_all_devices
+from unittest import mock
+here = {"a": np.ones(3), "b": np.ones((2, 2))}
+here, first = (jax.device_put(here, everywhere(local_mesh(n))) for n in (2, 1))
+addresses = lambda x: [s.data.unsafe_buffer_pointer() for s in x.addressable_shards]
+found = []
+for params, count in (here, 2), (here, 1), (first, 1), (first, 2):
+    with mock.patch("jax.device_put", wraps=jax.device_put) as put:
+        batch, placed = on_all_devices(np.zeros(count), params)
+    same = [addresses(x)[0] == addresses(params[k])[0] for k, x in placed.items()]
+    devices = [len(x.sharding.device_set) for x in placed.values()]
+    total = jax.jit(lambda x, p: x.sum() + p["a"].sum() + p["b"].sum())(batch, placed)
+    found.append([same, devices, put.call_count, float(total)])
+print(json.dumps(found))
+"""
+
+
+def test_what_is_in_place_is_left_alone():
+    done = subprocess.run(
+        [sys.executable, "-c", IN_PLACE], capture_output=True, text=True, check=True
+    )
+    yes = [True, True]
+    assert json.loads(done.stdout) == [
+        [yes, [2, 2], 1, 7],  # the batch is put there, nothing else
+        [yes, [1, 1], 1, 7],
+        [yes, [1, 1], 1, 7],
+        [yes, [2, 2], 2, 7],
+    ]

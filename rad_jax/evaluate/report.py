@@ -200,24 +200,29 @@ def markdown(
             lines.append(f"| {name} | {' | '.join(shown)} |")
         lines += _paper_lines(records, kind, scores)
         parts.append("\n".join(lines))
-    protocols = dict.fromkeys(f"- {r['name']}: {r['protocol']}" for r in records)
-    several = any(
-        cell.count > 1
-        for k in cells.values()
-        for s in k.values()
-        for cell in s.values()
-    )
-    brackets = (
+    cell_sets = [found for kinds in cells.values() for found in kinds.values()]
+    several = any(cell.count > 1 for found in cell_sets for cell in found.values())
+    notes = [
         "In brackets the least and the greatest over training seeds."
         if several
         else "In brackets 95% intervals over images."
-    )
-    parts.append(
-        f"{brackets} FID's reference: {first['fid_reference']}.\n\n"
-        + "\n".join(protocols)
-    )
+    ]
+    if any("fid" in found for found in cell_sets):
+        notes.append(f"FID's reference: {first['fid_reference']}.")
+    parts.append(" ".join(notes) + "\n\n" + "\n".join(_protocol_lines(records)))
     parts += [f"![{caption}]({file})" for caption, file in pictures.items()]
     return "\n\n".join(parts)
+
+
+def _protocol_lines(records: Sequence[Record]) -> Iterable[str]:
+    """What was done, once for all names of which it is said, and these names."""
+    names: dict[str, dict[str, None]] = collections.defaultdict(dict)
+    for record in records:
+        names[record["protocol"]][record["name"]] = None
+    for protocol, having in names.items():
+        yield (
+            f"- {protocol}" if len(names) == 1 else f"- {', '.join(having)}: {protocol}"
+        )
 
 
 def _head(score: str) -> str:

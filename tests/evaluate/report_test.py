@@ -54,6 +54,17 @@ def write(tmp_path):
     return write
 
 
+def test_protocols_that_differ_name_their_results(write, tmp_path, rad):
+    write("runs/a")
+    write("runs/b", name="more", scores={"fid": 3.5})
+    write("runs/c", name="other", protocol="9 images, otherwise")
+    rad("report", tmp_path / "runs", "--output", tmp_path / "report")
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "- RAD, more: 9 images of digits test at 16x16; rad: ddpm\n" in text
+    assert "- other: 9 images, otherwise\n" in text
+    assert "FID's reference: the same images." in text
+
+
 def test_tables_and_plot(write, tmp_path, rad):
     write("runs/a")
     write("runs/b", name="slow", scores={"seconds_per_image": 2.0})
@@ -67,7 +78,8 @@ def test_tables_and_plot(write, tmp_path, rad):
     assert rows[0] == "| RAD | 12.5 | 0.9 [0.8, 0.95] | 1.25 |"
     assert rows[1].startswith("| slow | 12.5 |")
     assert "95% intervals over images" in text
-    assert "- RAD: 9 images of digits test" in text
+    assert text.count("9 images of digits test") == 1  # of both, it is the same
+    assert "FID" not in text
     with (output / "report.csv").open() as file:
         found = list(csv.DictReader(file))
     accuracy = [row for row in found if row["score"] == "accuracy"]
