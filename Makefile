@@ -21,7 +21,7 @@ lint: $(VENV)/dev
 
 # On a GPU: make bench RESULTS=docs/results/gpu_
 RESULTS := docs/results/
-BENCHMARKS := unet inpainting training cold_start choices perlin_masks input_pipeline convert
+BENCHMARKS := unet inpainting training cold_start perlin_masks input_pipeline convert
 
 bench: $(VENV)/dev
 	set -e; for name in $(BENCHMARKS); do \

@@ -186,7 +186,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="JSON file")
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--rounds", type=int, default=13)
     args = parser.parse_args()
     where = measured()
     taken = measure(args.images, args.batch, args.rounds)

@@ -5,7 +5,7 @@ rad-jax prepare photos --data_dir data
 rad-jax train --config configs/photos64.py --workdir runs/photos64
 
 Meant for less than an hour on one GPU. Not measured: neither the time, nor what comes
-of it. To try the commands on a CPU, with a far smaller network (not measured either):
+of it. To try the commands on a CPU, with a far smaller network:
 
 rad-jax train --config configs/photos64.py --workdir runs/try \
     --config.model.model_channels=32 --config.model.num_head_channels=32 \

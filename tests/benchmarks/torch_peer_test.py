@@ -121,3 +121,8 @@ def test_bfloat16_is_near():
         output = rounded(x, timesteps)
         assert output.dtype == torch.float32
         assert 1e-4 < error(output, model(x, timesteps)) < 3e-2
+        ways = torch_peer.ways(rounded)
+        cast = ways["channels_last, autocast"](x, timesteps)
+        assert cast.dtype == torch.float32
+        assert 1e-4 < error(cast, model(x, timesteps)) < 3e-2
+        assert "channels_last, autocast" not in torch_peer.ways(model)
