@@ -197,6 +197,26 @@ def loop_text(loop: dict | None, data: dict | None) -> str:
     return _filled(" ".join(parts) or "Not measured yet.")
 
 
+def scoring_text(record: dict | None) -> str:
+    """What metrics take beside the filling."""
+    if record is None:
+        return "not measured (`python benchmarks/evaluation.py`)"
+    parts = []
+    for row in record["rows"]:
+        *_, scores = row["masks"].values()
+        filling, scoring = (
+            scores[name] for name in ("seconds_per_image", "scoring_seconds_per_image")
+        )
+        parts.append(
+            f"{scoring:.2g} s beside {filling:.2g} s of filling in {record['steps']} "
+            f"steps ({scoring / filling:.1%}) by the network of `{row['case']}`"
+        )
+    return _filled(
+        f"An image's metrics, all but the classifier's, take {'; '.join(parts)}; "
+        f"{record['images']} images, random weights, without compiling."
+    )
+
+
 def measured_on(table: Callable[[dict | None], str], name: str) -> str:
     """A benchmark's table on a CPU, and that on a GPU."""
     parts = []
@@ -248,7 +268,10 @@ def documents() -> dict[Path, str]:
             "adapters": adapters_table(stored("lora")),
             "speed": loop_text(stored("train_loop"), stored("input_pipeline")),
         },
-        "docs/evaluation.md": {"ablation": ablation_text(ROOT / "docs")},
+        "docs/evaluation.md": {
+            "scoring": measured_on(scoring_text, "evaluation"),
+            "ablation": ablation_text(ROOT / "docs"),
+        },
         "docs/inpainting.md": {"bfloat16": bfloat16_text(stored("bfloat16"))},
         "docs/benchmarks.md": {
             "network": measured_on(speed_tables.unet_table, "unet"),

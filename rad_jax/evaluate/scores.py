@@ -23,9 +23,8 @@ from rad_jax.metrics.digits import Classifier
 from rad_jax.metrics.frechet import (
     Statistics,
     frechet_distance,
-    moments,
+    of_features,
     sample_warning,
-    statistics,
 )
 from rad_jax.metrics.kid import kid
 from rad_jax.sharding import on_all_devices
@@ -220,10 +219,8 @@ def _distances(
     reference: Statistics | None,
     seed: int,
 ) -> dict[str, Any]:
-    other = reference or statistics(moments(originals))
-    found: dict[str, Any] = {
-        name: frechet_distance(statistics(moments(fillings)), other)
-    }
+    other = reference or of_features(originals)
+    found: dict[str, Any] = {name: frechet_distance(of_features(fillings), other)}
     if name == "fid":
         size = min(KID_SUBSET, len(originals))
         mean, deviation = kid(fillings, originals, seed=seed, subset_size=size)

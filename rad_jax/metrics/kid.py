@@ -35,7 +35,7 @@ def kid(
       b: features of the other one, of the same network.
       seed: of the subsets.
       subset_size: images of either set in a subset, >= 2, drawn without replacement.
-      subsets: how many, >= 1.
+      subsets: how many, >= 1; one where each would be the whole of both sets.
 
     Raises:
       UserError: a set is smaller than a subset, a subset than 2, there is none, or a
@@ -58,6 +58,8 @@ def kid(
             "features of images are not finite; look for NaN in the images and for "
             "damaged weights"
         )
+    if len(a) == len(b) == subset_size:
+        subsets = 1  # each is the whole
     # NumPy promises this old generator's stream for good, the new one's not.
     generator = np.random.RandomState(seed)
     estimates = []

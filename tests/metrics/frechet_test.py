@@ -1,4 +1,5 @@
 import functools
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from rad_jax.metrics.frechet import (
     frechet_distance,
     merge,
     moments,
+    of_features,
     sample_warning,
     statistics,
 )
@@ -44,6 +46,19 @@ def test_distance_where_covariances_commute_and_lack_rank():
     y = Statistics(np.full(60, 0.1), basis * b @ basis.T, None)
     expected = 0.6 + np.square(np.sqrt(a) - np.sqrt(b)).sum()
     assert frechet_distance(x, y) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("count", [2, 24, 25, 100])
+def test_features_at_hand_give_the_same(count):
+    """No more than numbers, they need no eigenvectors; those of others are kept."""
+    other = of(GOLDEN["fid_x"][:, :1] + np.arange(24.0))
+    expected = frechet_distance(of(FEATURES[:count]), other)
+    with mock.patch("numpy.linalg.eigh", wraps=np.linalg.eigh) as eigh:
+        found = of_features(FEATURES[:count])
+        assert frechet_distance(found, other) == pytest.approx(expected, rel=1e-9)
+        assert frechet_distance(found, found) <= 1e-9
+    assert eigh.call_count == (1 if count > 24 else 0)
+    np.testing.assert_array_equal(found.covariance, of(FEATURES[:count]).covariance)
 
 
 def test_distance_to_a_set_that_does_not_vary():

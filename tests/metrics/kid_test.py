@@ -1,4 +1,5 @@
 import itertools
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -27,7 +28,11 @@ def test_squared_mmd_is_its_definition():
 
 def test_one_subset_of_all_is_the_whole():
     x, y = features(30), features(30, 0.5, 1)
-    found = kid(x, y, seed=0, subset_size=30, subsets=1)
+    with mock.patch("rad_jax.metrics.kid.squared_mmd", wraps=squared_mmd) as computed:
+        found = kid(x, y, seed=0, subset_size=30)
+        assert computed.call_count == 1
+        kid(x, features(31), seed=0, subset_size=30, subsets=3)
+        assert computed.call_count == 4
     assert found.mean == pytest.approx(squared_mmd(x, y), rel=1e-9)
     assert found.deviation == 0
 
