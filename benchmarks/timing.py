@@ -16,7 +16,7 @@ ADM = "ADM"
 LEAST_SECONDS = 0.2
 """Quicker calls are repeated for so long in each turn."""
 
-LONG_SECONDS, LONG_ROUNDS = 20, 5
+LONG_SECONDS, LONG_ROUNDS = 20, 12
 """Where all calls together take longer, no more rounds than these."""
 
 
