@@ -17,14 +17,14 @@ Row = dict[str, Any]
 
 
 def flags(
-    description: str | None, cases: Mapping[str, Sequence[int]]
+    description: str | None, cases: Mapping[str, Sequence[int]], rounds: int = 5
 ) -> argparse.ArgumentParser:
-    """What to measure: configs, and images at once; by default what is given."""
+    """What to measure: configs, images at once, rounds; by default what is given."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--cases", nargs="+", default=list(cases))
     parser.add_argument("--batches", nargs="+", type=int, help="of every case")
     parser.add_argument("--dtypes", nargs="+", default=DTYPES[jax.default_backend()])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=rounds)
     parser.add_argument("--output", type=Path, required=True, help="JSON file")
     parser.set_defaults(batches_of=cases)
     return parser

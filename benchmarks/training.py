@@ -104,7 +104,7 @@ def measure(case: str, batch: int, dtype: str, rounds: int) -> dict[str, Any]:
 def main() -> None:
     """Measures, prints and writes."""
     use_cpu_cores()
-    args = rows.flags(__doc__, CASES[jax.default_backend()]).parse_args()
+    args = rows.flags(__doc__, CASES[jax.default_backend()], rounds=20).parse_args()
 
     def measures(row: rows.Row) -> Iterator[tuple[rows.Row, Callable[[], rows.Row]]]:
         yield row, lambda: measure(rounds=args.rounds, **row)

@@ -122,9 +122,7 @@ def measure(
 def main() -> None:
     """Measures, prints and writes."""
     use_cpu_cores()
-    parser = rows.flags(__doc__, CASES[jax.default_backend()])
-    parser.set_defaults(rounds=12)  # ratios near 1 are told apart
-    args = parser.parse_args()
+    args = rows.flags(__doc__, CASES[jax.default_backend()], rounds=12).parse_args()
     with_torch = importlib.util.find_spec("torch") is not None
 
     def measures(row: rows.Row) -> Iterator[tuple[rows.Row, Callable[[], rows.Row]]]:
