@@ -6,6 +6,14 @@ import pytest
 from rad_jax.train.stop import stop_on_signals
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """Shells have programs in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_first_signal_asks_and_second_kills(number):
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
