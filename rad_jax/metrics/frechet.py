@@ -54,7 +54,7 @@ class Statistics:
 
     @functools.cached_property
     def factor(self) -> Float[np.ndarray, "d k"]:
-        """F with F F^T the covariance, and no column that is but rounding."""
+        """F with F F^T the covariance; of eigenvectors those above rounding."""
         if self.centred is not None:
             return self.centred.T / math.sqrt(len(self.centred) - 1)
         values, vectors = np.linalg.eigh(self.covariance)
@@ -109,9 +109,8 @@ def statistics(found: Moments) -> Statistics:
 def of_features(features: Features) -> Statistics:
     """Statistics of a set that is at hand as a whole.
 
-    Of a set that has no more features than each has numbers, they are themselves a
-    factor of the covariance; its eigenvectors, 2048 x 2048 of Inception's, take longer
-    than hundreds of images.
+    If there are no more features than each has numbers, their distances from the mean
+    are a factor of the covariance: nobody need find the eigenvectors of 2048 x 2048.
 
     Raises:
       UserError: of fewer than 2 features, or a feature is not finite.
