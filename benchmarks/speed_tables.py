@@ -153,9 +153,8 @@ def summary_table(unet: Record | None) -> str:
         cells.append(f"{row['over_adm']['RAD']:.2f}")
         for name in THEIRS:
             way = _best(row, name)
-            cells.append(
-                f"{row['seconds'][way] / row['seconds']['RAD']:.2f}" if way else MISSING
-            )
+            over = row["over_adm"]
+            cells.append(f"{over[way] / over['RAD']:.2f}" if way else MISSING)
         rows.append(cells)
     return table(
         [
