@@ -121,8 +121,11 @@ def test_bfloat16_is_near():
         output = rounded(x, timesteps)
         assert output.dtype == torch.float32
         assert 1e-4 < error(output, model(x, timesteps)) < 3e-2
-        ways = torch_peer.ways(rounded)
-        cast = ways["channels_last, autocast"](x, timesteps)
+        cast = torch_peer.ways(rounded)["channels_last, autocast"](x, timesteps)
         assert cast.dtype == torch.float32
         assert 1e-4 < error(cast, model(x, timesteps)) < 3e-2
+        # Not the rounded weights alone: it computes in bfloat16.
+        weights = {k: w.float().numpy() for k, w in rounded.state_dict().items()}
+        in_float32 = torch_peer.build(model.config, weights)(x, timesteps)
+        assert 1e-4 < error(cast, in_float32) < 3e-2
         assert "channels_last, autocast" not in torch_peer.ways(model)
