@@ -17,12 +17,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from benchmarks.inpainting import random_model
 from benchmarks.measured import measured, store
 from rad_jax.config import load_config
 from rad_jax.images import save_png
-from rad_jax.loading import Model, save_model
-from rad_jax.models.apply import init_params
-from rad_jax.schedule import ScheduleConfig
+from rad_jax.loading import save_model
 
 CASES = {"cpu": ("digits",), "gpu": ("digits", "ffhq256")}
 STEPS = 10
@@ -44,8 +43,7 @@ def seconds_of(arguments: list[str], cache: Path) -> float:
 def command(case: str, folder: Path) -> list[str]:
     """An inpainting, and the files it is of."""
     config = load_config(f"configs/{case}.py", []).model
-    params = init_params(config, jax.random.key(0))
-    save_model(folder / "model", Model(config, ScheduleConfig(), "eps", params), {})
+    save_model(folder / "model", random_model(config), {})
     size = config.image_size
     image = np.full((size, size, config.in_channels), 99, np.uint8)
     mask = np.zeros((size, size, 1), np.uint8)

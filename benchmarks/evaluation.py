@@ -15,15 +15,13 @@ from unittest import mock
 import jax
 import numpy as np
 
+from benchmarks.inpainting import random_model
 from benchmarks.measured import measured, store
 from rad_jax.config import load_config
 from rad_jax.evaluate.evaluate import Evaluation, evaluate
 from rad_jax.images import save_png
-from rad_jax.loading import Model
 from rad_jax.metrics.weights import FILES, WeightFile
-from rad_jax.models.apply import init_params
-from rad_jax.schedule import ScheduleConfig
-from rad_jax.sharding import everywhere, local_mesh, use_cpu_cores
+from rad_jax.sharding import use_cpu_cores
 from tests.metrics import metric_files
 
 CASES = {"cpu": ("photos64",), "gpu": ("photos64", "ffhq256")}
@@ -47,9 +45,6 @@ def measure(case: str, count: int, steps: int) -> dict[str, Any]:
     config = load_config(f"configs/{case}.py", []).model
     if jax.default_backend() == "cpu":
         config = dataclasses.replace(config, dtype="float32")
-    params = init_params(config, jax.random.key(0))
-    params = jax.device_put(params, everywhere(local_mesh()))
-    model = Model(config, ScheduleConfig(), "eps", params)
     size = config.image_size
     noise = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
     with contextlib.ExitStack() as stack:
@@ -66,7 +61,7 @@ def measure(case: str, count: int, steps: int) -> dict[str, Any]:
             weights=folder,
             batch_size=count // 2,
         )
-        record = evaluate(model, what, folder / "results", steps=steps)
+        record = evaluate(random_model(config), what, folder / "results", steps=steps)
     kinds = record["masks"].items()
     names = ("seconds_per_image", "scoring_seconds_per_image")
     return {kind: {name: scores[name] for name in names} for kind, scores in kinds}

@@ -19,6 +19,7 @@ from rad_jax.config import load_config
 from rad_jax.inpainting import fill
 from rad_jax.loading import Model
 from rad_jax.models.apply import init_params, make_apply
+from rad_jax.models.config import UNetConfig
 from rad_jax.schedule import ScheduleConfig
 from rad_jax.sharding import everywhere, local_mesh, on_all_devices, use_cpu_cores
 
@@ -28,6 +29,13 @@ CASES = {
 }
 STEPS = {"cpu": {"digits": (100, 50, 20, 10), "ffhq256": (2,)}, "gpu": {}}
 ALL_STEPS = (100, 50, 20, 10)
+
+
+def random_model(config: UNetConfig) -> Model:
+    """With random weights, placed as `load` does."""
+    params = init_params(config, jax.random.key(0))
+    params = jax.device_put(params, everywhere(local_mesh()))
+    return Model(config, ScheduleConfig(), "eps", params)
 
 
 def network(model: Model, batch: int) -> Call:
@@ -76,9 +84,7 @@ def main() -> None:
     def measures(row: rows.Row) -> Iterator[tuple[rows.Row, Callable[[], rows.Row]]]:
         config = load_config(f"configs/{row['case']}.py", []).model
         config = dataclasses.replace(config, dtype=row["dtype"])
-        params = init_params(config, jax.random.key(0))
-        params = jax.device_put(params, everywhere(local_mesh()))  # as `load` does
-        model = Model(config, ScheduleConfig(), "eps", params)
+        model = random_model(config)
         for steps in args.steps or STEPS[backend].get(row["case"], ALL_STEPS):
             call = functools.partial(measure, model, row["batch"], steps, args.rounds)
             yield row | {"steps": steps}, call

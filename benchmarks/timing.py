@@ -54,8 +54,8 @@ def medians(taken: Mapping[str, list[float]]) -> dict[str, float]:
 def ratio(taken: Mapping[str, list[float]], name: str, reference: str) -> float:
     """The first quartile of its times over that of another's.
 
-    What else a machine does makes calls slower, often half of them; and the least time
-    may be one lucky call.
+    What else a machine does only makes calls slower; but the least time may be one
+    lucky call.
     """
     return _first_quartile(taken[name]) / _first_quartile(taken[reference])
 

@@ -220,9 +220,8 @@ def _protocol_lines(records: Sequence[Record]) -> Iterable[str]:
     for record in records:
         names[record["protocol"]][record["name"]] = None
     for protocol, having in names.items():
-        yield (
-            f"- {protocol}" if len(names) == 1 else f"- {', '.join(having)}: {protocol}"
-        )
+        whose = "" if len(names) == 1 else f"{', '.join(having)}: "
+        yield f"- {whose}{protocol}"
 
 
 def _head(score: str) -> str:
