@@ -1,5 +1,6 @@
 import pytest
-from image_files import FILES, write_folder
+
+from tests.data.image_files import FILES, write_folder
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@ import pickle
 
 import numpy as np
 import pytest
-from image_files import encoded
 from PIL import Image
 
 from rad_jax.data import image_file
 from rad_jax.data.image_file import BadImage, decode_rgb, is_image_name
+from tests.data.image_files import encoded
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 4, 3), np.uint8)
 

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from image_files import FILES, SIZE, encoded, tree, write_folder
 from PIL import Image
 
 from rad_jax.data import image_sets, prepare_images, shards
 from rad_jax.data.prepare import prepare
+from tests.data.image_files import FILES, SIZE, encoded, tree, write_folder
 
 
 def test_full_disk_keeps_what_is_finished(tmp_path, small_shards):

@@ -12,7 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from image_files import (
+from PIL import Image
+
+from rad_jax.data import image_sets
+from rad_jax.data.pipeline import source
+from rad_jax.data.prepare import prepare
+from rad_jax.data.resize import center_crop
+from rad_jax.data.sources import split_indices
+from rad_jax.errors import UserError
+from tests.data.image_files import (
     FILES,
     SIZE,
     class_tars,
@@ -25,14 +33,6 @@ from image_files import (
     write_tar,
     write_zip,
 )
-from PIL import Image
-
-from rad_jax.data import image_sets
-from rad_jax.data.pipeline import source
-from rad_jax.data.prepare import prepare
-from rad_jax.data.resize import center_crop
-from rad_jax.data.sources import split_indices
-from rad_jax.errors import UserError
 
 
 def pixels_of(record):

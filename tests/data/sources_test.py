@@ -13,7 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from image_files import (
+
+from rad_jax.data import image_file, sources
+from rad_jax.data.image_file import BadImage
+from rad_jax.data.sources import Images, fingerprint, open_images
+from rad_jax.errors import UserError
+from tests.data.image_files import (
     class_tars,
     tar_bytes,
     write_folder,
@@ -21,11 +26,6 @@ from image_files import (
     write_tar,
     write_zip,
 )
-
-from rad_jax.data import image_file, sources
-from rad_jax.data.image_file import BadImage
-from rad_jax.data.sources import Images, fingerprint, open_images
-from rad_jax.errors import UserError
 
 # Nothing here is decoded: any bytes will do. Sorted, folders by folder.
 FILES = {
