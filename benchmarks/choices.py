@@ -24,7 +24,7 @@ from rad_jax.models.apply import Params, make_apply
 from rad_jax.models.config import GROUPS, NO_LORA, LoRAConfig, UNetConfig
 from rad_jax.models.lora import combine, draw_adapters
 from rad_jax.models.unet import abstract_params
-from rad_jax.sharding import on_all_devices, use_cpu_cores
+from rad_jax.runtime.sharding import on_all_devices, use_cpu_cores
 from tests.models.adm_files import random_params, relative_error
 from tests.oracles import upsampled_then_convolved
 

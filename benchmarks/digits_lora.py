@@ -18,7 +18,7 @@ from rad_jax.demo import NUM_SAMPLES, STEPS, measure
 from rad_jax.loading import load
 from rad_jax.models.lora import adapted_params, partition
 from rad_jax.models.unet import abstract_params
-from rad_jax.sharding import use_cpu_cores
+from rad_jax.runtime.sharding import use_cpu_cores
 from rad_jax.train.loop import train
 from rad_jax.train.stop import stop_on_signals
 

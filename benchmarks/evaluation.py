@@ -21,7 +21,7 @@ from rad_jax.config import load_config
 from rad_jax.evaluate.evaluate import Evaluation, evaluate
 from rad_jax.images import save_png
 from rad_jax.metrics.weights import FILES, WeightFile
-from rad_jax.sharding import use_cpu_cores
+from rad_jax.runtime.sharding import use_cpu_cores
 from tests.metrics import metric_files
 
 CASES = {"cpu": ("photos64",), "gpu": ("photos64", "ffhq256")}

@@ -22,7 +22,7 @@ from rad_jax.data.ranges import to_bytes, to_float
 from rad_jax.demo import KINDS, features, hole_masks, new_classifier, rms
 from rad_jax.inpainting import prepare_fill
 from rad_jax.loading import Model, load
-from rad_jax.sharding import use_cpu_cores
+from rad_jax.runtime.sharding import use_cpu_cores
 
 STEPS, SEEDS, COUNT = 25, 3, 99
 BUILT = "float32"

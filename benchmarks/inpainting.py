@@ -20,8 +20,13 @@ from rad_jax.inpainting import fill
 from rad_jax.loading import Model
 from rad_jax.models.apply import init_params, make_apply
 from rad_jax.models.config import UNetConfig
+from rad_jax.runtime.sharding import (
+    everywhere,
+    local_mesh,
+    on_all_devices,
+    use_cpu_cores,
+)
 from rad_jax.schedule import ScheduleConfig
-from rad_jax.sharding import everywhere, local_mesh, on_all_devices, use_cpu_cores
 
 CASES = {
     "cpu": {"digits": (1, 16), "ffhq256": (1,)},

@@ -27,8 +27,8 @@ from rad_jax.inpainting import default_sampler, fill
 from rad_jax.line_chart import Panel, Series, draw
 from rad_jax.loading import Model, load
 from rad_jax.progress import progress
+from rad_jax.runtime.sharding import use_cpu_cores
 from rad_jax.sampling import SamplerConfig
-from rad_jax.sharding import use_cpu_cores
 from tests.oracles import smooth_gaussian
 
 SAMPLERS: dict[str, dict[str, Any]] = {

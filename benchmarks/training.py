@@ -16,11 +16,11 @@ from benchmarks import rows
 from benchmarks.timing import ADM, in_turns, matmul, rates
 from benchmarks.unet import MATRIX, Call
 from rad_jax.config import Experiment, load_config
-from rad_jax.memory import bytes_needed
 from rad_jax.models.apply import Apply, init_params, make_apply
 from rad_jax.models.lora import combine, draw_adapters, partition
 from rad_jax.models.noise_embedding import NoiseLevels
-from rad_jax.sharding import make_mesh, place_batch, use_cpu_cores
+from rad_jax.runtime.memory import bytes_needed
+from rad_jax.runtime.sharding import make_mesh, place_batch, use_cpu_cores
 from rad_jax.train import step as train_step
 from rad_jax.train.plan import step_flops, step_shapes
 from rad_jax.train.state import init_state

@@ -21,9 +21,9 @@ from benchmarks.timing import ADM, in_turns, matmul, rates
 from rad_jax.config import load_config
 from rad_jax.models.apply import init_params, make_apply
 from rad_jax.models.config import UNetConfig
-from rad_jax.models.flops import count_flops
 from rad_jax.models.noise_embedding import NoiseLevels, NoiseMap, membership
-from rad_jax.sharding import on_all_devices, use_cpu_cores
+from rad_jax.runtime.flops import count_flops
+from rad_jax.runtime.sharding import on_all_devices, use_cpu_cores
 
 RAD, DENSE = "RAD", "RAD, by pixels"
 CASES = {

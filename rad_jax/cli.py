@@ -60,9 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    from rad_jax.compilation_cache import keep_compiled
     from rad_jax.demo import demo
-    from rad_jax.sharding import use_cpu_cores
+    from rad_jax.runtime.compilation_cache import keep_compiled
+    from rad_jax.runtime.sharding import use_cpu_cores
 
     use_cpu_cores()
     keep_compiled()
@@ -85,10 +85,10 @@ def _prepare(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
-    from rad_jax import distributed
-    from rad_jax.compilation_cache import keep_compiled
     from rad_jax.config import load_config
-    from rad_jax.sharding import use_cpu_cores
+    from rad_jax.runtime import distributed
+    from rad_jax.runtime.compilation_cache import keep_compiled
+    from rad_jax.runtime.sharding import use_cpu_cores
     from rad_jax.train.stop import stop_on_signals
 
     experiment = load_config(args.config, args.overrides)
@@ -120,9 +120,9 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _preflight(args: argparse.Namespace) -> int:
-    from rad_jax import distributed
     from rad_jax.config import load_config
-    from rad_jax.sharding import use_cpu_cores
+    from rad_jax.runtime import distributed
+    from rad_jax.runtime.sharding import use_cpu_cores
 
     experiment = load_config(args.config, args.overrides) if args.config else None
     settings = experiment and experiment.train
@@ -135,10 +135,10 @@ def _preflight(args: argparse.Namespace) -> int:
 
 
 def _inpaint(args: argparse.Namespace) -> int:
-    from rad_jax.compilation_cache import keep_compiled
     from rad_jax.inpainting import fill_files
     from rad_jax.loading import load
-    from rad_jax.sharding import use_cpu_cores
+    from rad_jax.runtime.compilation_cache import keep_compiled
+    from rad_jax.runtime.sharding import use_cpu_cores
 
     use_cpu_cores()
     keep_compiled()
@@ -159,9 +159,9 @@ def _inpaint(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from rad_jax import distributed
-    from rad_jax.compilation_cache import keep_compiled
-    from rad_jax.sharding import use_cpu_cores
+    from rad_jax.runtime import distributed
+    from rad_jax.runtime.compilation_cache import keep_compiled
+    from rad_jax.runtime.sharding import use_cpu_cores
 
     use_cpu_cores()
     with distributed.joined():
@@ -209,9 +209,9 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _reference(args: argparse.Namespace) -> int:
-    from rad_jax.compilation_cache import keep_compiled
     from rad_jax.evaluate.reference import make_reference
-    from rad_jax.sharding import use_cpu_cores
+    from rad_jax.runtime.compilation_cache import keep_compiled
+    from rad_jax.runtime.sharding import use_cpu_cores
 
     use_cpu_cores()
     keep_compiled()
@@ -229,10 +229,10 @@ def _reference(args: argparse.Namespace) -> int:
 
 
 def _sample(args: argparse.Namespace) -> int:
-    from rad_jax.compilation_cache import keep_compiled
     from rad_jax.loading import load
+    from rad_jax.runtime.compilation_cache import keep_compiled
+    from rad_jax.runtime.sharding import use_cpu_cores
     from rad_jax.sample_files import sample_files
-    from rad_jax.sharding import use_cpu_cores
 
     use_cpu_cores()
     keep_compiled()

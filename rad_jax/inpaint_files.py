@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Bool, Float32
 from numpy.typing import ArrayLike
 
-from rad_jax.batches import equal_length
 from rad_jax.decode import picture_size
 from rad_jax.errors import UserError
 from rad_jax.images import (
@@ -29,6 +28,7 @@ from rad_jax.images import (
 )
 from rad_jax.pairing import Pair, pair_by_stem
 from rad_jax.progress import progress
+from rad_jax.runtime.batching import equal_length
 
 Fill = Callable[[np.ndarray, np.ndarray, np.ndarray], ArrayLike]
 """``fill(images, holes, seeds)``: float32 (b, h, w, c) in [-1, 1], float32 (b, h, w) of

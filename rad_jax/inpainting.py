@@ -19,9 +19,10 @@ from rad_jax.data.ranges import to_bytes, to_float
 from rad_jax.errors import UserError
 from rad_jax.inpaint_files import inpaint_files
 from rad_jax.loading import Model, check_labels
-from rad_jax.memory import Call, Sparing
 from rad_jax.models.apply import make_apply
 from rad_jax.models.config import UNetConfig
+from rad_jax.runtime.memory import Call, Sparing
+from rad_jax.runtime.sharding import on_all_devices
 from rad_jax.sampling import SamplerConfig
 from rad_jax.schedule import (
     LogSignal,
@@ -30,7 +31,6 @@ from rad_jax.schedule import (
     hole_share,
     make_schedule,
 )
-from rad_jax.sharding import on_all_devices
 from rad_jax.told_noise import told_noise
 from rad_jax.typing import Images, Labels, Masks, PRNGKey, PRNGKeys
 

@@ -15,8 +15,8 @@ from rad_jax.models.apply import Params
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.lora import adapted_params, partition, plain_params
 from rad_jax.remote import AnyPath, folder_at, reaching
+from rad_jax.runtime.sharding import everywhere, local_mesh
 from rad_jax.schedule import ScheduleConfig
-from rad_jax.sharding import everywhere, local_mesh
 
 BASE = "base"
 """Where a run keeps the model that it trains adapters of."""

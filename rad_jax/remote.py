@@ -16,8 +16,8 @@ from etils import epath
 from fsspec.config import conf
 from typing_extensions import TypeIs
 
-from rad_jax.distributed import say
 from rad_jax.errors import UserError, first_line
+from rad_jax.runtime.distributed import say
 
 SCHEME = "gs://"
 CHUNK_BYTES = 2**24

@@ -13,7 +13,6 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 import rad_jax
-from rad_jax.batches import equal_length
 from rad_jax.data.ranges import to_truncated_bytes
 from rad_jax.decode import SUFFIXES, picture_size
 from rad_jax.errors import UserError
@@ -32,11 +31,12 @@ from rad_jax.images import (
     write_picture,
 )
 from rad_jax.loading import Model, check_labels
-from rad_jax.memory import Call, Sparing
 from rad_jax.models.config import UNetConfig
 from rad_jax.pairing import pictures_by_stem, require_writable
 from rad_jax.progress import progress
 from rad_jax.respacing import respaced_grid
+from rad_jax.runtime.batching import equal_length
+from rad_jax.runtime.memory import Call, Sparing
 from rad_jax.typing import Images
 
 SHEET = "contact_sheet.png"

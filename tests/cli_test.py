@@ -510,7 +510,7 @@ def test_cores_share_a_part_of_the_batch(monkeypatch, tiny, rad, verb):
         asked.append(count)
         raise UserError("far enough")
 
-    monkeypatch.setattr("rad_jax.sharding.use_cpu_cores", stop)
+    monkeypatch.setattr("rad_jax.runtime.sharding.use_cpu_cores", stop)
     changes = tiny("train.batch_size=8", "train.microbatches=4")
     arguments = [verb, "--config", CONFIG, "--workdir", "run", *changes]
     code, _, err = rad(*arguments)

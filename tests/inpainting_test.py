@@ -17,10 +17,10 @@ from rad_jax.inpainting import compiled_fill, default_sampler, fill, fill_files
 from rad_jax.loading import Model
 from rad_jax.model_folder import write_model
 from rad_jax.models.unet import abstract_params
+from rad_jax.runtime.sharding import everywhere, local_mesh
 from rad_jax.sampling import SamplerConfig
-from rad_jax.sharding import everywhere, local_mesh
 from tests.conftest import compiling
-from tests.memory_test import Limited
+from tests.runtime.memory_test import Limited
 
 pytestmark = pytest.mark.usefixtures("quickly")
 

@@ -21,8 +21,8 @@ from rad_jax.models.unet import abstract_params
 from rad_jax.sampling import SamplerConfig
 from rad_jax.schedule import ScheduleConfig
 from tests.generation_test import CLASSES, SIZE, UPSAMPLER
-from tests.memory_test import Limited
 from tests.models.adm_files import random_params
+from tests.runtime.memory_test import Limited
 
 GREY = dataclasses.replace(CLASSES, in_channels=1, out_channels=1, num_classes=None)
 CONFIGS = {"grey": GREY, "classes": CLASSES, "upsampler": UPSAMPLER}

@@ -13,8 +13,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 import rad_jax
-from rad_jax import distributed, sampling
-from rad_jax.batches import batch_rows, equal_length
+from rad_jax import sampling
 from rad_jax.data.pipeline import load_split, require_count
 from rad_jax.data.ranges import to_float
 from rad_jax.errors import UserError
@@ -28,6 +27,8 @@ from rad_jax.loading import Model
 from rad_jax.metrics.digits import Classifier
 from rad_jax.metrics.reference import read_reference
 from rad_jax.progress import progress
+from rad_jax.runtime import distributed
+from rad_jax.runtime.batching import batch_rows, equal_length
 from rad_jax.schedule import make_schedule
 from rad_jax.train.samples import masked
 from rad_jax.whole import whole_file

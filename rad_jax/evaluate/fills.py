@@ -10,8 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int32, UInt8
 
-from rad_jax import distributed
-from rad_jax.batches import batch_rows, equal_length
 from rad_jax.data.ranges import to_bytes, to_float
 from rad_jax.errors import UserError
 from rad_jax.evaluate.protocol import Protocol
@@ -19,8 +17,10 @@ from rad_jax.images import read_picture, save_png
 from rad_jax.inpaint_files import sample_seed
 from rad_jax.inpainting import default_sampler, prepare_fill
 from rad_jax.loading import Model
-from rad_jax.memory import Call, Sparing
 from rad_jax.progress import progress
+from rad_jax.runtime import distributed
+from rad_jax.runtime.batching import batch_rows, equal_length
+from rad_jax.runtime.memory import Call, Sparing
 
 Fill = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """``fill(images, holes, seeds, labels)``: float32 (b, h, w, c), (b, h, w), uint32 (b,),

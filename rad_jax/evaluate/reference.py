@@ -6,7 +6,6 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from rad_jax.batches import equal_length
 from rad_jax.data.pipeline import in_order, iterate, require_count
 from rad_jax.data.ranges import to_float
 from rad_jax.errors import UserError
@@ -15,7 +14,8 @@ from rad_jax.metrics.frechet import Statistics, merge, moments, statistics
 from rad_jax.metrics.inception_blocks import DIMENSION
 from rad_jax.metrics.reference import write_reference
 from rad_jax.progress import progress
-from rad_jax.sharding import on_all_devices
+from rad_jax.runtime.batching import equal_length
+from rad_jax.runtime.sharding import on_all_devices
 
 MOST = 64  # images at once
 

@@ -27,7 +27,7 @@ from rad_jax.metrics.frechet import (
     sample_warning,
 )
 from rad_jax.metrics.kid import kid
-from rad_jax.sharding import on_all_devices
+from rad_jax.runtime.sharding import on_all_devices
 
 GROUPS = ("pixels", "lpips", "fid", "classifier")
 """Metrics to choose: what needs no network; what needs published weights; digits'."""

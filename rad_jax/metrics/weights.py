@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from rad_jax.compilation_cache import cache_folder
 from rad_jax.convert import table
 from rad_jax.convert.state_files import read_state_dict
 from rad_jax.convert.table import Entry
 from rad_jax.errors import UserError
+from rad_jax.runtime.compilation_cache import cache_folder
 
 VARIABLE = "RAD_JAX_METRICS"
 

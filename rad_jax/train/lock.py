@@ -7,9 +7,9 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from rad_jax.distributed import is_main, say
 from rad_jax.errors import UserError
 from rad_jax.remote import AnyPath, in_bucket
+from rad_jax.runtime.distributed import is_main, say
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 
-from rad_jax.distributed import say
+from rad_jax.runtime.distributed import say
 
 WARM_UP = 10
 """Steps before it: the first compiles, the next ones fill the queues."""

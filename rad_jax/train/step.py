@@ -18,8 +18,14 @@ from rad_jax.errors import UserError
 from rad_jax.losses import hybrid_loss
 from rad_jax.models.apply import Apply, Params, make_apply
 from rad_jax.models.lora import combine
+from rad_jax.runtime.sharding import (
+    AXES,
+    AnyMesh,
+    everywhere,
+    sum_over_devices,
+    tree_shardings,
+)
 from rad_jax.schedule import Step, hole_share, make_schedule, steps
-from rad_jax.sharding import AXES, AnyMesh, everywhere, sum_over_devices, tree_shardings
 from rad_jax.told_noise import told_noise
 from rad_jax.train.state import TrainState, init_state, make_optimizer
 from rad_jax.train.totals import BUCKETS, Totals, bucket

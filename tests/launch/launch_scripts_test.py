@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 import yaml
 
-from rad_jax import distributed
+from rad_jax.runtime import distributed
 from tests.launch import scripts
 from tests.launch.scripts import CASES, DRY_RUNS, ROOT, Runner
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rad_jax import distributed
+from rad_jax.runtime import distributed
 
 LAUNCH = Path(__file__).parents[2] / "launch" / "local" / "launch.py"
 

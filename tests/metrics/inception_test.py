@@ -101,7 +101,7 @@ import functools, json, sys
 from pathlib import Path
 import jax, jax.numpy as jnp, numpy as np
 from rad_jax.metrics import inception, lpips
-from rad_jax.sharding import on_all_devices
+from rad_jax.runtime.sharding import on_all_devices
 from tests.metrics import metric_files
 from tests.models.adm_files import quick_jit
 assert jax.device_count() == 8

@@ -17,7 +17,7 @@ from rad_jax.loading import load, read_frozen
 from rad_jax.model_folder import write_model
 from rad_jax.models.apply import init_params
 from rad_jax.models.lora import combine, merge, partition
-from rad_jax.sharding import make_mesh
+from rad_jax.runtime.sharding import make_mesh
 from rad_jax.train.loop import train
 from rad_jax.train.pretrained import load_pretrained, write_base
 from rad_jax.train.samples import SampleGrid

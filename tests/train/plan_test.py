@@ -3,8 +3,8 @@
 import jax
 import pytest
 
-from rad_jax.memory import size
-from rad_jax.sharding import abstract_mesh, make_mesh
+from rad_jax.runtime.memory import size
+from rad_jax.runtime.sharding import abstract_mesh, make_mesh
 from rad_jax.train import plan as module
 from rad_jax.train.plan import make_plan, step_flops, step_shapes, step_speed
 from rad_jax.train.step import make_train_step

@@ -15,11 +15,11 @@ import jax
 import numpy as np
 import pytest
 
-from rad_jax import roll_call
 from rad_jax.checkpoint import Checkpoints
-from rad_jax.distributed import joined
 from rad_jax.errors import UserError
-from rad_jax.roll_call import gather
+from rad_jax.runtime import heartbeat
+from rad_jax.runtime.distributed import joined
+from rad_jax.runtime.heartbeat import gather
 from rad_jax.train import state
 from rad_jax.train.start import items
 from tests.conftest import DIGITS, ROOT
@@ -182,8 +182,8 @@ def test_sigterm_stops_all_processes_in_the_same_step(tiny, tmp_path):
 DYING = """
 import os, signal, sys, time
 import jax, numpy as np
-from rad_jax import distributed
-from rad_jax.sharding import local_copy, make_mesh, place_batch
+from rad_jax.runtime import distributed
+from rad_jax.runtime.sharding import local_copy, make_mesh, place_batch
 signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher's, to those that are left
 with distributed.joined():
     mesh = make_mesh()
@@ -196,7 +196,7 @@ with distributed.joined():
 
 LEAVING = """
 import os, time, jax
-from rad_jax import distributed
+from rad_jax.runtime import distributed
 with distributed.joined():
     pass
 if jax.process_index() == 0:
@@ -302,12 +302,12 @@ def test_hosts_that_do_not_reach_each_other_are_one_line(monkeypatch):
     told = np.int32(port), np.zeros(16, np.uint8)
     monkeypatch.setattr(jax, "process_index", lambda: 1)
     monkeypatch.setattr(
-        roll_call.multihost_utils, "broadcast_one_to_all", lambda _: told
+        heartbeat.multihost_utils, "broadcast_one_to_all", lambda _: told
     )
     state = types.SimpleNamespace(coordinator_address="127.0.0.1:1")
-    monkeypatch.setattr(roll_call.distributed, "global_state", state)
+    monkeypatch.setattr(heartbeat.distributed, "global_state", state)
     with pytest.raises(UserError, match=r"process 1: no connection .* \(.*refused\)"):
-        roll_call.answer_roll_call()
+        heartbeat.answer_roll_call()
 
 
 @pytest.mark.slow

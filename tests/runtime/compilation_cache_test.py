@@ -10,11 +10,11 @@ from pathlib import Path
 import filelock
 import pytest
 
-from rad_jax import compilation_cache
-from rad_jax.compilation_cache import cache_folder, keep_compiled
 from rad_jax.errors import UserError
 from rad_jax.model_folder import write_model
 from rad_jax.models.unet import abstract_params
+from rad_jax.runtime import compilation_cache
+from rad_jax.runtime.compilation_cache import cache_folder, keep_compiled
 from rad_jax.schedule import ScheduleConfig
 from tests.conftest import DIGITS, PROGRESS, ROOT
 from tests.generation_test import FIXED
@@ -155,8 +155,8 @@ def test_the_users_folder_or_wish_for_none(updates, tmp_path, name, value):
 def test_the_users_folder_is_used(environment, tmp_path):
     environment["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path / "mine")
     program = """
-import jax, rad_jax.compilation_cache
-rad_jax.compilation_cache.keep_compiled()
+import jax, rad_jax.runtime.compilation_cache
+rad_jax.runtime.compilation_cache.keep_compiled()
 print(jax.config.jax_compilation_cache_dir, jax.config.jax_compilation_cache_max_size)
 """
     assert run(environment, program) == (f"{tmp_path / 'mine'} -1\n", [])
@@ -236,6 +236,6 @@ def test_commands_that_compile_keep_it(monkeypatch, tmp_path, rad, arguments):
         raise UserError("far enough")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("rad_jax.compilation_cache.keep_compiled", asked)
+    monkeypatch.setattr("rad_jax.runtime.compilation_cache.keep_compiled", asked)
     assert rad(*arguments.split()) == (2, "", ["rad-jax: far enough"])
     assert list(tmp_path.iterdir()) == []

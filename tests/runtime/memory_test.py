@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from jax.errors import JaxRuntimeError
 
-from rad_jax import memory
 from rad_jax.errors import UserError
-from rad_jax.memory import Call, Sparing
+from rad_jax.runtime import memory
+from rad_jax.runtime.memory import Call, Sparing
 from tests.conftest import compiling
 
 DOUBLE = jax.jit(lambda x: 2 * x)

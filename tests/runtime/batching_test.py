@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from rad_jax.batches import batch_rows, equal_length
+from rad_jax.runtime.batching import batch_rows, equal_length
 
 
 @pytest.mark.parametrize(

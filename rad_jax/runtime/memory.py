@@ -9,9 +9,9 @@ import jax
 import numpy as np
 from jax.errors import JaxRuntimeError
 
-from rad_jax.batches import batch_rows, equal_length
-from rad_jax.distributed import say
 from rad_jax.errors import UserError
+from rad_jax.runtime.batching import batch_rows, equal_length
+from rad_jax.runtime.distributed import say
 
 
 class Call(NamedTuple):

@@ -20,7 +20,7 @@ import jax
 from jax.experimental import multihost_utils
 
 from rad_jax.errors import UserError
-from rad_jax.roll_call import answer_roll_call, gather, say_goodbye
+from rad_jax.runtime.heartbeat import answer_roll_call, gather, say_goodbye
 
 EXPLICIT = ("RAD_JAX_COORDINATOR", "RAD_JAX_NUM_PROCESSES", "RAD_JAX_PROCESS_ID")
 STOPPED = "RAD_JAX_STOPPED_EXIT_CODE"

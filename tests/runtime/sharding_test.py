@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from rad_jax.errors import UserError
-from rad_jax.sharding import (
+from rad_jax.runtime.sharding import (
     AXES,
     abstract_mesh,
     make_mesh,
@@ -23,7 +23,7 @@ PROGRAM = """
 import json, sys
 from pathlib import Path
 import jax, numpy as np
-from rad_jax import sharding
+from rad_jax.runtime import sharding
 sharding.use_cpu_cores()
 jax.config.update("jax_num_cpu_devices", 2)  # also on a machine of one core
 import rad_jax
@@ -119,7 +119,7 @@ def test_as_many_cores_as_divide_the_batch(monkeypatch, cores, batch_size, expec
 SHARED = """
 import json, jax, numpy as np
 jax.config.update("jax_num_cpu_devices", 4)
-from rad_jax.sharding import on_all_devices
+from rad_jax.runtime.sharding import on_all_devices
 found = []
 for count in (1, 3, 4, 6):
     batch, params = on_all_devices(np.arange(count), np.zeros(5))
@@ -144,7 +144,7 @@ def test_a_batch_is_computed_on_no_more_devices_than_it_has_images():
 IN_PLACE = """
 import json, jax, numpy as np
 jax.config.update("jax_num_cpu_devices", 2)
-from rad_jax.sharding import everywhere, local_mesh, on_all_devices
+from rad_jax.runtime.sharding import everywhere, local_mesh, on_all_devices
 from unittest import mock
 here = {"a": np.ones(3), "b": np.ones((2, 2))}
 here, first = (jax.device_put(here, everywhere(local_mesh(n))) for n in (2, 1))
