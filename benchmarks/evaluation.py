@@ -19,7 +19,7 @@ from benchmarks.inpainting import random_model
 from benchmarks.measured import measured, store
 from rad_jax.config import load_config
 from rad_jax.evaluate.evaluate import Evaluation, evaluate
-from rad_jax.images import save_png
+from rad_jax.files.pictures import save_png
 from rad_jax.metrics.weights import FILES, WeightFile
 from rad_jax.runtime.sharding import use_cpu_cores
 from tests.metrics import metric_files

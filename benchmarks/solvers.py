@@ -20,9 +20,9 @@ from benchmarks.exact_samplers import SCHEDULE, oracle_error
 from benchmarks.measured import measured, store
 from rad_jax import sampling
 from rad_jax.data.pipeline import load_split
-from rad_jax.data.ranges import to_bytes, to_float
 from rad_jax.demo import KINDS, diversity, features, hole_masks, new_classifier, rms
-from rad_jax.images import save_png
+from rad_jax.files.pictures import save_png
+from rad_jax.files.pixel_ranges import to_bytes, to_float
 from rad_jax.inpainting import default_sampler, fill
 from rad_jax.line_chart import Panel, Series, draw
 from rad_jax.loading import Model, load

@@ -36,7 +36,7 @@ def folder(text: str):
     """A folder, which may lie in a bucket: `remote.AnyPath`, imported if needed."""
     if "://" not in text:
         return Path(text)
-    from rad_jax.remote import folder_at
+    from rad_jax.files.bucket import folder_at
 
     try:
         return folder_at(text)

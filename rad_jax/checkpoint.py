@@ -19,7 +19,7 @@ import orbax.checkpoint as ocp
 import tensorstore
 
 from rad_jax.errors import UserError, first_line
-from rad_jax.remote import AnyPath, absolute, in_bucket, remove_folder
+from rad_jax.files.bucket import AnyPath, absolute, in_bucket, remove_folder
 from rad_jax.runtime.distributed import from_main, is_main, say
 
 # Orbax reports at length; what a person needs to know is said here.

@@ -14,9 +14,10 @@ import numpy as np
 from jaxtyping import Bool, Float32
 from numpy.typing import ArrayLike
 
-from rad_jax.decode import picture_size
 from rad_jax.errors import UserError
-from rad_jax.images import (
+from rad_jax.files.decode import picture_size
+from rad_jax.files.pairing import Pair, pair_by_stem
+from rad_jax.files.pictures import (
     Picture,
     compose,
     model_input,
@@ -26,7 +27,6 @@ from rad_jax.images import (
     read_picture,
     write_picture,
 )
-from rad_jax.pairing import Pair, pair_by_stem
 from rad_jax.progress import progress
 from rad_jax.runtime.batching import equal_length
 

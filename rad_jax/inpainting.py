@@ -15,8 +15,8 @@ import numpy as np
 
 import rad_jax
 from rad_jax import sampling
-from rad_jax.data.ranges import to_bytes, to_float
 from rad_jax.errors import UserError
+from rad_jax.files.pixel_ranges import to_bytes, to_float
 from rad_jax.inpaint_files import inpaint_files
 from rad_jax.loading import Model, check_labels
 from rad_jax.models.apply import make_apply

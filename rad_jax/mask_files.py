@@ -11,7 +11,7 @@ from jaxtyping import Bool
 
 from rad_jax.errors import UserError
 from rad_jax.evaluation_masks import check_settings, evaluation_mask
-from rad_jax.images import contact_sheet, save_png
+from rad_jax.files.pictures import contact_sheet, save_png
 from rad_jax.progress import progress
 
 _MAX_COUNT = 1_000_000

@@ -10,9 +10,9 @@ import rad_jax
 from rad_jax.checkpoint import short_reason
 from rad_jax.config import build
 from rad_jax.errors import UserError
+from rad_jax.files.bucket import AnyPath
 from rad_jax.losses import LossConfig
 from rad_jax.models.config import UNetConfig
-from rad_jax.remote import AnyPath
 from rad_jax.schedule import ScheduleConfig
 
 FORMAT = 1

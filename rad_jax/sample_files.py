@@ -13,16 +13,10 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 import rad_jax
-from rad_jax.data.ranges import to_truncated_bytes
-from rad_jax.decode import SUFFIXES, picture_size
 from rad_jax.errors import UserError
-from rad_jax.generation import (
-    adm_sampler,
-    check_low_res,
-    enlarge,
-    prepare_generate,
-)
-from rad_jax.images import (
+from rad_jax.files.decode import SUFFIXES, picture_size
+from rad_jax.files.pairing import pictures_by_stem, require_writable
+from rad_jax.files.pictures import (
     Picture,
     contact_sheet,
     model_input,
@@ -30,9 +24,15 @@ from rad_jax.images import (
     save_png,
     write_picture,
 )
+from rad_jax.files.pixel_ranges import to_truncated_bytes
+from rad_jax.generation import (
+    adm_sampler,
+    check_low_res,
+    enlarge,
+    prepare_generate,
+)
 from rad_jax.loading import Model, check_labels
 from rad_jax.models.config import UNetConfig
-from rad_jax.pairing import pictures_by_stem, require_writable
 from rad_jax.progress import progress
 from rad_jax.respacing import respaced_grid
 from rad_jax.runtime.batching import equal_length

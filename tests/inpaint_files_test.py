@@ -276,7 +276,7 @@ def test_existing_results_are_replaced_whole(folders):
 def test_pictures_are_read_batch_by_batch(folders, monkeypatch):
     images, masks, out = folders
     events = []
-    decode = sys.modules["rad_jax.images"].decode
+    decode = sys.modules["rad_jax.files.pictures"].decode
 
     def spy(path: Path):
         events.append(path.stem)
@@ -286,7 +286,7 @@ def test_pictures_are_read_batch_by_batch(folders, monkeypatch):
         events.append("fill")
         return noise(images, holes, seeds)
 
-    monkeypatch.setattr("rad_jax.images.decode", spy)
+    monkeypatch.setattr("rad_jax.files.pictures.decode", spy)
     inpaint(images, masks, out, fill, batch_size=1)
     assert events == ["a", "a", "fill", "c", "c", "fill", "b", "b", "fill"]
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import rad_jax
-from rad_jax.data.ranges import to_truncated_bytes
+from rad_jax.files.pixel_ranges import to_truncated_bytes
 from rad_jax.generation import adm_sampler, compiled_generate, generate
 from rad_jax.loading import load
 from rad_jax.model_folder import write_model

@@ -20,12 +20,12 @@ from rad_jax.convert.state_files import read_state_dict
 from rad_jax.convert.table import Entry
 from rad_jax.convert.write_files import write_safetensors, write_torch
 from rad_jax.errors import UserError
+from rad_jax.files.bucket import AnyPath, in_bucket
 from rad_jax.loading import Model, is_model_folder, load, read_folder, save_model
 from rad_jax.model_folder import check_free
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.unet import abstract_params
 from rad_jax.progress import progress
-from rad_jax.remote import AnyPath, in_bucket
 from rad_jax.schedule import ScheduleConfig
 
 FORMATS = ("torch", "safetensors", "diffusers")

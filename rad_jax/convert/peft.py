@@ -18,12 +18,12 @@ from rad_jax.convert.state_files import read_state_dict
 from rad_jax.convert.table import Entry, Layout
 from rad_jax.convert.write_files import write_safetensors
 from rad_jax.errors import UserError
+from rad_jax.files.atomic import whole_folder
+from rad_jax.files.bucket import AnyPath
 from rad_jax.loading import Model, load_trained
 from rad_jax.model_record import check_free, described, read_record, write_record
 from rad_jax.models.config import LoRAConfig, UNetConfig
 from rad_jax.models.lora import adapted_params, partition, plain_params
-from rad_jax.remote import AnyPath
-from rad_jax.whole import whole_folder
 
 KIND = "folder of adapters"
 RECORD = "rad_jax.json"

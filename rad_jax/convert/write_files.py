@@ -13,8 +13,8 @@ from rad_jax.convert.mapped import contiguous_strides
 from rad_jax.convert.state_files import SAFETENSORS
 from rad_jax.convert.torch_file import STORAGES
 from rad_jax.errors import UserError
+from rad_jax.files.atomic import whole_file
 from rad_jax.progress import progress
-from rad_jax.whole import whole_file
 
 ALIGNMENT = 64
 """Of storages in a zip archive, in bytes; what maps them gets aligned arrays."""

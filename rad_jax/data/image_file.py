@@ -6,8 +6,8 @@ import io
 import numpy as np
 from PIL import Image, ImageOps
 
-from rad_jax.decode import FORMATS, SUFFIXES
 from rad_jax.errors import UserError, first_line
+from rad_jax.files.decode import FORMATS, SUFFIXES
 
 MAX_BYTES = 1 << 28  # of a file, packed or not
 MAX_PIXELS = 1 << 26  # of a picture, before it is scaled

@@ -15,14 +15,15 @@ from jax.experimental import multihost_utils
 import rad_jax
 from rad_jax import sampling
 from rad_jax.data.pipeline import load_split, require_count
-from rad_jax.data.ranges import to_float
 from rad_jax.errors import UserError
 from rad_jax.evaluate import RESULTS
 from rad_jax.evaluate.fills import Task, fill_holes, filler, read_fills
 from rad_jax.evaluate.mask_sets import check_masks, mask_set, name_of
 from rad_jax.evaluate.protocol import Protocol, claim, fingerprint
 from rad_jax.evaluate.scores import Scorer, Scores, scorers, summarise
-from rad_jax.images import contact_sheet, save_png
+from rad_jax.files.atomic import whole_file
+from rad_jax.files.pictures import contact_sheet, save_png
+from rad_jax.files.pixel_ranges import to_float
 from rad_jax.loading import Model
 from rad_jax.metrics.digits import Classifier
 from rad_jax.metrics.reference import read_reference
@@ -31,7 +32,6 @@ from rad_jax.runtime import distributed
 from rad_jax.runtime.batching import batch_rows, equal_length
 from rad_jax.schedule import make_schedule
 from rad_jax.train.samples import masked
-from rad_jax.whole import whole_file
 
 SHEET = "contact_sheet.png"
 SHOWN = 4  # images of each kind, and fillings of each, in the contact sheet

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int32, UInt8
 
-from rad_jax.data.ranges import to_bytes, to_float
 from rad_jax.errors import UserError
 from rad_jax.evaluate.protocol import Protocol
-from rad_jax.images import read_picture, save_png
+from rad_jax.files.pictures import read_picture, save_png
+from rad_jax.files.pixel_ranges import to_bytes, to_float
 from rad_jax.inpaint_files import sample_seed
 from rad_jax.inpainting import default_sampler, prepare_fill
 from rad_jax.loading import Model

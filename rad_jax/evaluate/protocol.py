@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from rad_jax.errors import UserError
+from rad_jax.files.atomic import whole_file
 from rad_jax.loading import Model
-from rad_jax.whole import whole_file
 
 METHODS = ("rad", "originals")
 """RAD; or the originals themselves, whose FID is the least that so few images have."""

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 
 from rad_jax.data.pipeline import in_order, iterate, require_count
-from rad_jax.data.ranges import to_float
 from rad_jax.errors import UserError
+from rad_jax.files.pixel_ranges import to_float
 from rad_jax.metrics import inception
 from rad_jax.metrics.frechet import Statistics, merge, moments, statistics
 from rad_jax.metrics.inception_blocks import DIMENSION

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from rad_jax.errors import UserError
 from rad_jax.evaluate import RESULTS, paper
-from rad_jax.images import save_png
+from rad_jax.files.atomic import whole_file
+from rad_jax.files.pictures import save_png
 from rad_jax.line_chart import COLOURS, MARKERS, Panel, Series, draw
-from rad_jax.whole import whole_file
 
 Record = Mapping[str, Any]
 

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from rad_jax.data.ranges import to_bytes
 from rad_jax.errors import UserError
+from rad_jax.files.pixel_ranges import to_bytes
 from rad_jax.typing import Image, Images, Mask, Masks, Scalar
 
 PerImage = Float[Array, " b"]

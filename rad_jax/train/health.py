@@ -7,7 +7,7 @@ All processes read the same, so that they stop in the same step.
 import jax
 
 from rad_jax.errors import UserError
-from rad_jax.remote import AnyPath
+from rad_jax.files.bucket import AnyPath
 from rad_jax.train.step import Signals
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rad_jax.errors import UserError
-from rad_jax.remote import AnyPath, in_bucket
+from rad_jax.files.bucket import AnyPath, in_bucket
 from rad_jax.runtime.distributed import is_main, say
 
 

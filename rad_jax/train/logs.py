@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from rad_jax.errors import UserError
-from rad_jax.images import save_png
+from rad_jax.files.pictures import save_png
 
 _torch = sys.modules.setdefault("torch", None)  # pyright: ignore[reportArgumentType]
 # tensorboardX would import it, where it is installed, and use it for nothing of ours.

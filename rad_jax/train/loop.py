@@ -11,9 +11,9 @@ from jax.sharding import Mesh
 from rad_jax.checkpoint import Checkpoints
 from rad_jax.config import Experiment, to_dict
 from rad_jax.data.prefetch import Prefetch
+from rad_jax.files.bucket import AnyPath, Outbox
 from rad_jax.models.lora import plain_params
 from rad_jax.progress import progress
-from rad_jax.remote import AnyPath, Outbox
 from rad_jax.runtime.distributed import is_main, say
 from rad_jax.runtime.sharding import local_copy, make_mesh, place_batch
 from rad_jax.train.health import Health

@@ -12,8 +12,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from rad_jax.config import Experiment
+from rad_jax.files.bucket import AnyPath, in_bucket
 from rad_jax.models.lora import adapted_params, partition
-from rad_jax.remote import AnyPath, in_bucket
 from rad_jax.runtime.flops import count_flops, peak_flops
 from rad_jax.runtime.memory import size
 from rad_jax.runtime.sharding import (

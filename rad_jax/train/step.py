@@ -13,8 +13,8 @@ from jaxtyping import Array, Bool, Int, UInt8
 
 from rad_jax import diffusion
 from rad_jax.config import Experiment
-from rad_jax.data.ranges import to_float
 from rad_jax.errors import UserError
+from rad_jax.files.pixel_ranges import to_float
 from rad_jax.losses import hybrid_loss
 from rad_jax.models.apply import Apply, Params, make_apply
 from rad_jax.models.lora import combine

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from skimage import metrics
 
-from rad_jax.data.ranges import to_bytes, to_float
 from rad_jax.errors import UserError
+from rad_jax.files.pixel_ranges import to_bytes, to_float
 from rad_jax.metrics import image
 from tests.models.adm_files import quick_jit
 

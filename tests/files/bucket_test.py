@@ -10,19 +10,18 @@ import jax
 import numpy as np
 import pytest
 
-from rad_jax import remote
 from rad_jax.checkpoint import Checkpoints
 from rad_jax.errors import UserError
+from rad_jax.files.atomic import whole_folder
+from rad_jax.files.bucket import Outbox, absolute, copy_files, folder_at
 from rad_jax.loading import Model, load, read_frozen, save_model
 from rad_jax.models.apply import init_params
 from rad_jax.models.lora import partition
-from rad_jax.remote import Outbox, folder_at
 from rad_jax.schedule import ScheduleConfig
 from rad_jax.train.loop import train
 from rad_jax.train.pretrained import load_pretrained, write_base
 from rad_jax.train.stop import StopRequest
-from rad_jax.whole import whole_folder
-from tests.fake_bucket import fake_bucket
+from tests.files.fake_bucket import fake_bucket
 from tests.train import matrix
 from tests.train.processes_test import assert_same_run, finish, quick, started, wait_for
 
@@ -193,7 +192,7 @@ def test_what_lies_at_the_top_is_copied_last(tmp_path, monkeypatch):
         path.write_text(name)
         time.sleep(0.02)
     files = [path for path in (tmp_path / "old").rglob("*") if path.is_file()]
-    remote.copy_files(files, tmp_path / "old", tmp_path / "new")
+    copy_files(files, tmp_path / "old", tmp_path / "new")
     times = {
         name: (tmp_path / "new" / name).stat().st_mtime_ns
         for name in ("params/d/b", "params/a", "model.json")
@@ -205,7 +204,7 @@ def test_what_lies_at_the_top_is_copied_last(tmp_path, monkeypatch):
 def test_folders_stay_what_they_are():
     assert folder_at("runs/a") == Path("runs/a")
     assert folder_at(Path("/runs")) == Path("/runs")
-    assert remote.absolute(Path("runs")) == Path.cwd() / "runs"
+    assert absolute(Path("runs")) == Path.cwd() / "runs"
 
 
 def test_other_addresses_are_refused(rad, tiny):

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rad_jax.decode import SUFFIXES
 from rad_jax.errors import UserError
+from rad_jax.files.decode import SUFFIXES
 
 
 class Pair(NamedTuple):

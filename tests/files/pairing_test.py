@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rad_jax.errors import UserError
-from rad_jax.pairing import Pair, pair_by_stem
+from rad_jax.files.pairing import Pair, pair_by_stem
 
 
 def touch(folder: Path, *names: str) -> Path:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from rad_jax.errors import UserError
-from rad_jax.images import (
+from rad_jax.files.pictures import (
     Picture,
     compose,
     contact_sheet,
@@ -235,11 +235,11 @@ def test_full_disk_leaves_the_old_file_whole(tmp_path):
     path = saved(tmp_path / "a.png", RGB)
     old = path.read_bytes()
     code = f"""
-import resource, numpy, rad_jax.errors, rad_jax.images
+import resource, numpy, rad_jax.errors, rad_jax.files.pictures
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 noise = numpy.random.default_rng(0).integers(0, 256, (99, 99, 3), numpy.uint8)
 try:
-    rad_jax.images.save_png(noise, {str(path)!r})
+    rad_jax.files.pictures.save_png(noise, {str(path)!r})
 except rad_jax.errors.UserError as error:
     print(error)
 """

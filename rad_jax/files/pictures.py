@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float32, UInt8, UInt16
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from rad_jax.decode import decode
 from rad_jax.errors import UserError
-from rad_jax.whole import whole_file
+from rad_jax.files.atomic import whole_file
+from rad_jax.files.decode import decode
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's "L"
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rad_jax.errors import UserError
-from rad_jax.remote import AnyPath, copy_files, in_bucket, reaching, remove_folder
+from rad_jax.files.bucket import AnyPath, copy_files, in_bucket, reaching, remove_folder
 
 
 @contextlib.contextmanager

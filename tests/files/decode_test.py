@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rad_jax.decode import decode, picture_size
 from rad_jax.errors import UserError
+from rad_jax.files.decode import decode, picture_size
 
 RGB = np.random.default_rng(0).integers(0, 256, (30, 20, 3), np.uint8)
 
