@@ -20,6 +20,7 @@ from rad_jax.convert import adm, table
 from rad_jax.convert.adm import adm_to_params
 from rad_jax.convert.presets import PRESETS
 from rad_jax.data.pipeline import load_split
+from rad_jax.diffusion.schedule import ScheduleConfig, make_schedule
 from rad_jax.evaluation_masks import evaluation_mask
 from rad_jax.files.pixel_ranges import to_float
 from rad_jax.inpainting import fill
@@ -28,7 +29,6 @@ from rad_jax.models.apply import Params, make_apply
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.noise_embedding import NoiseLevels, membership
 from rad_jax.models.unet import abstract_params
-from rad_jax.schedule import ScheduleConfig, make_schedule
 from tests.models.adm_files import golden_weights
 
 TIMES = (1, 100, 250, 500, 750, 1000)

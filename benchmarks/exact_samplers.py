@@ -11,9 +11,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rad_jax import sampling
-from rad_jax.sampling import Denoiser, SamplerConfig
-from rad_jax.schedule import LogSignal, ScheduleConfig, Step, hole_share, make_schedule
+from rad_jax.diffusion import sampling
+from rad_jax.diffusion.sampling import Denoiser, SamplerConfig
+from rad_jax.diffusion.schedule import (
+    LogSignal,
+    ScheduleConfig,
+    Step,
+    hole_share,
+    make_schedule,
+)
 from tests.oracles import Gaussian, oracle_denoiser
 
 SCHEDULE = make_schedule(ScheduleConfig())

@@ -16,6 +16,7 @@ from benchmarks import rows
 from benchmarks.timing import in_turns, medians, ratio
 from benchmarks.unet import Call, inputs, two_levels
 from rad_jax.config import load_config
+from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.inpainting import fill
 from rad_jax.loading import Model
 from rad_jax.models.apply import init_params, make_apply
@@ -26,7 +27,6 @@ from rad_jax.runtime.sharding import (
     on_all_devices,
     use_cpu_cores,
 )
-from rad_jax.schedule import ScheduleConfig
 
 CASES = {
     "cpu": {"digits": (1, 16), "ffhq256": (1,)},

@@ -20,10 +20,10 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
+from rad_jax.diffusion.losses import LossConfig
+from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
-from rad_jax.losses import LossConfig
 from rad_jax.models.config import LoRAConfig, UNetConfig
-from rad_jax.schedule import ScheduleConfig
 from rad_jax.training_masks import MaskConfig
 
 

@@ -12,18 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from rad_jax import sampling
+from rad_jax.diffusion import sampling
+from rad_jax.diffusion.respacing import respaced_grid
+from rad_jax.diffusion.sampling import SamplerConfig
+from rad_jax.diffusion.schedule import Step, make_schedule
 from rad_jax.errors import UserError
 from rad_jax.inpainting import STEP_BUCKET
 from rad_jax.loading import Model, check_labels
 from rad_jax.models.apply import make_apply
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.noise_embedding import NoiseLevels
-from rad_jax.respacing import respaced_grid
 from rad_jax.runtime.memory import Call
 from rad_jax.runtime.sharding import on_all_devices
-from rad_jax.sampling import SamplerConfig
-from rad_jax.schedule import Step, make_schedule
 from rad_jax.typing import Images, Labels, PRNGKeys
 
 

@@ -14,7 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 
 import rad_jax
-from rad_jax import sampling
+from rad_jax.diffusion import sampling
+from rad_jax.diffusion.conditioning import told_noise
+from rad_jax.diffusion.sampling import SamplerConfig
+from rad_jax.diffusion.schedule import (
+    LogSignal,
+    ScheduleConfig,
+    Step,
+    hole_share,
+    make_schedule,
+)
 from rad_jax.errors import UserError
 from rad_jax.files.pixel_ranges import to_bytes, to_float
 from rad_jax.inpaint_files import inpaint_files
@@ -23,15 +32,6 @@ from rad_jax.models.apply import make_apply
 from rad_jax.models.config import UNetConfig
 from rad_jax.runtime.memory import Call, Sparing
 from rad_jax.runtime.sharding import on_all_devices
-from rad_jax.sampling import SamplerConfig
-from rad_jax.schedule import (
-    LogSignal,
-    ScheduleConfig,
-    Step,
-    hole_share,
-    make_schedule,
-)
-from rad_jax.told_noise import told_noise
 from rad_jax.typing import Images, Labels, Masks, PRNGKey, PRNGKeys
 
 STEP_BUCKET = 128

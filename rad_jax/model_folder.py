@@ -14,12 +14,12 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from rad_jax import model_record
 from rad_jax.checkpoint import WRITE_ERRORS, short_reason
+from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.atomic import whole_folder
 from rad_jax.files.bucket import AnyPath, absolute
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.unet import abstract_params
-from rad_jax.schedule import ScheduleConfig
 
 RECORD = "model.json"
 PARAMS = "params"

@@ -9,11 +9,11 @@ from typing import Any
 import rad_jax
 from rad_jax.checkpoint import short_reason
 from rad_jax.config import build
+from rad_jax.diffusion.losses import LossConfig
+from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath
-from rad_jax.losses import LossConfig
 from rad_jax.models.config import UNetConfig
-from rad_jax.schedule import ScheduleConfig
 
 FORMAT = 1
 

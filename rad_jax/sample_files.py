@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 import rad_jax
+from rad_jax.diffusion.respacing import respaced_grid
 from rad_jax.errors import UserError
 from rad_jax.files.decode import SUFFIXES, picture_size
 from rad_jax.files.pairing import pictures_by_stem, require_writable
@@ -34,7 +35,6 @@ from rad_jax.generation import (
 from rad_jax.loading import Model, check_labels
 from rad_jax.models.config import UNetConfig
 from rad_jax.progress import progress
-from rad_jax.respacing import respaced_grid
 from rad_jax.runtime.batching import equal_length
 from rad_jax.runtime.memory import Call, Sparing
 from rad_jax.typing import Images

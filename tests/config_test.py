@@ -9,10 +9,10 @@ import pytest
 
 from rad_jax.config import OptimizerConfig, from_dict, load_config, to_dict
 from rad_jax.convert.presets import PRESETS
+from rad_jax.diffusion.schedule import make_schedule
 from rad_jax.errors import UserError
 from rad_jax.models.config import LoRAConfig
 from rad_jax.models.unet import abstract_params
-from rad_jax.schedule import make_schedule
 from rad_jax.train.state import init_state
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 from rad_jax import generation
+from rad_jax.diffusion.respacing import space_timesteps
+from rad_jax.diffusion.sampling import SamplerConfig
+from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.generation import adm_sampler, compiled_generate, enlarge, generate
 from rad_jax.loading import Model
@@ -15,9 +18,6 @@ from rad_jax.models.apply import make_apply
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.noise_embedding import NoiseLevels
 from rad_jax.models.unet import abstract_params
-from rad_jax.respacing import space_timesteps
-from rad_jax.sampling import SamplerConfig
-from rad_jax.schedule import ScheduleConfig
 from tests.models.adm_files import quick_jit, random_params
 
 pytestmark = pytest.mark.usefixtures("quickly")

@@ -15,7 +15,7 @@ import itertools
 import jax.numpy as jnp
 import numpy as np
 
-from rad_jax import schedule as sch
+from rad_jax.diffusion import schedule as sch
 from rad_jax.models import layers
 
 

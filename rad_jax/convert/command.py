@@ -19,6 +19,7 @@ from rad_jax.convert.presets import Choices, choices_of, complete, config_of
 from rad_jax.convert.state_files import read_state_dict
 from rad_jax.convert.table import Entry
 from rad_jax.convert.write_files import write_safetensors, write_torch
+from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath, in_bucket
 from rad_jax.loading import Model, is_model_folder, load, read_folder, save_model
@@ -26,7 +27,6 @@ from rad_jax.model_folder import check_free
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.unet import abstract_params
 from rad_jax.progress import progress
-from rad_jax.schedule import ScheduleConfig
 
 FORMATS = ("torch", "safetensors", "diffusers")
 """What a model can be written as: ADM's layout as .pt or .safetensors, and diffusers'

@@ -13,8 +13,9 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 import rad_jax
-from rad_jax import sampling
 from rad_jax.data.pipeline import load_split, require_count
+from rad_jax.diffusion import sampling
+from rad_jax.diffusion.schedule import make_schedule
 from rad_jax.errors import UserError
 from rad_jax.evaluate import RESULTS
 from rad_jax.evaluate.fills import Task, fill_holes, filler, read_fills
@@ -30,7 +31,6 @@ from rad_jax.metrics.reference import read_reference
 from rad_jax.progress import progress
 from rad_jax.runtime import distributed
 from rad_jax.runtime.batching import batch_rows, equal_length
-from rad_jax.schedule import make_schedule
 from rad_jax.train.samples import masked
 
 SHEET = "contact_sheet.png"

@@ -11,11 +11,13 @@ import optax
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Int, UInt8
 
-from rad_jax import diffusion
 from rad_jax.config import Experiment
+from rad_jax.diffusion import gaussian
+from rad_jax.diffusion.conditioning import told_noise
+from rad_jax.diffusion.losses import hybrid_loss
+from rad_jax.diffusion.schedule import Step, hole_share, make_schedule, steps
 from rad_jax.errors import UserError
 from rad_jax.files.pixel_ranges import to_float
-from rad_jax.losses import hybrid_loss
 from rad_jax.models.apply import Apply, Params, make_apply
 from rad_jax.models.lora import combine
 from rad_jax.runtime.sharding import (
@@ -25,8 +27,6 @@ from rad_jax.runtime.sharding import (
     sum_over_devices,
     tree_shardings,
 )
-from rad_jax.schedule import Step, hole_share, make_schedule, steps
-from rad_jax.told_noise import told_noise
 from rad_jax.train.state import TrainState, init_state, make_optimizer
 from rad_jax.train.totals import BUCKETS, Totals, bucket
 from rad_jax.training_masks import training_mask
@@ -101,8 +101,8 @@ def batch_loss(
         share = jax.vmap(functools.partial(hole_share, schedule))(masks)
 
     def noisy(x0, share, step, noise):
-        levels = diffusion.pixel_levels(step, share)
-        return diffusion.forward_marginal(x0, levels.t, noise)
+        levels = gaussian.pixel_levels(step, share)
+        return gaussian.forward_marginal(x0, levels.t, noise)
 
     x_t = jax.vmap(noisy)(images, share, step, noise)
     told = told_noise(experiment.model, schedule, masks, share, binary=binary)

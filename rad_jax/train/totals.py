@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from rad_jax.schedule import Step
+from rad_jax.diffusion.schedule import Step
 
 LEVELS = 4
 """Into as many equal parts of ADM's 1000 timesteps a phase is divided."""

@@ -9,10 +9,10 @@ import pytest
 
 from benchmarks import solvers
 from benchmarks.exact_samplers import SCHEDULE, bures, oracle_error, propagate
-from rad_jax import sampling
+from rad_jax.diffusion import sampling
+from rad_jax.diffusion.sampling import SamplerConfig
+from rad_jax.diffusion.schedule import hole_share
 from rad_jax.line_chart import COLOURS, WIDTH, Panel, Series, draw
-from rad_jax.sampling import SamplerConfig
-from rad_jax.schedule import hole_share
 from tests.oracles import oracle_denoiser, smooth_gaussian
 
 SIZE = 4

@@ -10,12 +10,12 @@ from pathlib import Path
 import filelock
 import pytest
 
+from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.model_folder import write_model
 from rad_jax.models.unet import abstract_params
 from rad_jax.runtime import compilation_cache
 from rad_jax.runtime.compilation_cache import cache_folder, keep_compiled
-from rad_jax.schedule import ScheduleConfig
 from tests.conftest import DIGITS, PROGRESS, ROOT
 from tests.generation_test import FIXED
 from tests.models.adm_files import random_params

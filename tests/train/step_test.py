@@ -9,9 +9,9 @@ import optax
 import pytest
 
 from rad_jax.config import OptimizerConfig
+from rad_jax.diffusion.schedule import make_schedule, steps
 from rad_jax.errors import UserError
 from rad_jax.runtime.sharding import abstract_mesh, make_mesh, place, place_batch
-from rad_jax.schedule import make_schedule, steps
 from rad_jax.train.state import init_state, make_optimizer
 from rad_jax.train.step import (
     Batch,

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from rad_jax.schedule import ScheduleConfig, make_schedule, steps
+from rad_jax.diffusion.schedule import ScheduleConfig, make_schedule, steps
 from rad_jax.train.totals import BUCKETS, Totals, bucket, means, no_totals
 
 

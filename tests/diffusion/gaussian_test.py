@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rad_jax import diffusion, sampling
-from rad_jax import schedule as sch
+from rad_jax.diffusion import gaussian, sampling
+from rad_jax.diffusion import schedule as sch
 from tests.golden_files import golden, golden_mask
 
 DEFAULT = sch.make_schedule(sch.ScheduleConfig())
@@ -19,7 +19,7 @@ def make_step(t, s):
 
 def levels_of(t, s, mask):
     share = sch.hole_share(DEFAULT, jnp.float32(mask))
-    return diffusion.pixel_levels(make_step(t, s), share)
+    return gaussian.pixel_levels(make_step(t, s), share)
 
 
 def draw(key, *names, shape=(4, 5, 3)):
@@ -37,7 +37,7 @@ def assert_as_the_authors(ours, theirs, log_alpha_bar):
     1e-7 / sqrt(bbar), and for soft masks a float32 product that drifts by 2e-5. Ours
     are right to 1e-5 (test_reverse_step_is_exact).
     """
-    bbar = np.maximum(diffusion.noise_variance(log_alpha_bar), 1e-9)
+    bbar = np.maximum(gaussian.noise_variance(log_alpha_bar), 1e-9)
     error = np.max(np.abs(ours - theirs) - 5e-7 / np.sqrt(bbar))
     assert error < 5e-5
 
@@ -46,11 +46,11 @@ def assert_as_the_authors(ours, theirs, log_alpha_bar):
 @pytest.mark.parametrize("j", [0, 1, 7, 250, 999, 1000, 1500, 1999])
 def test_marginal_agrees_with_the_authors(kind, j):
     levels = levels_of(j + 1, j, golden_mask(kind))
-    x_t = diffusion.forward_marginal(golden("x0"), levels.t, golden("noise"))
+    x_t = gaussian.forward_marginal(golden("x0"), levels.t, golden("noise"))
     assert_as_the_authors(x_t, golden(f"{kind}_t{j}_x_t"), levels.t)
     # From their own levels to the digit.
     theirs = jnp.log(golden(f"{kind}_t{j}_a_bar"))[..., None]
-    x_t = diffusion.forward_marginal(golden("x0"), theirs, golden("noise"))
+    x_t = gaussian.forward_marginal(golden("x0"), theirs, golden("noise"))
     if j < 1990:  # there their bbar is not 1 - a_bar in float32
         np.testing.assert_allclose(x_t, golden(f"{kind}_t{j}_x_t"), atol=1e-5)
 
@@ -114,11 +114,11 @@ def test_marginals_compose(key):
     for t, s in [(700, 300), (1400, 900), (2000, 1), (3, 2)]:
         levels = levels_of(t, s, SOFT)
         np.testing.assert_allclose(levels.s + levels.delta, levels.t, atol=2e-6)
-        variance = np.exp(levels.delta) * diffusion.noise_variance(
+        variance = np.exp(levels.delta) * gaussian.noise_variance(
             levels.s
-        ) + diffusion.noise_variance(levels.delta)
+        ) + gaussian.noise_variance(levels.delta)
         np.testing.assert_allclose(
-            variance, diffusion.noise_variance(levels.t), rtol=2e-6, atol=1e-9
+            variance, gaussian.noise_variance(levels.t), rtol=2e-6, atol=1e-9
         )
 
 
@@ -133,10 +133,10 @@ def test_posterior_is_bayes(key, t, s):
         precision
     )
     np.testing.assert_allclose(
-        diffusion.posterior_mean(x0, x_t, levels), mean, rtol=2e-4, atol=2e-5
+        gaussian.posterior_mean(x0, x_t, levels), mean, rtol=2e-4, atol=2e-5
     )
     np.testing.assert_allclose(
-        diffusion.posterior_variance(levels), 1 / precision, rtol=2e-4
+        gaussian.posterior_variance(levels), 1 / precision, rtol=2e-4
     )
 
 
@@ -145,12 +145,12 @@ def test_pixels_at_rest_stay_bit_for_bit(key):
     mask = jnp.asarray(np.arange(20).reshape(4, 5) % 2, jnp.float32)
     for t, s, moving in [(1000, 500, mask == 1), (2000, 1500, mask == 0)]:
         levels = levels_of(t, s, mask)
-        low, _ = diffusion.log_variance_range(levels, 0.0)
+        low, _ = gaussian.log_variance_range(levels, 0.0)
         for x_s in (
-            diffusion.posterior_mean(x0, x_t, levels),
-            diffusion.ancestral_step(x_t, x0, levels, low, noise),
-            diffusion.ddim_step(x_t, x0, levels, 1.0, noise),
-            diffusion.dpm_solver_step(x_t, x0, noise, levels, levels.t),
+            gaussian.posterior_mean(x0, x_t, levels),
+            gaussian.ancestral_step(x_t, x0, levels, low, noise),
+            gaussian.ddim_step(x_t, x0, levels, 1.0, noise),
+            gaussian.dpm_solver_step(x_t, x0, noise, levels, levels.t),
         ):
             np.testing.assert_array_equal(x_s[~moving], x_t[~moving])
             assert not np.any(x_s[moving] == x_t[moving])
@@ -162,8 +162,8 @@ def test_no_noise_arrives_at_a_clean_pixel(key):
     mask = jnp.asarray(np.arange(20).reshape(4, 5) % 2, jnp.float32)
     for t, s, arriving in [(10, 0, mask == 1), (1010, 1000, mask == 0)]:
         levels = levels_of(t, s, mask)
-        _, high = diffusion.log_variance_range(levels, 0.0)
-        x_s = diffusion.ancestral_step(x_t, x0, levels, high, noise)
+        _, high = gaussian.log_variance_range(levels, 0.0)
+        x_s = gaussian.ancestral_step(x_t, x0, levels, high, noise)
         np.testing.assert_allclose(x_s[arriving], x0[arriving], atol=1e-6)
 
 
@@ -172,17 +172,17 @@ def test_parametrisations_agree(key, parametrisation):
     x0, noise = draw(key, "x0", "noise")
     for t in (1, 600, 1000, 1600):
         level = levels_of(t, t - 1, SOFT).t
-        x_t = diffusion.forward_marginal(x0, level, noise)
+        x_t = gaussian.forward_marginal(x0, level, noise)
         prediction = noise
         if parametrisation == "v":
-            prediction = diffusion.velocity(x0, noise, level)
+            prediction = gaussian.velocity(x0, noise, level)
         arguments = (x_t, prediction, level, parametrisation)
         # Dividing by sqrt(abar) magnifies float32's rounding by up to 160.
-        np.testing.assert_allclose(diffusion.predict_x0(*arguments), x0, atol=1e-4)
-        recovered = diffusion.predict_noise(*arguments)
+        np.testing.assert_allclose(gaussian.predict_x0(*arguments), x0, atol=1e-4)
+        recovered = gaussian.predict_noise(*arguments)
         np.testing.assert_allclose(recovered, noise, atol=1e-5)
         noisy = level[..., 0] < -1e-3
-        again = diffusion.noise_from_x0(x_t, x0, level)
+        again = gaussian.noise_from_x0(x_t, x0, level)
         np.testing.assert_allclose(again[noisy], noise[noisy], atol=1e-4)
 
 
@@ -192,14 +192,14 @@ def test_learned_range_ends(key):
     step = make_step(1, 0)
     levels = levels_of(1, 0, jnp.ones((4, 5)))
     betas = sch.linear_betas(1000, 1e-4, 0.02)
-    high = diffusion.learned_log_variance(ones, levels, step.variance_floor)
-    low = diffusion.learned_log_variance(-ones, levels, step.variance_floor)
+    high = gaussian.learned_log_variance(ones, levels, step.variance_floor)
+    low = gaussian.learned_log_variance(-ones, levels, step.variance_floor)
     np.testing.assert_allclose(np.exp(high), betas[0], rtol=1e-5)
     alpha_bar = np.cumprod(1 - betas)
     second = betas[1] * (1 - alpha_bar[0]) / (1 - alpha_bar[1])
     np.testing.assert_allclose(np.exp(low), second, rtol=1e-5)
     levels = levels_of(500, 499, jnp.ones((4, 5)))
-    low = diffusion.learned_log_variance(-ones, levels, 0.0)
+    low = gaussian.learned_log_variance(-ones, levels, 0.0)
     exact = betas[499] * (1 - alpha_bar[498]) / (1 - alpha_bar[499])
     np.testing.assert_allclose(np.exp(low), exact, rtol=1e-5)
 
@@ -218,7 +218,7 @@ def test_ddim_is_the_textbook_on_a_uniform_mask(key, eta):
     alpha_bar = np.cumprod(1 - sch.linear_betas(1000, 1e-4, 0.02))
     for t, s in [(1000, 990), (400, 100)]:
         levels = levels_of(t, s, jnp.ones((4, 5)))
-        ours = diffusion.ddim_step(x_t, x0, levels, eta, noise)
+        ours = gaussian.ddim_step(x_t, x0, levels, eta, noise)
         exact = ddim_reference(
             np.float64(x_t),
             np.float64(x0),
@@ -233,10 +233,10 @@ def test_ddim_is_the_textbook_on_a_uniform_mask(key, eta):
 def test_ddim_with_eta_one_is_ancestral(key):
     x0, x_t, noise = draw(key, "x0", "x_t", "noise")
     levels = levels_of(600, 400, SOFT)
-    small, _ = diffusion.log_variance_range(levels, 0.0)
+    small, _ = gaussian.log_variance_range(levels, 0.0)
     np.testing.assert_allclose(
-        diffusion.ddim_step(x_t, x0, levels, 1.0, noise),
-        diffusion.ancestral_step(x_t, x0, levels, small, noise),
+        gaussian.ddim_step(x_t, x0, levels, 1.0, noise),
+        gaussian.ancestral_step(x_t, x0, levels, small, noise),
         atol=2e-5,
     )
 
@@ -246,8 +246,8 @@ def test_solver_of_first_order_is_ddim(key):
     for t, s in [(1000, 900), (600, 400), (30, 0), (1300, 1000)]:
         levels = levels_of(t, s, SOFT)
         np.testing.assert_allclose(
-            diffusion.dpm_solver_step(x_t, x0, noise, levels, levels.t),
-            diffusion.ddim_step(x_t, x0, levels, 0.0, noise),
+            gaussian.dpm_solver_step(x_t, x0, noise, levels, levels.t),
+            gaussian.ddim_step(x_t, x0, levels, 0.0, noise),
             atol=1e-5,
         )
 
@@ -267,7 +267,7 @@ def test_solver_of_second_order_is_the_textbook(key):
     target = (1 + 1 / (2 * ratio)) * x0_64 - 1 / (2 * ratio) * before_64
     sigma_t, sigma_s = (np.sqrt(-np.expm1(x)) for x in (levels.t, levels.s))
     exact = sigma_s / sigma_t * x_t - np.exp(0.5 * levels.s) * np.expm1(-h) * target
-    ours = diffusion.dpm_solver_step(x_t, x0, before, levels, previous)
+    ours = gaussian.dpm_solver_step(x_t, x0, before, levels, previous)
     np.testing.assert_allclose(ours, exact, atol=2e-5)
 
 
@@ -277,14 +277,14 @@ def test_gradients_are_finite_at_clean_pixels(key):
 
     def total(x_t, t, s):
         levels = levels_of(t, s, mask)
-        low, _ = diffusion.log_variance_range(levels, 0.0)
+        low, _ = gaussian.log_variance_range(levels, 0.0)
         return sum(
             jnp.sum(f)
             for f in (
-                diffusion.ancestral_step(x_t, x0, levels, low, noise),
-                diffusion.ddim_step(x_t, x0, levels, 0.5, noise),
-                diffusion.dpm_solver_step(x_t, x0, x_t, levels, levels.t),
-                diffusion.noise_from_x0(x_t, x0, levels.t),
+                gaussian.ancestral_step(x_t, x0, levels, low, noise),
+                gaussian.ddim_step(x_t, x0, levels, 0.5, noise),
+                gaussian.dpm_solver_step(x_t, x0, x_t, levels, levels.t),
+                gaussian.noise_from_x0(x_t, x0, levels.t),
             )
         )
 

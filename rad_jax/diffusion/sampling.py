@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rad_jax import diffusion
+from rad_jax.diffusion import gaussian
+from rad_jax.diffusion.schedule import LogSignal, Schedule, Step, log_level, steps
 from rad_jax.errors import UserError
-from rad_jax.schedule import LogSignal, Schedule, Step, log_level, steps
 from rad_jax.typing import (
     Image,
     Images,
@@ -164,25 +164,25 @@ def reverse_step(
     Returns:
       x_s and the predicted clean image.
     """
-    levels = diffusion.pixel_levels(step, share)
+    levels = gaussian.pixel_levels(step, share)
     prediction = output[..., : x_t.shape[-1]]
-    x0 = diffusion.predict_x0(x_t, prediction, levels.t, config.parametrisation)
+    x0 = gaussian.predict_x0(x_t, prediction, levels.t, config.parametrisation)
     if config.clip:
         x0 = jnp.where(levels.t < 0, jnp.clip(x0, -1.0, 1.0), x0)
     if config.method == "ddim":
-        return diffusion.ddim_step(x_t, x0, levels, config.eta, noise), x0
+        return gaussian.ddim_step(x_t, x0, levels, config.eta, noise), x0
     if config.method == "dpm++":
         previous = log_level(step.previous, share)
-        x_s = diffusion.dpm_solver_step(x_t, x0, previous_x0, levels, previous)
+        x_s = gaussian.dpm_solver_step(x_t, x0, previous_x0, levels, previous)
         return x_s, x0
     if config.variance == "learned":
-        log_variance = diffusion.learned_log_variance(
+        log_variance = gaussian.learned_log_variance(
             output[..., x_t.shape[-1] :], levels, step.variance_floor
         )
     else:
-        small, large = diffusion.log_variance_range(levels, step.variance_floor)
+        small, large = gaussian.log_variance_range(levels, step.variance_floor)
         log_variance = small if config.variance == "small" else large
-    return diffusion.ancestral_step(x_t, x0, levels, log_variance, noise), x0
+    return gaussian.ancestral_step(x_t, x0, levels, log_variance, noise), x0
 
 
 def initial_image(
@@ -195,7 +195,7 @@ def initial_image(
     the forward process does.
     """
     visible = jnp.where(share < 1, image, 0.0)
-    return diffusion.forward_marginal(visible, log_level(signal, share), noise)
+    return gaussian.forward_marginal(visible, log_level(signal, share), noise)
 
 
 def sample(

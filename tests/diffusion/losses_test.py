@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from rad_jax import diffusion, losses
-from rad_jax import schedule as sch
+from rad_jax.diffusion import gaussian, losses
+from rad_jax.diffusion import schedule as sch
 from rad_jax.errors import UserError
 from tests.golden_files import golden, golden_mask
 
@@ -26,7 +26,7 @@ def terms(t, mask, output, x0, noise, **config):
     step = unit_step(t)
     share = sch.hole_share(DEFAULT, jnp.float32(mask))
     level = sch.log_level(step.t, share)
-    x_t = diffusion.forward_marginal(x0, level, noise)
+    x_t = gaussian.forward_marginal(x0, level, noise)
     loss_config = losses.LossConfig(**config)
     return losses.hybrid_loss(loss_config, output, x0, noise, x_t, step, share)
 
@@ -184,7 +184,7 @@ def test_weight_adds_the_bound(key):
 def test_velocity_target(key):
     x0, noise, _ = example(key)
     share = sch.hole_share(DEFAULT, jnp.float32(MASKS["full"]))
-    velocity = diffusion.velocity(x0, noise, sch.log_level(unit_step(700).t, share))
+    velocity = gaussian.velocity(x0, noise, sch.log_level(unit_step(700).t, share))
     output = jnp.concatenate([velocity, jnp.zeros_like(velocity)], -1)
     config = {"parametrisation": "v"}
     _, parts = terms(700, MASKS["full"], output, x0, noise, **config)

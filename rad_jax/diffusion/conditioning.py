@@ -12,9 +12,15 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from rad_jax.diffusion.schedule import (
+    Schedule,
+    Step,
+    log_level,
+    time_timestep,
+    timestep_map,
+)
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.noise_embedding import Noise, NoiseLevels, NoiseMap, membership
-from rad_jax.schedule import Schedule, Step, log_level, time_timestep, timestep_map
 from rad_jax.typing import LogLevels, Masks
 
 

@@ -8,8 +8,8 @@ al. 2021, App. D.2).
 import numpy as np
 from jaxtyping import Int
 
+from rad_jax.diffusion.sampling import Grid
 from rad_jax.errors import UserError
-from rad_jax.sampling import Grid
 
 Indices = Int[np.ndarray, " n"]
 

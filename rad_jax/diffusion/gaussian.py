@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from rad_jax.schedule import Step, log_level
+from rad_jax.diffusion.schedule import Step, log_level
 from rad_jax.typing import Image, LogLevel, ScalarLike, Where
 
 

@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rad_jax import diffusion
+from rad_jax.diffusion import gaussian
+from rad_jax.diffusion.schedule import Step
 from rad_jax.errors import UserError
-from rad_jax.schedule import Step
 from rad_jax.typing import Image, LogLevel, Output, Scalar
 
 
@@ -52,7 +52,7 @@ class LossConfig:
 
 def posterior_kl(
     noise_error: Image,
-    levels: diffusion.Levels,
+    levels: gaussian.Levels,
     log_posterior: LogLevel,
     log_variance: Image,
 ) -> Image:
@@ -70,8 +70,8 @@ def posterior_kl(
     """
     moves = levels.delta < 0
     delta, level_t = (jnp.where(moves, x, -1.0) for x in (levels.delta, levels.t))
-    log_b = jnp.log(diffusion.noise_variance(delta))
-    log_bbar = jnp.log(diffusion.noise_variance(level_t))
+    log_b = jnp.log(gaussian.noise_variance(delta))
+    log_bbar = jnp.log(gaussian.noise_variance(level_t))
     log_factor = log_b - 0.5 * log_bbar - 0.5 * delta
     standardised = jnp.exp(log_factor - 0.5 * log_variance) * noise_error
     ratio = log_posterior - log_variance
@@ -108,22 +108,22 @@ def vlb_bits(
     where b_{t|t-1} = 0. Arguments as in ``hybrid_loss``.
     """
     channels = x0.shape[-1]
-    levels = diffusion.pixel_levels(step, share)
-    noise_t, noise_s = (diffusion.noise_variance(x) for x in (levels.t, levels.s))
+    levels = gaussian.pixel_levels(step, share)
+    noise_t, noise_s = (gaussian.noise_variance(x) for x in (levels.t, levels.s))
     nearly_clean = noise_s < 1e-3 * noise_t
     levels = levels._replace(s=jnp.where(nearly_clean, 0.0, levels.s))
     prediction = jax.lax.stop_gradient(output[..., :channels])
-    log_variance = diffusion.learned_log_variance(
+    log_variance = gaussian.learned_log_variance(
         output[..., channels:], levels, step.variance_floor
     )
-    log_posterior, _ = diffusion.log_variance_range(levels, step.variance_floor)
-    predicted = diffusion.predict_noise(x_t, prediction, levels.t, parametrisation)
+    log_posterior, _ = gaussian.log_variance_range(levels, step.variance_floor)
+    predicted = gaussian.predict_noise(x_t, prediction, levels.t, parametrisation)
     kl = posterior_kl(predicted - noise, levels, log_posterior, log_variance)
     moves = levels.delta < 0
     first = moves & (levels.s == 0)
     # In its first step a pixel's mean is the predicted x_0. The others get a harmless
     # variance here, since their terms are dropped below.
-    mean = diffusion.predict_x0(x_t, prediction, levels.t, parametrisation)
+    mean = gaussian.predict_x0(x_t, prediction, levels.t, parametrisation)
     nll = decoder_nll(x0, mean, jnp.where(first, log_variance, 0.0))
     return jnp.where(first, nll, jnp.where(moves, kl, 0.0)) / np.log(2.0)
 
@@ -156,10 +156,10 @@ def hybrid_loss(
     """
     channels = x0.shape[-1]
     output = output.astype(jnp.float32)
-    levels = diffusion.pixel_levels(step, share)
+    levels = gaussian.pixel_levels(step, share)
     target = noise
     if config.parametrisation == "v":
-        target = diffusion.velocity(x0, noise, levels.t)
+        target = gaussian.velocity(x0, noise, levels.t)
     error = (output[..., :channels] - target) ** 2
     if not config.all_pixels:
         error = jnp.where(levels.t < 0, error, 0.0)

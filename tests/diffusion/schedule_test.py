@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rad_jax import schedule as sch
+from rad_jax.diffusion import schedule as sch
 from rad_jax.errors import UserError
 from tests.golden_files import golden, golden_mask
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from rad_jax import sampling
+from rad_jax.diffusion import sampling
+from rad_jax.diffusion.respacing import respaced_grid, space_timesteps
+from rad_jax.diffusion.schedule import ScheduleConfig, make_schedule
 from rad_jax.errors import UserError
-from rad_jax.respacing import respaced_grid, space_timesteps
-from rad_jax.schedule import ScheduleConfig, make_schedule
 
 
 @pytest.mark.parametrize(

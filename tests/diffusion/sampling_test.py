@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rad_jax import sampling
-from rad_jax import schedule as sch
+from rad_jax.diffusion import sampling
+from rad_jax.diffusion import schedule as sch
 from rad_jax.errors import UserError
 from tests import oracles
 
