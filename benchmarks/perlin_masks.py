@@ -1,4 +1,4 @@
-"""Masks per second of `rad_jax.masks.perlin_masks`, beside a version that sorts."""
+"""Masks per second of `perlin.perlin_masks`, beside a version that sorts."""
 
 import argparse
 import statistics
@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from benchmarks.measured import measured, store
 from benchmarks.timing import in_turns
-from rad_jax import masks
+from rad_jax.masks import perlin
 
 
 def mark_lowest_by_sort(
@@ -28,10 +28,10 @@ def measure(size: int, batch: int, rounds: int) -> dict[str, list[float]]:
     keys = jax.random.split(jax.random.key(0), batch)
 
     def draw(keys):
-        return jax.vmap(lambda key: masks.perlin_mask(key, size))(keys)
+        return jax.vmap(lambda key: perlin.perlin_mask(key, size))(keys)
 
     ours = jax.jit(draw).lower(keys).compile()
-    with mock.patch.object(masks, "mark_lowest", mark_lowest_by_sort):
+    with mock.patch.object(perlin, "mark_lowest", mark_lowest_by_sort):
         # Another function object: `jit` would find the first one traced already.
         by_sort = jax.jit(lambda keys: draw(keys)).lower(keys).compile()
     np.testing.assert_array_equal(ours(keys), by_sort(keys))

@@ -23,8 +23,8 @@ from ml_collections import config_flags
 from rad_jax.diffusion.losses import LossConfig
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
+from rad_jax.masks.training import MaskConfig
 from rad_jax.models.config import LoRAConfig, UNetConfig
-from rad_jax.training_masks import MaskConfig
 
 
 @dataclasses.dataclass(frozen=True)

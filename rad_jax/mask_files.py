@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from rad_jax.errors import UserError
-from rad_jax.evaluation_masks import check_settings, evaluation_mask
 from rad_jax.files.pictures import contact_sheet, save_png
+from rad_jax.masks.evaluation import check_settings, evaluation_mask
 from rad_jax.progress import progress
 
 _MAX_COUNT = 1_000_000
@@ -34,12 +34,12 @@ def write_masks(
     image that the holes cover and the settings.
 
     Args:
-      kind: one of `rad_jax.evaluation_masks.KINDS`.
+      kind: one of `rad_jax.masks.evaluation.KINDS`.
       size: height and width.
       count: how many, 1 to 1,000,000.
       seed: of the set, >= 0.
       output: a folder to be made, or an empty one.
-      max_coverage: as in `rad_jax.evaluation_masks.evaluation_mask`.
+      max_coverage: as in `rad_jax.masks.evaluation.evaluation_mask`.
 
     Raises:
       UserError: a setting has no sense, ``output`` holds files already, or it cannot be

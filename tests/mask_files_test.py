@@ -6,8 +6,8 @@ from PIL import Image
 
 from rad_jax import mask_files
 from rad_jax.errors import UserError
-from rad_jax.evaluation_masks import evaluation_mask
 from rad_jax.mask_files import write_masks
+from rad_jax.masks.evaluation import evaluation_mask
 
 
 @pytest.mark.parametrize(("kind", "max_coverage"), [("wide", None), ("box", 0.5)])

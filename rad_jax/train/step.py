@@ -18,6 +18,7 @@ from rad_jax.diffusion.losses import hybrid_loss
 from rad_jax.diffusion.schedule import Step, hole_share, make_schedule, steps
 from rad_jax.errors import UserError
 from rad_jax.files.pixel_ranges import to_float
+from rad_jax.masks.training import training_mask
 from rad_jax.models.apply import Apply, Params, make_apply
 from rad_jax.models.lora import combine
 from rad_jax.runtime.sharding import (
@@ -29,7 +30,6 @@ from rad_jax.runtime.sharding import (
 )
 from rad_jax.train.state import TrainState, init_state, make_optimizer
 from rad_jax.train.totals import BUCKETS, Totals, bucket
-from rad_jax.training_masks import training_mask
 from rad_jax.typing import Images, PRNGKeys, Scalar
 
 

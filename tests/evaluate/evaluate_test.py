@@ -14,8 +14,8 @@ from rad_jax.errors import UserError
 from rad_jax.evaluate import fills
 from rad_jax.evaluate.evaluate import Evaluation, evaluate
 from rad_jax.evaluate.protocol import fingerprint
-from rad_jax.evaluation_masks import evaluation_mask
 from rad_jax.loading import load
+from rad_jax.masks.evaluation import evaluation_mask
 from tests.train.processes_test import RAD, finish, started
 
 COUNT = 5

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rad_jax.masks.training import MaskConfig, training_mask
 from rad_jax.train.state import init_state
 from rad_jax.train.step import make_loss
 from rad_jax.train.totals import means
-from rad_jax.training_masks import MaskConfig, training_mask
 from tests.train.step_test import QUICKLY, drawn, start
 
 pytestmark = pytest.mark.usefixtures("quickly")

@@ -14,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from rad_jax.errors import UserError
-from rad_jax.masks import perlin_mask, soft_mask
+from rad_jax.masks.perlin import perlin_mask, soft_mask
 from rad_jax.typing import Mask, PRNGKey
 
 KINDS = ("perlin", "box", "mixed", "full")

@@ -4,11 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from rad_jax import evaluation_masks, training_masks
 from rad_jax.errors import UserError
-from rad_jax.masks import perlin_mask, soft_mask
-from rad_jax.training_masks import MaskConfig, training_mask
-from tests.masks_test import distance_to_uniform
+from rad_jax.masks import evaluation, training
+from rad_jax.masks.perlin import perlin_mask, soft_mask
+from rad_jax.masks.training import MaskConfig, training_mask
+from tests.masks.perlin_test import distance_to_uniform
 from tests.train.step_test import QUICKLY
 
 pytestmark = pytest.mark.usefixtures("quickly")
@@ -28,9 +28,9 @@ def drawn():
         _, mask_key = jax.random.split(key)  # as a mixed mask draws one of the kinds
         kinds = (
             perlin_mask,
-            training_masks.box_mask,
-            training_masks.extreme_mask,
-            training_masks.stroke_mask,
+            training.box_mask,
+            training.extreme_mask,
+            training.stroke_mask,
         )
         masks = {
             name: draw(mask_key, SIZE, SIZE)
@@ -40,7 +40,7 @@ def drawn():
             "mixed": training_mask(MaskConfig("mixed"), key, SIZE, SIZE),
             "soft": training_mask(MaskConfig(blur=1.0), mask_key, SIZE, SIZE),
             "blurred": soft_mask(masks["perlin"], 1.0),
-            "wide box": training_masks.box_mask(key, 9, 14),
+            "wide box": training.box_mask(key, 9, 14),
         }
 
     keys = jax.random.split(jax.random.key(0), COUNT)
@@ -72,8 +72,8 @@ def test_strokes_are_those_of_the_evaluation(drawn):
     random = np.random.default_rng(0)
     expected = np.zeros((800, SIZE, SIZE), bool)
     for hole in expected:
-        lama = evaluation_masks._LAMA["wide", 256]
-        evaluation_masks._draw_strokes(random, lama, 256, hole)
+        lama = evaluation._LAMA["wide", 256]
+        evaluation._draw_strokes(random, lama, 256, hole)
     noise = np.sqrt(1 / COUNT + 1 / len(expected))
     shares = [np.sort(x.mean((1, 2))) for x in (strokes, expected)]
     everywhere = np.concatenate(shares)

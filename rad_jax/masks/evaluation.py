@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from rad_jax.errors import UserError
-from rad_jax.masks import perlin_masks
+from rad_jax.masks.perlin import perlin_masks
 
 # The numbers are part of the random streams: never change one.
 _KIND_IDS = {"box": 0, "extreme": 1, "wide": 2, "medium": 3, "thin": 4, "perlin": 5}

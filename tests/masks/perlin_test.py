@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rad_jax import masks
+from rad_jax.masks import perlin
 
 
 def distance_to_uniform(sample, low, high):
@@ -42,7 +42,7 @@ def test_lowest_values_as_numpy_finds_them(shape, levels):
     if levels is not None:
         values = rng.integers(-levels // 2, levels // 2 + 1, shape) / levels
     values = values.astype(np.float32)
-    mark = jax.jit(masks.mark_lowest)
+    mark = jax.jit(perlin.mark_lowest)
     for count in np.unique(np.linspace(1, values.size, 60).astype(int)):
         kth = np.partition(values, count - 1, axis=None)[count - 1]
         marked = np.asarray(mark(jnp.asarray(values), jnp.asarray(count)))
@@ -56,7 +56,7 @@ def test_lowest_values_as_numpy_finds_them(shape, levels):
 def test_lowest_of_neighbouring_floats(sign):
     one = np.array(1, np.float32).view(np.int32)
     values = (one + np.arange(-32, 32, dtype=np.int32)).view(np.float32) * sign
-    mark = jax.jit(masks.mark_lowest)
+    mark = jax.jit(perlin.mark_lowest)
     for count in range(65):
         marked = mark(jnp.asarray(values.reshape(8, 8)), jnp.asarray(count))
         expected = np.sort(values)[:count]
@@ -65,7 +65,7 @@ def test_lowest_of_neighbouring_floats(sign):
 
 @pytest.fixture(scope="module")
 def gradients():
-    draw = jax.jit(masks.random_gradients, static_argnums=(1, 2))
+    draw = jax.jit(perlin.random_gradients, static_argnums=(1, 2))
     return draw(jax.random.key(1), 64, 30)
 
 
@@ -73,14 +73,14 @@ def gradients():
 @pytest.mark.parametrize("phase", [(0.25, 0.9), (0.0, 0.9999999)])
 def test_noise_as_the_formula_says(gradients, cell, phase):
     phase = np.array(phase, np.float32)
-    noise = jax.jit(masks.perlin_noise)(gradients, np.float32(cell), phase)
+    noise = jax.jit(perlin.perlin_noise)(gradients, np.float32(cell), phase)
     expected = reference_noise(gradients, cell, phase)
     assert noise.shape == (64, 30)
     np.testing.assert_allclose(noise, expected, atol=5e-5)
 
 
 def test_noise_is_zero_on_the_lattice_only(gradients):
-    noise = jax.jit(masks.perlin_noise)(gradients, np.float32(4), np.zeros(2, "f"))
+    noise = jax.jit(perlin.perlin_noise)(gradients, np.float32(4), np.zeros(2, "f"))
     noise = np.asarray(noise)
     on_lattice = np.zeros(noise.shape, bool)
     on_lattice[::4, ::4] = True
@@ -102,7 +102,7 @@ def test_gradients_are_unit_vectors_in_all_directions(gradients):
 
 
 def test_share_of_the_hole_is_uniform(key):
-    drawn = np.asarray(masks.perlin_masks(jax.random.split(key, 2000), 24, 40))
+    drawn = np.asarray(perlin.perlin_masks(jax.random.split(key, 2000), 24, 40))
     assert drawn.dtype == np.float32
     assert set(np.unique(drawn)) == {0, 1}
     share = drawn.mean((1, 2))
@@ -123,11 +123,11 @@ def test_cell_count_and_phase_are_uniform(key, monkeypatch, height, width):
         seen["count"] = count
         return values
 
-    monkeypatch.setattr(masks, "perlin_noise", noise)
-    monkeypatch.setattr(masks, "mark_lowest", lowest)
+    monkeypatch.setattr(perlin, "perlin_noise", noise)
+    monkeypatch.setattr(perlin, "mark_lowest", lowest)
 
     def draw(key):
-        masks.perlin_mask(key, height, width)
+        perlin.perlin_mask(key, height, width)
         return seen["cell"], seen["phase"], seen["count"]
 
     cell, phase, count = jax.jit(jax.vmap(draw))(jax.random.split(key, 5000))
@@ -142,8 +142,8 @@ def test_cell_count_and_phase_are_uniform(key, monkeypatch, height, width):
 
 def test_a_key_decides_its_mask(key):
     keys = jax.random.split(key, 12)
-    drawn = np.asarray(masks.perlin_masks(keys, 40, 24))
-    again = np.asarray(masks.perlin_masks(keys[::-1], 40, 24))[::-1]
+    drawn = np.asarray(perlin.perlin_masks(keys, 40, 24))
+    again = np.asarray(perlin.perlin_masks(keys[::-1], 40, 24))[::-1]
     np.testing.assert_array_equal(drawn, again)
     assert len(np.unique(drawn.reshape(12, -1), axis=0)) == 12
 
@@ -152,7 +152,7 @@ def test_a_key_decides_its_mask(key):
     @jax.jit
     def one(key):
         traces.append(None)
-        return masks.perlin_mask(key, 40, 24)
+        return perlin.perlin_mask(key, 40, 24)
 
     np.testing.assert_array_equal(drawn, np.stack([one(key) for key in keys]))
     assert len(traces) == 1
@@ -161,7 +161,7 @@ def test_a_key_decides_its_mask(key):
 @pytest.mark.parametrize("sigma", [0.6, 2.0])
 def test_soft_mask_is_a_gaussian_blur(key, sigma):
     mask = np.asarray(jax.random.bernoulli(key, 0.3, (20, 31)), np.float32)
-    soft = np.asarray(jax.jit(masks.soft_mask, static_argnums=1)(mask, sigma))
+    soft = np.asarray(jax.jit(perlin.soft_mask, static_argnums=1)(mask, sigma))
     reach = int(np.ceil(3 * sigma))
     square = np.arange(-reach, reach + 1) ** 2
     kernel = np.exp(-(square[:, None] + square[None, :]) / (2 * sigma**2))
@@ -174,6 +174,6 @@ def test_soft_mask_is_a_gaussian_blur(key, sigma):
 
 
 def test_soft_mask_leaves_one_colour_alone():
-    blur = jax.jit(lambda mask: masks.soft_mask(mask, 4.0))
+    blur = jax.jit(lambda mask: perlin.soft_mask(mask, 4.0))
     np.testing.assert_allclose(blur(np.ones((5, 8), np.float32)), 1, atol=1e-6)
     assert not blur(np.zeros((5, 8), np.float32)).any()

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from rad_jax import evaluation_masks
 from rad_jax.errors import UserError
-from rad_jax.evaluation_masks import KINDS, evaluation_mask
+from rad_jax.masks import evaluation
+from rad_jax.masks.evaluation import KINDS, evaluation_mask
 
 
 def draw(kind, size, count, **options):
@@ -22,7 +22,7 @@ def bounding_box(hole):
 def strokes(monkeypatch):
     """For each mask drawn, for each stroke, its segments: (start, end, reach)."""
     drawn = []
-    draw_segment = evaluation_masks.draw_segment
+    draw_segment = evaluation.draw_segment
 
     def spy(hole, ends, reach):
         if not hole.any():
@@ -34,7 +34,7 @@ def strokes(monkeypatch):
         drawn[-1][-1].append((start, end, reach))
         draw_segment(hole, ends, reach)
 
-    monkeypatch.setattr(evaluation_masks, "draw_segment", spy)
+    monkeypatch.setattr(evaluation, "draw_segment", spy)
     return drawn
 
 
@@ -152,7 +152,7 @@ def test_strokes_follow_the_rules_of_lama(strokes):
 
 
 def test_boxes_follow_the_rules_of_lama(monkeypatch):
-    monkeypatch.setattr(evaluation_masks, "_BOX_SHARE", 1.0)
+    monkeypatch.setattr(evaluation, "_BOX_SHARE", 1.0)
     holes = draw("wide", 256, 400, max_coverage=None)
     edges = np.array([bounding_box(hole) for hole in holes])
     assert edges.min() == 10
@@ -202,7 +202,7 @@ def test_a_segment_is_what_lies_near_it(ends, reach):
     ends = np.array(ends, np.float64)
     hole = np.zeros((30, 34), bool)
     hole[29, 0] = True  # what was set before stays
-    evaluation_masks.draw_segment(hole, ends, reach)
+    evaluation.draw_segment(hole, ends, reach)
     points = ends[0] + (ends[1] - ends[0]) * np.linspace(0, 1, 2001)[:, None]
     pixels = np.moveaxis(np.mgrid[:30, :34][::-1], 0, -1)
     distance = np.linalg.norm(pixels[:, :, None] - points, axis=-1).min(-1)
@@ -217,7 +217,7 @@ def test_thickness_of_strokes_is_that_of_opencv():
     for width, rows in ((5, 7), (6, 7), (7, 9), (8, 9), (13, 15), (41, 43), (42, 43)):
         hole = np.zeros((64, 64), bool)
         ends = np.array([[20.0, 32.0], [40.0, 32.0]])
-        evaluation_masks.draw_segment(hole, ends, evaluation_masks.stroke_reach(width))
+        evaluation.draw_segment(hole, ends, evaluation.stroke_reach(width))
         assert hole[:, 30].sum() == rows
 
 
