@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.measured import measured, store
+from rad_jax.checkpoints.load import Model, load
 from rad_jax.convert import adm, table
 from rad_jax.convert.adm import adm_to_params
 from rad_jax.convert.presets import PRESETS
@@ -23,7 +24,6 @@ from rad_jax.data.pipeline import load_split
 from rad_jax.diffusion.schedule import ScheduleConfig, make_schedule
 from rad_jax.files.pixel_ranges import to_float
 from rad_jax.inpainting import fill
-from rad_jax.loading import Model, load
 from rad_jax.masks.evaluation import evaluation_mask
 from rad_jax.models.apply import Params, make_apply
 from rad_jax.models.config import UNetConfig

@@ -19,9 +19,9 @@ import numpy as np
 
 from benchmarks.inpainting import random_model
 from benchmarks.measured import measured, store
+from rad_jax.checkpoints.load import save_model
 from rad_jax.config import load_config
 from rad_jax.files.pictures import save_png
-from rad_jax.loading import save_model
 
 CASES = {"cpu": ("digits",), "gpu": ("digits", "ffhq256")}
 STEPS = 10

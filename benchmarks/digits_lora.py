@@ -12,10 +12,10 @@ from typing import Any
 import jax
 
 from benchmarks.measured import measured, store
+from rad_jax.checkpoints.load import load
 from rad_jax.config import Experiment, load_config
 from rad_jax.data.prepare import prepare
 from rad_jax.demo import NUM_SAMPLES, STEPS, measure
-from rad_jax.loading import load
 from rad_jax.models.lora import adapted_params, partition
 from rad_jax.models.unet import abstract_params
 from rad_jax.runtime.sharding import use_cpu_cores

@@ -17,11 +17,11 @@ import numpy as np
 
 from benchmarks.measured import measured, store
 from rad_jax import inpainting
+from rad_jax.checkpoints.load import Model, load
 from rad_jax.data.pipeline import load_split
 from rad_jax.demo import KINDS, features, hole_masks, new_classifier, rms
 from rad_jax.files.pixel_ranges import to_bytes, to_float
 from rad_jax.inpainting import prepare_fill
-from rad_jax.loading import Model, load
 from rad_jax.runtime.sharding import use_cpu_cores
 
 STEPS, SEEDS, COUNT = 25, 3, 99

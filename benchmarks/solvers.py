@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks.exact_samplers import SCHEDULE, oracle_error
 from benchmarks.measured import measured, store
+from rad_jax.checkpoints.load import Model, load
 from rad_jax.data.pipeline import load_split
 from rad_jax.demo import KINDS, diversity, features, hole_masks, new_classifier, rms
 from rad_jax.diffusion import sampling
@@ -26,7 +27,6 @@ from rad_jax.files.pictures import save_png
 from rad_jax.files.pixel_ranges import to_bytes, to_float
 from rad_jax.inpainting import default_sampler, fill
 from rad_jax.line_chart import Panel, Series, draw
-from rad_jax.loading import Model, load
 from rad_jax.progress import progress
 from rad_jax.runtime.sharding import use_cpu_cores
 from tests.oracles import smooth_gaussian

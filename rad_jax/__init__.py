@@ -7,17 +7,17 @@ __version__ = "0.1.0"
 __all__ = ["inpaint", "load", "with_adapters"]
 
 if TYPE_CHECKING:
+    from rad_jax.checkpoints.load import load
     from rad_jax.convert.peft import with_adapters
     from rad_jax.inpainting import inpaint
-    from rad_jax.loading import load
 
 
 def __getattr__(name: str) -> Any:
     """Imports a function at its first use: JAX takes a second to import."""
     if name in __all__:
+        from rad_jax.checkpoints.load import load
         from rad_jax.convert.peft import with_adapters
         from rad_jax.inpainting import inpaint
-        from rad_jax.loading import load
 
         return {"inpaint": inpaint, "load": load, "with_adapters": with_adapters}[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

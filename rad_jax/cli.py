@@ -135,8 +135,8 @@ def _preflight(args: argparse.Namespace) -> int:
 
 
 def _inpaint(args: argparse.Namespace) -> int:
+    from rad_jax.checkpoints.load import load
     from rad_jax.inpainting import fill_files
-    from rad_jax.loading import load
     from rad_jax.runtime.compilation_cache import keep_compiled
     from rad_jax.runtime.sharding import use_cpu_cores
 
@@ -165,8 +165,8 @@ def _evaluate(args: argparse.Namespace) -> int:
 
     use_cpu_cores()
     with distributed.joined():
+        from rad_jax.checkpoints.load import load
         from rad_jax.evaluate.evaluate import Evaluation, evaluate, report_lines
-        from rad_jax.loading import load
 
         keep_compiled()
         held_out = "test" if args.data in ("digits", "photos") else "validation"
@@ -229,7 +229,7 @@ def _reference(args: argparse.Namespace) -> int:
 
 
 def _sample(args: argparse.Namespace) -> int:
-    from rad_jax.loading import load
+    from rad_jax.checkpoints.load import load
     from rad_jax.runtime.compilation_cache import keep_compiled
     from rad_jax.runtime.sharding import use_cpu_cores
     from rad_jax.sample_files import sample_files

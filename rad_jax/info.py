@@ -9,10 +9,10 @@ from typing import Any
 import jax
 
 import rad_jax
+from rad_jax.checkpoints.load import is_model_folder, load_checkpoint
+from rad_jax.checkpoints.model_folder import read_model, read_record
 from rad_jax.config import to_dict
 from rad_jax.files.bucket import AnyPath
-from rad_jax.loading import is_model_folder, load_checkpoint
-from rad_jax.model_folder import read_model, read_record
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets")
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import rad_jax
+from rad_jax.checkpoints.load import Model, check_labels
 from rad_jax.diffusion import sampling
 from rad_jax.diffusion.conditioning import told_noise
 from rad_jax.diffusion.sampling import SamplerConfig
@@ -27,7 +28,6 @@ from rad_jax.diffusion.schedule import (
 from rad_jax.errors import UserError
 from rad_jax.files.pixel_ranges import to_bytes, to_float
 from rad_jax.inpaint_files import inpaint_files
-from rad_jax.loading import Model, check_labels
 from rad_jax.models.apply import make_apply
 from rad_jax.models.config import UNetConfig
 from rad_jax.runtime.memory import Call, Sparing

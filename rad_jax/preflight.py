@@ -20,7 +20,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, PartitionSpec
 
-from rad_jax.checkpoint import Checkpoints
+from rad_jax.checkpoints.checkpoints import Checkpoints
 from rad_jax.config import Experiment
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath, in_bucket, reaching, remove_folder

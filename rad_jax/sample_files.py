@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 import rad_jax
+from rad_jax.checkpoints.load import Model, check_labels
 from rad_jax.diffusion.respacing import respaced_grid
 from rad_jax.errors import UserError
 from rad_jax.files.decode import SUFFIXES, picture_size
@@ -32,7 +33,6 @@ from rad_jax.generation import (
     enlarge,
     prepare_generate,
 )
-from rad_jax.loading import Model, check_labels
 from rad_jax.models.config import UNetConfig
 from rad_jax.progress import progress
 from rad_jax.runtime.batching import equal_length

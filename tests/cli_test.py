@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import rad_jax
-from rad_jax import loading
+from rad_jax.checkpoints import load
 from rad_jax.errors import UserError
 from tests.conftest import PROGRESS
 
@@ -174,13 +174,13 @@ def pixels(path, mode=None):
 
 @pytest.fixture(scope="module")
 def load_once():
-    return functools.cache(loading.load)
+    return functools.cache(load.load)
 
 
 @pytest.fixture
 def inpaint(rad, tiny_run, tmp_path, monkeypatch, load_once):
     """Runs the verb in ``tmp_path``, which has ``a.png`` and ``m.png``."""
-    monkeypatch.setattr(loading, "load", load_once)
+    monkeypatch.setattr(load, "load", load_once)
     picture(tmp_path / "a.png")
     mask(tmp_path / "m.png")
 

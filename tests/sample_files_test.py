@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 
 import rad_jax
+from rad_jax.checkpoints.load import load
+from rad_jax.checkpoints.model_folder import write_model
 from rad_jax.diffusion.sampling import SamplerConfig
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.files.pixel_ranges import to_truncated_bytes
 from rad_jax.generation import adm_sampler, compiled_generate, generate
-from rad_jax.loading import load
-from rad_jax.model_folder import write_model
 from rad_jax.models.unet import abstract_params
 from tests.generation_test import CLASSES, SIZE, UPSAMPLER
 from tests.models.adm_files import random_params

@@ -12,6 +12,14 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from rad_jax.checkpoints.load import (
+    Model,
+    is_model_folder,
+    load,
+    read_folder,
+    save_model,
+)
+from rad_jax.checkpoints.model_folder import check_free
 from rad_jax.convert import adm, diffusers, peft, table
 from rad_jax.convert.infer import DIFFUSERS, OPENAI, RAD, Facts, infer
 from rad_jax.convert.mapped import MappedArrays
@@ -22,8 +30,6 @@ from rad_jax.convert.write_files import write_safetensors, write_torch
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath, in_bucket
-from rad_jax.loading import Model, is_model_folder, load, read_folder, save_model
-from rad_jax.model_folder import check_free
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.unet import abstract_params
 from rad_jax.progress import progress

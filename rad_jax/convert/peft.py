@@ -12,6 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from rad_jax.checkpoints.load import Model, load_trained
+from rad_jax.checkpoints.model_record import (
+    check_free,
+    described,
+    read_record,
+    write_record,
+)
 from rad_jax.config import build
 from rad_jax.convert import diffusers, table
 from rad_jax.convert.state_files import read_state_dict
@@ -20,8 +27,6 @@ from rad_jax.convert.write_files import write_safetensors
 from rad_jax.errors import UserError
 from rad_jax.files.atomic import whole_folder
 from rad_jax.files.bucket import AnyPath
-from rad_jax.loading import Model, load_trained
-from rad_jax.model_record import check_free, described, read_record, write_record
 from rad_jax.models.config import LoRAConfig, UNetConfig
 from rad_jax.models.lora import adapted_params, partition, plain_params
 

@@ -13,6 +13,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 import rad_jax
+from rad_jax.checkpoints.load import Model
 from rad_jax.data.pipeline import load_split, require_count
 from rad_jax.diffusion import sampling
 from rad_jax.diffusion.schedule import make_schedule
@@ -25,7 +26,6 @@ from rad_jax.evaluate.scores import Scorer, Scores, scorers, summarise
 from rad_jax.files.atomic import whole_file
 from rad_jax.files.pictures import contact_sheet, save_png
 from rad_jax.files.pixel_ranges import to_float
-from rad_jax.loading import Model
 from rad_jax.metrics.digits import Classifier
 from rad_jax.metrics.reference import read_reference
 from rad_jax.progress import progress

@@ -9,9 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from rad_jax.checkpoints.load import Model
 from rad_jax.errors import UserError
 from rad_jax.files.atomic import whole_file
-from rad_jax.loading import Model
 
 METHODS = ("rad", "originals")
 """RAD; or the originals themselves, whose FID is the least that so few images have."""

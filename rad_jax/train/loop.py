@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from rad_jax.checkpoint import Checkpoints
+from rad_jax.checkpoints.checkpoints import Checkpoints
 from rad_jax.config import Experiment, to_dict
 from rad_jax.data.prefetch import Prefetch
 from rad_jax.files.bucket import AnyPath, Outbox

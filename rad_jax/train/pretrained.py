@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rad_jax.checkpoints.load import BASE, Model, load, save_model
 from rad_jax.config import Experiment
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath
-from rad_jax.loading import BASE, Model, load, save_model
 from rad_jax.models.apply import Params
 from rad_jax.models.config import LoRAConfig, UNetConfig
 from rad_jax.models.lora import combine, partition

@@ -11,11 +11,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from rad_jax.checkpoint import Checkpoints
+from rad_jax.checkpoints.checkpoints import Checkpoints
+from rad_jax.checkpoints.load import read_frozen
 from rad_jax.config import Experiment, from_dict, to_dict
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath
-from rad_jax.loading import read_frozen
 from rad_jax.models.apply import Params
 from rad_jax.runtime.distributed import from_main, is_main, say
 from rad_jax.runtime.sharding import place, shapes_on, tree_shardings

@@ -14,14 +14,14 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from rad_jax.checkpoint import Checkpoints
+from rad_jax.checkpoints.checkpoints import Checkpoints
+from rad_jax.checkpoints.model_folder import read_model, read_record, write_model
 from rad_jax.cli import main
 from rad_jax.convert import adm, mapped, table
 from rad_jax.convert.presets import PRESETS, Preset
 from rad_jax.convert.state_files import read_state_dict
 from rad_jax.convert.write_files import write_safetensors, write_torch
 from rad_jax.diffusion.schedule import ScheduleConfig
-from rad_jax.model_folder import read_model, read_record, write_model
 from tests.conftest import PROGRESS
 from tests.convert.pickles import number, tensor, text, zipped
 from tests.golden_files import FOLDER

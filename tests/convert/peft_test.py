@@ -7,12 +7,12 @@ import jax
 import numpy as np
 import pytest
 
+from rad_jax.checkpoints.load import load
 from rad_jax.cli import main
 from rad_jax.convert.diffusers import params_to_diffusers
 from rad_jax.convert.peft import with_adapters, write_adapters
 from rad_jax.convert.state_files import read_state_dict
 from rad_jax.errors import UserError
-from rad_jax.loading import load
 
 PREFIX = "base_model.model."
 

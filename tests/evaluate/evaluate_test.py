@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rad_jax.checkpoints.load import load
 from rad_jax.data.pipeline import load_split
 from rad_jax.errors import UserError
 from rad_jax.evaluate import fills
 from rad_jax.evaluate.evaluate import Evaluation, evaluate
 from rad_jax.evaluate.protocol import fingerprint
-from rad_jax.loading import load
 from rad_jax.masks.evaluation import evaluation_mask
 from tests.train.processes_test import RAD, finish, started
 

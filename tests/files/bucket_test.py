@@ -10,12 +10,12 @@ import jax
 import numpy as np
 import pytest
 
-from rad_jax.checkpoint import Checkpoints
+from rad_jax.checkpoints.checkpoints import Checkpoints
+from rad_jax.checkpoints.load import Model, load, read_frozen, save_model
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.atomic import whole_folder
 from rad_jax.files.bucket import Outbox, absolute, copy_files, folder_at
-from rad_jax.loading import Model, load, read_frozen, save_model
 from rad_jax.models.apply import init_params
 from rad_jax.models.lora import partition
 from rad_jax.train.loop import train

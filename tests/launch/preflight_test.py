@@ -9,7 +9,7 @@ import jax
 import pytest
 
 from rad_jax import preflight
-from rad_jax.checkpoint import Checkpoints
+from rad_jax.checkpoints.checkpoints import Checkpoints
 from rad_jax.errors import UserError
 from rad_jax.runtime.sharding import make_mesh
 from tests.conftest import DIGITS, ROOT

@@ -10,9 +10,9 @@ from pathlib import Path
 import filelock
 import pytest
 
+from rad_jax.checkpoints.model_folder import write_model
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
-from rad_jax.model_folder import write_model
 from rad_jax.models.unet import abstract_params
 from rad_jax.runtime import compilation_cache
 from rad_jax.runtime.compilation_cache import cache_folder, keep_compiled

@@ -17,7 +17,7 @@ from tensorboardX.proto.event_pb2 import (
     Event,  # pyright: ignore[reportAttributeAccessIssue] (made at import)
 )
 
-from rad_jax.checkpoint import Checkpoints
+from rad_jax.checkpoints.checkpoints import Checkpoints
 from rad_jax.config import load_config, to_dict
 from rad_jax.errors import UserError
 from rad_jax.train import loop, start

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rad_jax.checkpoint import Checkpoints
+from rad_jax.checkpoints.checkpoints import Checkpoints
+from rad_jax.checkpoints.load import load, read_frozen
+from rad_jax.checkpoints.model_folder import write_model
 from rad_jax.errors import UserError
-from rad_jax.loading import load, read_frozen
-from rad_jax.model_folder import write_model
 from rad_jax.models.apply import init_params
 from rad_jax.models.lora import combine, merge, partition
 from rad_jax.runtime.sharding import make_mesh

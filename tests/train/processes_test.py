@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import pytest
 
-from rad_jax.checkpoint import Checkpoints
+from rad_jax.checkpoints.checkpoints import Checkpoints
 from rad_jax.errors import UserError
 from rad_jax.runtime import heartbeat
 from rad_jax.runtime.distributed import joined

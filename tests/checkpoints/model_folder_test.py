@@ -13,10 +13,16 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from rad_jax import info, model_folder
+from rad_jax import info
+from rad_jax.checkpoints import model_folder
+from rad_jax.checkpoints.model_folder import (
+    check_free,
+    read_model,
+    read_record,
+    write_model,
+)
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
-from rad_jax.model_folder import check_free, read_model, read_record, write_model
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.unet import abstract_params
 from tests.models.adm_files import random_params

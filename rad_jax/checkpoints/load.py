@@ -7,12 +7,17 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from rad_jax.checkpoint import Checkpoints
+from rad_jax.checkpoints.checkpoints import Checkpoints
+from rad_jax.checkpoints.model_folder import (
+    RECORD,
+    read_model,
+    read_record,
+    write_model,
+)
 from rad_jax.config import Experiment, from_dict
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath, folder_at, reaching
-from rad_jax.model_folder import RECORD, read_model, read_record, write_model
 from rad_jax.models.apply import Params
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.lora import adapted_params, partition, plain_params

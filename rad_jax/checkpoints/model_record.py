@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import rad_jax
-from rad_jax.checkpoint import short_reason
+from rad_jax.checkpoints.checkpoints import short_reason
 from rad_jax.config import build
 from rad_jax.diffusion.losses import LossConfig
 from rad_jax.diffusion.schedule import ScheduleConfig

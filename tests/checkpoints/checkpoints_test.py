@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rad_jax.checkpoint import Checkpoints, short_reason
+from rad_jax.checkpoints.checkpoints import Checkpoints, short_reason
 from rad_jax.errors import UserError
 
 
@@ -197,7 +197,7 @@ def test_interrupted_write_is_ignored_and_then_removed(copied):
 def test_killed_write_leaves_the_one_before(tmp_path):
     program = """
 import os, pathlib, sys, jax.numpy as jnp
-from rad_jax.checkpoint import Checkpoints
+from rad_jax.checkpoints.checkpoints import Checkpoints
 with Checkpoints(pathlib.Path(sys.argv[1]), 2) as checkpoints:
     trees = {"params": {"a": jnp.arange(3e6)}}
     checkpoints.save(15, trees, {})
@@ -215,7 +215,7 @@ def test_full_disk_is_one_line_and_harms_nothing(tmp_path):
     """A limit on file size fails like a full disk, with EFBIG instead of ENOSPC."""
     program = """
 import pathlib, resource, sys, jax
-from rad_jax.checkpoint import Checkpoints
+from rad_jax.checkpoints.checkpoints import Checkpoints
 from rad_jax.errors import UserError
 numbers = jax.random.normal(jax.random.key(0), (3000,))
 trees = {"params": {f"a{i}": numbers for i in range(50)}}

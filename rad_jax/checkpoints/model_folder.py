@@ -12,8 +12,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from rad_jax import model_record
-from rad_jax.checkpoint import WRITE_ERRORS, short_reason
+from rad_jax.checkpoints import model_record
+from rad_jax.checkpoints.checkpoints import WRITE_ERRORS, short_reason
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.atomic import whole_folder
