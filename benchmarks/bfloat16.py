@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.measured import measured, store
 from rad_jax.checkpoints.load import Model, load
-from rad_jax.convert import adm, table
+from rad_jax.convert import adm
 from rad_jax.convert.adm import adm_to_params
 from rad_jax.convert.presets import PRESETS
 from rad_jax.data.pipeline import load_split
@@ -29,6 +29,7 @@ from rad_jax.models.apply import Params, make_apply
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.noise_embedding import NoiseLevels, membership
 from rad_jax.models.unet import abstract_params
+from rad_jax.weight_files import name_table
 from tests.models.adm_files import golden_weights
 
 TIMES = (1, 100, 250, 500, 750, 1000)
@@ -37,7 +38,7 @@ STEPS = 100
 
 def golden_params(config: UNetConfig) -> Params:
     """Weights by a rule from their names, as the golden numbers have them."""
-    shapes = table.file_shapes(adm.entries(config), abstract_params(config))
+    shapes = name_table.file_shapes(adm.entries(config), abstract_params(config))
     return adm_to_params(config, golden_weights(shapes))
 
 

@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measured import measured, store
-from rad_jax.convert import adm, table
+from rad_jax.convert import adm
 from rad_jax.convert.presets import PRESETS
-from rad_jax.convert.write_files import write_torch
 from rad_jax.models.unet import abstract_params
+from rad_jax.weight_files import name_table
+from rad_jax.weight_files.write import write_torch
 
 CONVERT = """
 import json, resource, sys, time
@@ -40,7 +41,7 @@ print(json.dumps({{
 def write_file(path: Path, preset: str) -> int:
     """Writes the checkpoint; returns the number of its parameters."""
     config = PRESETS[preset].config
-    shapes = table.file_shapes(adm.entries(config), abstract_params(config))
+    shapes = name_table.file_shapes(adm.entries(config), abstract_params(config))
     sizes = {key: int(np.prod(shape)) for key, shape in shapes.items()}
     # All arrays are views of one: what they hold changes neither time nor memory.
     generator = np.random.default_rng(0)

@@ -5,8 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from rad_jax.convert import table
-from rad_jax.convert.table import Entry, Path
 from rad_jax.errors import UserError
 from rad_jax.models.config import (
     StageSpec,
@@ -15,6 +13,8 @@ from rad_jax.models.config import (
     encoder_stages,
 )
 from rad_jax.models.unet import abstract_params
+from rad_jax.weight_files import name_table
+from rad_jax.weight_files.name_table import Entry, Path
 
 RES_BLOCK = {
     "norm1": "in_layers.0",
@@ -137,24 +137,24 @@ def adm_to_params(
     Raises:
       UserError: listing every missing, left-over and misshapen key.
     """
-    return table.read(entries(config), abstract_params(config), state_dict)
+    return name_table.read(entries(config), abstract_params(config), state_dict)
 
 
-def params_to_adm(config: UNetConfig, params: Mapping[str, Any]) -> table.Written:
+def params_to_adm(config: UNetConfig, params: Mapping[str, Any]) -> name_table.Written:
     """The ADM state dict of `UNet` parameters, in ADM's order of keys."""
-    return table.write(entries(config), abstract_params(config), params)
+    return name_table.write(entries(config), abstract_params(config), params)
 
 
 def entries(config: UNetConfig) -> list[Entry]:
     """The table for this architecture."""
     found = [
-        *table.layer("time_embed.0", ("time_embed", "linear1"), table.LINEAR),
-        *table.layer("time_embed.2", ("time_embed", "linear2"), table.LINEAR),
+        *name_table.layer("time_embed.0", ("time_embed", "linear1"), name_table.LINEAR),
+        *name_table.layer("time_embed.2", ("time_embed", "linear2"), name_table.LINEAR),
     ]
     if config.num_classes is not None:
         path = ("label_embed", "embedding")
-        found.append(Entry(("label_emb.weight",), path, table.SAME))
-    found += table.layer("input_blocks.0.0", ("conv_in",), table.CONV)
+        found.append(Entry(("label_emb.weight",), path, name_table.SAME))
+    found += name_table.layer("input_blocks.0.0", ("conv_in",), name_table.CONV)
     for i, spec in enumerate(encoder_stages(config)):
         found += _stage(f"input_blocks.{i + 1}", ("encoder", i), spec, config)
     for i, name in enumerate(("res1", "attn", "res2")):
@@ -162,8 +162,8 @@ def entries(config: UNetConfig) -> list[Entry]:
         found += block(f"middle_block.{i}", ("middle", name))
     for i, spec in enumerate(decoder_stages(config)):
         found += _stage(f"output_blocks.{i}", ("decoder", i), spec, config)
-    found += table.norm("out.0", ("norm_out",))
-    found += table.layer("out.2", ("conv_out",), table.CONV)
+    found += name_table.norm("out.0", ("norm_out",))
+    found += name_table.layer("out.2", ("conv_out",), name_table.CONV)
     return found
 
 
@@ -180,17 +180,19 @@ def _stage(key: str, path: Path, spec: StageSpec, config: UNetConfig) -> list[En
     elif spec.resampling:
         name = "op" if spec.resampling == "down" else "conv"
         conv = (*path, "resample", "conv")
-        blocks.append(lambda key: table.layer(f"{key}.{name}", conv, table.CONV))
+        blocks.append(
+            lambda key: name_table.layer(f"{key}.{name}", conv, name_table.CONV)
+        )
     return [entry for i, block in enumerate(blocks) for entry in block(f"{key}.{i}")]
 
 
 def _res_block(key: str, path: Path, *, shortcut: bool = False) -> list[Entry]:
-    return table.res_block(key, path, RES_BLOCK, shortcut=shortcut)
+    return name_table.res_block(key, path, RES_BLOCK, shortcut=shortcut)
 
 
 def _attention(key: str, path: Path) -> list[Entry]:
     return [
-        *table.norm(f"{key}.norm", (*path, "norm")),
-        *table.layer(f"{key}.qkv", (*path, "qkv"), table.POINTWISE_1D),
-        *table.layer(f"{key}.proj_out", (*path, "proj"), table.POINTWISE_1D),
+        *name_table.norm(f"{key}.norm", (*path, "norm")),
+        *name_table.layer(f"{key}.qkv", (*path, "qkv"), name_table.POINTWISE_1D),
+        *name_table.layer(f"{key}.proj_out", (*path, "proj"), name_table.POINTWISE_1D),
     ]

@@ -20,19 +20,20 @@ from rad_jax.checkpoints.load import (
     save_model,
 )
 from rad_jax.checkpoints.model_folder import check_free
-from rad_jax.convert import adm, diffusers, peft, table
+from rad_jax.convert import adm, diffusers, peft
 from rad_jax.convert.infer import DIFFUSERS, OPENAI, RAD, Facts, infer
-from rad_jax.convert.mapped import MappedArrays
 from rad_jax.convert.presets import Choices, choices_of, complete, config_of
-from rad_jax.convert.state_files import read_state_dict
-from rad_jax.convert.table import Entry
-from rad_jax.convert.write_files import write_safetensors, write_torch
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath, in_bucket
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.unet import abstract_params
 from rad_jax.progress import progress
+from rad_jax.weight_files import name_table
+from rad_jax.weight_files.lazy_array import MappedArrays
+from rad_jax.weight_files.name_table import Entry
+from rad_jax.weight_files.read import read_state_dict
+from rad_jax.weight_files.write import write_safetensors, write_torch
 
 FORMATS = ("torch", "safetensors", "diffusers")
 """What a model can be written as: ADM's layout as .pt or .safetensors, and diffusers'
@@ -158,7 +159,7 @@ def _params(config: UNetConfig, layout: str, state: MappedArrays) -> dict[str, A
     abstract = abstract_params(config)
     entries = ENTRIES[layout](config)
     ticks = iter(progress(entries, desc="convert", unit="array"))
-    params = table.read(_watched(entries, ticks), abstract, state)
+    params = name_table.read(_watched(entries, ticks), abstract, state)
     next(ticks, None)
     return params
 
@@ -209,7 +210,7 @@ def _to_file(folder: AnyPath, path: Path, to: str, overwrite: bool) -> None:
     if to == "diffusers" and provenance.get("layout") == RAD:
         layout = RAD
     entries, abstract = ENTRIES[layout](model.config), abstract_params(model.config)
-    state = table.write(entries, abstract, model.params)
+    state = name_table.write(entries, abstract, model.params)
     write = write_torch if to == "torch" else write_safetensors
     write(path, state)
     untold = choices_of(model.config, model.schedule.kind).made()

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from rad_jax.convert import table
-from rad_jax.convert.table import Entry, Layout, Path
 from rad_jax.errors import UserError
 from rad_jax.models.config import (
     GROUPS,
@@ -21,6 +19,8 @@ from rad_jax.models.config import (
     encoder_stages,
 )
 from rad_jax.models.unet import abstract_params
+from rad_jax.weight_files import name_table
+from rad_jax.weight_files.name_table import Entry, Layout, Path
 
 RES_BLOCK = {
     "norm1": "norm1",
@@ -115,15 +115,15 @@ def diffusers_to_params(
     """
     first = state_dict.get("time_embedding.linear_1.weight")
     found = entries(config, pointwise_time=first is not None and first.ndim == 4)
-    return table.read(found, abstract_params(config), state_dict)
+    return name_table.read(found, abstract_params(config), state_dict)
 
 
 def params_to_diffusers(
     config: UNetConfig, params: Mapping[str, Any], *, pointwise_time: bool
-) -> table.Written:
+) -> name_table.Written:
     """The diffusers state dict of `UNet` parameters."""
     found = entries(config, pointwise_time=pointwise_time)
-    return table.write(found, abstract_params(config), params)
+    return name_table.write(found, abstract_params(config), params)
 
 
 def entries(config: UNetConfig, *, pointwise_time: bool = False) -> list[Entry]:
@@ -133,17 +133,17 @@ def entries(config: UNetConfig, *, pointwise_time: bool = False) -> list[Entry]:
     otherwise linear (ADM).
     """
     found = [
-        *table.layer("conv_in", ("conv_in",), table.CONV),
-        *table.layer(
-            "time_embedding.linear_1", ("time_embed", "linear1"), table.LINEAR
+        *name_table.layer("conv_in", ("conv_in",), name_table.CONV),
+        *name_table.layer(
+            "time_embedding.linear_1", ("time_embed", "linear1"), name_table.LINEAR
         ),
-        *table.layer(
-            "time_embedding.linear_2", ("time_embed", "linear2"), table.LINEAR
+        *name_table.layer(
+            "time_embedding.linear_2", ("time_embed", "linear2"), name_table.LINEAR
         ),
     ]
     if config.num_classes is not None:
         path = ("label_embed", "embedding")
-        found.append(Entry(("class_embedding.weight",), path, table.SAME))
+        found.append(Entry(("class_embedding.weight",), path, name_table.SAME))
     block = 0
     for i, spec in enumerate(encoder_stages(config)):
         key = f"down_blocks.{spec.level}"
@@ -158,15 +158,15 @@ def entries(config: UNetConfig, *, pointwise_time: bool = False) -> list[Entry]:
         key = f"up_blocks.{config.num_resolutions - 1 - spec.level}"
         block = i % (config.num_res_blocks + 1)
         found += _stage(key, block, ("decoder", i), spec, config)
-    found += table.norm("conv_norm_out", ("norm_out",))
-    found += table.layer("conv_out", ("conv_out",), table.CONV)
+    found += name_table.norm("conv_norm_out", ("norm_out",))
+    found += name_table.layer("conv_out", ("conv_out",), name_table.CONV)
     return [_pointwise(entry) for entry in found] if pointwise_time else found
 
 
 def _pointwise(entry: Entry) -> Entry:
     """The entry, or that of a 1x1 convolution if it is of a layer told the time."""
     if "time_embed" in entry.path and entry.path[-1] == "kernel":
-        return dataclasses.replace(entry, layout=table.POINTWISE_2D)
+        return dataclasses.replace(entry, layout=name_table.POINTWISE_2D)
     return entry
 
 
@@ -188,22 +188,24 @@ def _stage(
         if config.resblock_updown:
             found += _res_block(name, resample)
         else:
-            found += table.layer(f"{name}.conv", (*resample, "conv"), table.CONV)
+            found += name_table.layer(
+                f"{name}.conv", (*resample, "conv"), name_table.CONV
+            )
     return found
 
 
 def _res_block(key: str, path: Path, *, shortcut: bool = False) -> list[Entry]:
-    return table.res_block(key, path, RES_BLOCK, shortcut=shortcut)
+    return name_table.res_block(key, path, RES_BLOCK, shortcut=shortcut)
 
 
 def _attention(key: str, path: Path, heads: int, config: UNetConfig) -> list[Entry]:
     layout = _qkv_layout(heads, new_order=config.use_new_attention_order)
     names = [f"{key}.to_{part}" for part in "qkv"]
     return [
-        *table.norm(f"{key}.group_norm", (*path, "norm")),
+        *name_table.norm(f"{key}.group_norm", (*path, "norm")),
         Entry(tuple(f"{n}.weight" for n in names), (*path, "qkv", "kernel"), layout),
         Entry(tuple(f"{n}.bias" for n in names), (*path, "qkv", "bias"), layout),
-        *table.layer(f"{key}.to_out.0", (*path, "proj"), table.LINEAR),
+        *name_table.layer(f"{key}.to_out.0", (*path, "proj"), name_table.LINEAR),
     ]
 
 

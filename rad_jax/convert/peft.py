@@ -20,15 +20,16 @@ from rad_jax.checkpoints.model_record import (
     write_record,
 )
 from rad_jax.config import build
-from rad_jax.convert import diffusers, table
-from rad_jax.convert.state_files import read_state_dict
-from rad_jax.convert.table import Entry, Layout
-from rad_jax.convert.write_files import write_safetensors
+from rad_jax.convert import diffusers
 from rad_jax.errors import UserError
 from rad_jax.files.atomic import whole_folder
 from rad_jax.files.bucket import AnyPath
 from rad_jax.models.config import LoRAConfig, UNetConfig
 from rad_jax.models.lora import adapted_params, partition, plain_params
+from rad_jax.weight_files import name_table
+from rad_jax.weight_files.name_table import Entry, Layout
+from rad_jax.weight_files.read import read_state_dict
+from rad_jax.weight_files.write import write_safetensors
 
 KIND = "folder of adapters"
 RECORD = "rad_jax.json"
@@ -77,8 +78,8 @@ def _layouts(entry: Entry) -> tuple[Layout, Layout]:
     """Of the two layers of an adapter, by the layer that it adapts."""
     if len(entry.keys) == 3:
         return EACH, EACH
-    if entry.layout is table.CONV:
-        return table.CONV, table.POINTWISE_2D
+    if entry.layout is name_table.CONV:
+        return name_table.CONV, name_table.POINTWISE_2D
     return entry.layout, entry.layout
 
 
@@ -111,7 +112,7 @@ def write_adapters(
     if not lora.rank:
         raise UserError(f"{workdir}: has no adapters, all of its parameters trained")
     abstract, _ = partition(config, lora, adapted_params(config, lora))
-    state = table.write(entries(config, lora), abstract, trained)
+    state = name_table.write(entries(config, lora), abstract, trained)
     with whole_folder(folder) as part:
         write_record(
             part / RECORD,
@@ -172,7 +173,7 @@ def with_adapters(base: Model, folder: str | Path) -> Model:
     abstract, _ = partition(base.config, lora, adapted_params(base.config, lora))
     state = read_state_dict(folder / WEIGHTS)
     try:
-        trained = table.read(entries(base.config, lora), abstract, state)
+        trained = name_table.read(entries(base.config, lora), abstract, state)
     except UserError as error:
         raise UserError(f"{folder / WEIGHTS}: {error}") from error
     _, frozen = partition(base.config, lora, base.params)

@@ -15,12 +15,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from rad_jax.convert.table import CONV, SAME, Entry, norm
 from rad_jax.metrics.image import to_rgb
 from rad_jax.metrics.inception_blocks import BLOCKS, BranchSpec, Pool, UnitSpec
 from rad_jax.metrics.layers import Activation, Conv, FrozenBatchNorm
 from rad_jax.metrics.weights import FILES, WeightFile, read_arrays, to_params
 from rad_jax.typing import Images
+from rad_jax.weight_files.name_table import CONV, SAME, Entry, norm
 
 SIDE = 299
 """Height and width that every image is resized to."""

@@ -15,12 +15,12 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from rad_jax.convert.table import CONV, Entry, Layout, layer
 from rad_jax.errors import UserError
 from rad_jax.metrics.image import to_rgb
 from rad_jax.metrics.layers import Conv
 from rad_jax.metrics.weights import FILES, WeightFile, read_arrays, to_params
 from rad_jax.typing import Images
+from rad_jax.weight_files.name_table import CONV, Entry, Layout, layer
 
 Net = Literal["alex", "vgg"]
 """AlexNet, which the paper's tables are of, or VGG16."""

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from rad_jax.convert.unpickle import shown
 from rad_jax.errors import UserError
 from rad_jax.files.atomic import whole_file
 from rad_jax.metrics.frechet import Statistics
 from rad_jax.metrics.inception_blocks import DIMENSION, NETWORK
+from rad_jax.weight_files.safe_unpickle import shown
 
 MAX_COUNT = 2**48
 HEADER_BYTES = 2**12

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from rad_jax.convert import table
-from rad_jax.convert.state_files import read_state_dict
-from rad_jax.convert.table import Entry
 from rad_jax.errors import UserError
 from rad_jax.runtime.compilation_cache import cache_folder
+from rad_jax.weight_files import name_table
+from rad_jax.weight_files.name_table import Entry
+from rad_jax.weight_files.read import read_state_dict
 
 VARIABLE = "RAD_JAX_METRICS"
 
@@ -144,7 +144,7 @@ def to_params(
       UserError: keys are missing or left over, or have another shape; one line.
     """
     state = {key: state[key] for key in state if not ignored(key)}
-    shapes = table.file_shapes(entries, abstract)
+    shapes = name_table.file_shapes(entries, abstract)
     faults = {
         "lacks": [key for key in shapes if key not in state],
         "has the unknown": [key for key in state if key not in shapes],
@@ -159,4 +159,4 @@ def to_params(
     ]
     if said:
         raise UserError(f"{path}: is of another network: it {', '.join(said)}")
-    return table.read(entries, abstract, state)
+    return name_table.read(entries, abstract, state)

@@ -17,15 +17,16 @@ import pytest
 from rad_jax.checkpoints.checkpoints import Checkpoints
 from rad_jax.checkpoints.model_folder import read_model, read_record, write_model
 from rad_jax.cli import main
-from rad_jax.convert import adm, mapped, table
+from rad_jax.convert import adm
 from rad_jax.convert.presets import PRESETS, Preset
-from rad_jax.convert.state_files import read_state_dict
-from rad_jax.convert.write_files import write_safetensors, write_torch
 from rad_jax.diffusion.schedule import ScheduleConfig
+from rad_jax.weight_files import lazy_array, name_table
+from rad_jax.weight_files.read import read_state_dict
+from rad_jax.weight_files.write import write_safetensors, write_torch
 from tests.conftest import PROGRESS
-from tests.convert.pickles import number, tensor, text, zipped
 from tests.golden_files import FOLDER
 from tests.models.adm_files import description, golden_weights
+from tests.weight_files.pickles import number, tensor, text, zipped
 
 TINY = ("tiny_adm", "tiny_cond_heads", "tiny_neworder")
 
@@ -200,7 +201,7 @@ def test_folders_of_bfloat16_become_float32(tmp_path, converts, to, monkeypatch)
     )
     write_folder(tmp_path / "m", config, half)
     copies, most, total = [], 0, 0
-    real = table.Written.__getitem__
+    real = name_table.Written.__getitem__
 
     def watched(written, key):
         nonlocal most, total
@@ -212,7 +213,7 @@ def test_folders_of_bfloat16_become_float32(tmp_path, converts, to, monkeypatch)
         most = max(most, sum(x.nbytes for x in alive))
         return array
 
-    monkeypatch.setattr(table.Written, "__getitem__", watched)
+    monkeypatch.setattr(name_table.Written, "__getitem__", watched)
     converts("m", "b", "--to", to)
     assert total > 2**20 and most < 0.1 * total
     converts("b", "n", *choices(config))
@@ -339,7 +340,7 @@ def test_arrays_are_mapped_one_at_a_time(tmp_path, monkeypatch, converts):
     path = tmp_path / "a.pt"
     write_torch(path, state)
     maps, most = [], 0
-    real = mapped._map
+    real = lazy_array._map
 
     def watched(*args):
         nonlocal most
@@ -348,7 +349,7 @@ def test_arrays_are_mapped_one_at_a_time(tmp_path, monkeypatch, converts):
         most = max(most, sum(x.nbytes for ref in maps if (x := ref()) is not None))
         return array
 
-    monkeypatch.setattr(mapped, "_map", watched)
+    monkeypatch.setattr(lazy_array, "_map", watched)
     converts("a.pt", "m", *choices(config))
     assert len(maps) >= 2 * len(state)
     assert most < 0.1 * path.stat().st_size

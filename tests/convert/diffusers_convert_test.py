@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from rad_jax.convert import diffusers, table
+from rad_jax.convert import diffusers
 from rad_jax.errors import UserError
 from rad_jax.models.layers import Attention
 from rad_jax.models.unet import abstract_params
+from rad_jax.weight_files import name_table
 from tests.models.adm_files import description, golden_weights, relative_error
 
 META = description("rad_unet")
@@ -73,7 +74,7 @@ def test_labels_convolutions_and_addition_have_their_names():
     }
     config = diffusers.config_from_diffusers(block)
     assert not (config.resblock_updown or config.use_scale_shift_norm)
-    shapes = table.file_shapes(diffusers.entries(config), abstract_params(config))
+    shapes = name_table.file_shapes(diffusers.entries(config), abstract_params(config))
     assert shapes["class_embedding.weight"] == (10, 128)
     assert shapes["down_blocks.1.downsamplers.0.conv.weight"] == (64, 64, 3, 3)
     assert shapes["up_blocks.0.upsamplers.0.conv.bias"] == (64,)

@@ -2,11 +2,12 @@
 
 import pytest
 
-from rad_jax.convert import adm, diffusers, table
+from rad_jax.convert import adm, diffusers
 from rad_jax.convert.infer import DIFFUSERS, OPENAI, RAD, facts_of, infer
 from rad_jax.errors import UserError
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.unet import abstract_params
+from rad_jax.weight_files import name_table
 from tests.models.adm_files import description
 
 PUBLISHED = description("adm_published_state_dicts")
@@ -23,7 +24,7 @@ SMALL = {
 def shapes_of(config, layout=OPENAI):
     """Of a file of this architecture."""
     entries = diffusers.entries if layout == DIFFUSERS else adm.entries
-    return table.file_shapes(entries(config), abstract_params(config))
+    return name_table.file_shapes(entries(config), abstract_params(config))
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -11,8 +11,8 @@ from rad_jax.checkpoints.load import load
 from rad_jax.cli import main
 from rad_jax.convert.diffusers import params_to_diffusers
 from rad_jax.convert.peft import with_adapters, write_adapters
-from rad_jax.convert.state_files import read_state_dict
 from rad_jax.errors import UserError
+from rad_jax.weight_files.read import read_state_dict
 
 PREFIX = "base_model.model."
 

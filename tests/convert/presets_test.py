@@ -7,7 +7,7 @@ import jax
 import pytest
 from flax.traverse_util import flatten_dict
 
-from rad_jax.convert import adm, table
+from rad_jax.convert import adm
 from rad_jax.convert.adm import config_from_adm_flags
 from rad_jax.convert.infer import DIFFUSERS, OPENAI, facts_of, infer
 from rad_jax.convert.presets import (
@@ -20,6 +20,7 @@ from rad_jax.convert.presets import (
 )
 from rad_jax.errors import UserError
 from rad_jax.models.unet import abstract_params
+from rad_jax.weight_files import name_table
 from tests.models.adm_files import description
 
 PUBLISHED = description("adm_published_state_dicts")
@@ -52,7 +53,7 @@ def test_published_checkpoints_fit_their_presets(name):
     assert sum(x.size for x in jax.tree.leaves(abstract)) == published["params"]
     entries = adm.entries(config)
     assert {entry.path for entry in entries} == set(flatten_dict(abstract))
-    shapes = table.file_shapes(entries, abstract)
+    shapes = name_table.file_shapes(entries, abstract)
     expected = {key: tuple(s) for key, s in published["state_dict"].items()}
     assert list(shapes.items()) == list(expected.items())
     cosine = name == "imagenet64_cond"

@@ -11,10 +11,10 @@ from PIL import Image
 
 from rad_jax.checkpoints.model_folder import write_model
 from rad_jax.cli import main
-from rad_jax.convert.write_files import write_safetensors, write_torch
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.unet import abstract_params
+from rad_jax.weight_files.write import write_safetensors, write_torch
 from tests.models.adm_files import description, golden_weights
 
 SIZE = 30

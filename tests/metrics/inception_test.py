@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rad_jax.convert import table
 from rad_jax.errors import UserError
 from rad_jax.metrics import inception
 from rad_jax.metrics.inception import inception_features, read_params
+from rad_jax.weight_files import name_table
 from tests.conftest import ROOT
 from tests.metrics import metric_files
 from tests.metrics.metric_files import GOLDEN, inception_shapes, publish
@@ -21,7 +21,7 @@ from tests.models.adm_files import quick_jit
 
 
 def test_keys_and_shapes_are_the_published_ones():
-    shapes = table.file_shapes(list(inception.entries()), inception.abstract()[1])
+    shapes = name_table.file_shapes(list(inception.entries()), inception.abstract()[1])
     expected = {
         key: tuple(shape)
         for key, shape in inception_shapes().items()

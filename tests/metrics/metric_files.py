@@ -11,9 +11,9 @@ import zlib
 import jax.numpy as jnp
 import numpy as np
 
-from rad_jax.convert.write_files import write_torch
 from rad_jax.metrics.lpips import CONVS
 from rad_jax.metrics.weights import WeightFile
+from rad_jax.weight_files.write import write_torch
 from tests.golden_files import FOLDER
 
 GOLDEN = np.load(FOLDER / "metrics.npz")

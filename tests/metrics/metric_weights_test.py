@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rad_jax.convert.table import SAME, Entry
-from rad_jax.convert.write_files import write_torch
 from rad_jax.errors import UserError
 from rad_jax.metrics import weights
 from rad_jax.metrics.weights import FILES, metrics_folder, read_arrays, to_params
+from rad_jax.weight_files.name_table import SAME, Entry
+from rad_jax.weight_files.write import write_torch
 from tests.metrics.metric_files import publish
 
 

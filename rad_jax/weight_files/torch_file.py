@@ -13,13 +13,19 @@ from typing import Any, BinaryIO, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from rad_jax.convert.mapped import (
+from rad_jax.weight_files.lazy_array import (
     BadFile,
     Extent,
     Span,
     checked_span,
 )
-from rad_jax.convert.unpickle import MAX_BYTES, Function, fill, shown, unpickle
+from rad_jax.weight_files.safe_unpickle import (
+    MAX_BYTES,
+    Function,
+    fill,
+    shown,
+    unpickle,
+)
 
 STORAGES = {
     "DoubleStorage": np.dtype("<f8"),

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rad_jax.convert.mapped import contiguous_strides
-from rad_jax.convert.state_files import SAFETENSORS
-from rad_jax.convert.torch_file import STORAGES
 from rad_jax.errors import UserError
 from rad_jax.files.atomic import whole_file
 from rad_jax.progress import progress
+from rad_jax.weight_files.lazy_array import contiguous_strides
+from rad_jax.weight_files.read import SAFETENSORS
+from rad_jax.weight_files.torch_file import STORAGES
 
 ALIGNMENT = 64
 """Of storages in a zip archive, in bytes; what maps them gets aligned arrays."""

@@ -17,8 +17,9 @@ import ml_dtypes
 import numpy as np
 import safetensors
 
-from rad_jax.convert import torch_file
-from rad_jax.convert.mapped import (
+from rad_jax.errors import UserError
+from rad_jax.weight_files import torch_file
+from rad_jax.weight_files.lazy_array import (
     BadFile,
     Extent,
     MappedArrays,
@@ -27,8 +28,7 @@ from rad_jax.convert.mapped import (
     contiguous_strides,
     stored_members,
 )
-from rad_jax.convert.unpickle import shown
-from rad_jax.errors import UserError
+from rad_jax.weight_files.safe_unpickle import shown
 
 SAFETENSORS = {
     "F64": np.dtype("<f8"),

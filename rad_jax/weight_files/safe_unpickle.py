@@ -10,7 +10,7 @@ import pickletools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from rad_jax.convert.mapped import BadFile
+from rad_jax.weight_files.lazy_array import BadFile
 
 MAX_BYTES = 8 * 2**20
 """Longest pickle: a byte can become a hundred in memory. ADM's have 100 kB."""

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from rad_jax.convert import torch_file, write_files
-from rad_jax.convert.state_files import SAFETENSORS, read_state_dict
-from rad_jax.convert.torch_file import STORAGES
-from rad_jax.convert.write_files import write_safetensors, write_torch
 from rad_jax.errors import UserError
-from tests.convert.pickles import (
+from rad_jax.weight_files import torch_file, write
+from rad_jax.weight_files.read import SAFETENSORS, read_state_dict
+from rad_jax.weight_files.torch_file import STORAGES
+from rad_jax.weight_files.write import write_safetensors, write_torch
+from tests.weight_files.pickles import (
     DATA,
     legacy,
     legacy_tensor,
@@ -553,8 +553,8 @@ def test_the_pickle_is_one_of_pythons(tmp_path):
 
 def test_numbers_beyond_32_bits():
     """Of arrays of many gigabytes; this one takes no memory."""
-    giant = write_files._Stored("CharStorage", (2, 2**31), 2**32)
-    program = write_files._pickle({"w": giant})
+    giant = write._Stored("CharStorage", (2, 2**31), 2**32)
+    program = write._pickle({"w": giant})
     numbers = [argument for _, argument, _ in pickletools.genops(program)]
     assert {2**32, 2**31} <= set(numbers)
 
