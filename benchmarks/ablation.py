@@ -16,9 +16,9 @@ from typing import NamedTuple
 from benchmarks.measured import measured, store
 from rad_jax.checkpoints.load import Model, load
 from rad_jax.config import load_config
-from rad_jax.data.prepare import prepare
 from rad_jax.evaluate import RESULTS
 from rad_jax.evaluate.evaluate import Evaluation, evaluate
+from rad_jax.prepare.command import prepare
 from rad_jax.runtime.compilation_cache import keep_compiled
 from rad_jax.runtime.sharding import use_cpu_cores
 from rad_jax.train.loop import train

@@ -70,7 +70,7 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _prepare(args: argparse.Namespace) -> int:
-    from rad_jax.data.prepare import prepare
+    from rad_jax.prepare.command import prepare
 
     prepare(
         args.name,

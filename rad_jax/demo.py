@@ -20,12 +20,12 @@ from PIL import Image, ImageDraw
 from rad_jax.checkpoints.load import Model, load
 from rad_jax.config import load_config
 from rad_jax.data.pipeline import load_split
-from rad_jax.data.prepare import prepare
 from rad_jax.errors import UserError
 from rad_jax.files.pictures import contact_sheet, save_png
 from rad_jax.files.pixel_ranges import to_bytes, to_float
 from rad_jax.inpainting import fill
 from rad_jax.masks.evaluation import evaluation_mask
+from rad_jax.prepare.command import prepare
 from rad_jax.progress import progress
 from rad_jax.train.loop import train
 from rad_jax.train.samples import masked

@@ -104,7 +104,7 @@ def rad(capsys):
 @pytest.fixture(scope="session")
 def digits_dir(tmp_path_factory):
     """Folder of data sets that holds the digits."""
-    from rad_jax.data.prepare import prepare
+    from rad_jax.prepare.command import prepare
 
     folder = tmp_path_factory.mktemp("data")
     prepare("digits", folder)

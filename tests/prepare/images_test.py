@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rad_jax.data import image_sets
 from rad_jax.data.pipeline import source
-from rad_jax.data.prepare import prepare
 from rad_jax.data.resize import center_crop
 from rad_jax.data.sources import split_indices
 from rad_jax.errors import UserError
+from rad_jax.prepare import image_sets
+from rad_jax.prepare.command import prepare
 from tests.data.image_files import (
     FILES,
     SIZE,
@@ -113,8 +113,8 @@ def test_number_of_workers_changes_no_byte(cats, tmp_path, small_shards):
 
 KILLED = """
 import sys
-from rad_jax.data import plan
-from rad_jax.data.prepare import prepare
+from rad_jax.prepare import plan
+from rad_jax.prepare.command import prepare
 plan.FEW_IMAGES = 4
 prepare("cats", sys.argv[1], sys.argv[2], size=8, num_workers=2)
 """

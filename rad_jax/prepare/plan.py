@@ -12,9 +12,9 @@ import numpy as np
 from etils import epath
 from tensorflow_datasets.core import naming
 
-from rad_jax.data.image_sets import class_of
-from rad_jax.data.shards import Shard
 from rad_jax.data.sources import Images
+from rad_jax.prepare.image_sets import class_of
+from rad_jax.prepare.shards import Shard
 
 SHARD_PIXELS = 1 << 26  # of a file at most, some 100 MB
 SHARD_IMAGES = 1024  # at most

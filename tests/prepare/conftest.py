@@ -12,4 +12,4 @@ def cats(tmp_path):
 @pytest.fixture
 def small_shards(monkeypatch):
     """4 images to a file: 7 files to train on and one held out, of 30."""
-    monkeypatch.setattr("rad_jax.data.plan.FEW_IMAGES", 4)
+    monkeypatch.setattr("rad_jax.prepare.plan.FEW_IMAGES", 4)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from rad_jax.data.workers import run_in_processes
 from rad_jax.errors import UserError
+from rad_jax.prepare.workers import run_in_processes
 
 
 def nap(seconds):
@@ -59,7 +59,7 @@ def test_workers_stop_with_the_loop():
 def test_workers_die_with_a_killed_parent():
     program = """
 import itertools, multiprocessing, os, signal
-from rad_jax.data.workers import run_in_processes
+from rad_jax.prepare.workers import run_in_processes
 steps = run_in_processes(itertools.repeat, [1, 1], 2)
 next(steps)
 print(*[p.pid for p in multiprocessing.active_children()], flush=True)
@@ -87,7 +87,7 @@ def alive(pid):
 def test_a_worker_imports_little():
     program = """
 import sys
-import rad_jax.data.shards, rad_jax.data.workers
+import rad_jax.prepare.shards, rad_jax.prepare.workers
 heavy = {"jax", "flax", "grain", "tensorflow", "tensorflow_datasets", "torch"}
 print(heavy & {name.split(".")[0] for name in sys.modules})
 """

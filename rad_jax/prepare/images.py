@@ -19,13 +19,13 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.dataset_info import DatasetIdentity
 from tensorflow_datasets.core.splits import SplitDict
 
-from rad_jax.data.image_sets import IMAGE_SETS, class_names, find_images
-from rad_jax.data.plan import Plan, chunks, shard_of, template
 from rad_jax.data.records import open_data_set
-from rad_jax.data.shards import read_written, unwritable, write_shard
 from rad_jax.data.sources import fingerprint, split_indices
-from rad_jax.data.workers import run_in_processes
 from rad_jax.errors import UserError
+from rad_jax.prepare.image_sets import IMAGE_SETS, class_names, find_images
+from rad_jax.prepare.plan import Plan, chunks, shard_of, template
+from rad_jax.prepare.shards import read_written, unwritable, write_shard
+from rad_jax.prepare.workers import run_in_processes
 from rad_jax.progress import progress
 
 VERSION = "1.0.0"

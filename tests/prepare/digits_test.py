@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from sklearn import datasets
 
-from rad_jax.data import digits, pipeline
-from rad_jax.data.prepare import prepare
+from rad_jax.data import pipeline
+from rad_jax.prepare import digits
+from rad_jax.prepare.command import prepare
 
 CHECKSUMS = {
     "train": "77a95625f85ff15aacfdf38f3be5c83c872f93b4edcc46ebbf3522e3e88a07b0",

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rad_jax.data import photos, pipeline, records
-from rad_jax.data.prepare import prepare
+from rad_jax.data import pipeline, records
 from rad_jax.errors import UserError
+from rad_jax.prepare import photos
+from rad_jax.prepare.command import prepare
 
 NAMES = (*photos.TRAIN, *photos.TEST)
 

@@ -18,8 +18,8 @@ from PIL import Image
 from rad_jax.data.image_file import BadImage, decode_rgb
 from rad_jax.data.resize import center_crop
 from rad_jax.data.sources import Images
-from rad_jax.data.tf_example import encode_example
 from rad_jax.errors import UserError
+from rad_jax.prepare.tf_example import encode_example
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # names may have line breaks
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from rad_jax.data import image_sets, prepare_images, shards
-from rad_jax.data.prepare import prepare
+from rad_jax.prepare import image_sets, images, shards
+from rad_jax.prepare.command import prepare
 from tests.data.image_files import FILES, SIZE, encoded, tree, write_folder
 
 
@@ -21,7 +21,7 @@ def test_full_disk_keeps_what_is_finished(tmp_path, small_shards):
     cats = write_folder(tmp_path / "source", files)
     program = """
 import resource, sys
-from rad_jax.data import plan
+from rad_jax.prepare import plan
 from rad_jax.cli import main
 plan.FEW_IMAGES = 4
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
@@ -63,7 +63,7 @@ def begun(cats, tmp_path, monkeypatch, small_shards):
 
     calls = []
     with monkeypatch.context() as patch:
-        patch.setattr(prepare_images, "write_shard", write)
+        patch.setattr(images, "write_shard", write)
         with pytest.raises(KeyboardInterrupt):
             prepare("cats", tmp_path / "data", cats, size=SIZE, num_workers=1)
     return ("prepare", "cats", "--source", cats, "--data_dir", tmp_path / "data")
@@ -121,7 +121,7 @@ def test_other_process_may_finish_meanwhile(cats, tmp_path, rad, monkeypatch):
         return image_sets.find_images(*arguments)
 
     made = {}
-    monkeypatch.setattr(prepare_images, "find_images", overtaken)
+    monkeypatch.setattr(images, "find_images", overtaken)
     arguments = ("--source", cats, "--data_dir", tmp_path / "data", "--num_workers", 1)
     code, out, err = rad("prepare", "cats", *arguments, "--size", SIZE)
     assert (code, err) == (0, [])
@@ -153,7 +153,7 @@ def test_source_that_goes_away_stops_it(cats, tmp_path, rad, monkeypatch):
         (cats / "005.png").unlink(missing_ok=True)
         yield from shards.write_shard(shard)
 
-    monkeypatch.setattr(prepare_images, "write_shard", vanish)
+    monkeypatch.setattr(images, "write_shard", vanish)
     code, _, err = rad(
         *("prepare", "cats", "--source", cats, "--data_dir", tmp_path / "data"),
         *("--num_workers", 1),

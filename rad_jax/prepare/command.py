@@ -12,12 +12,12 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from rad_jax.data import records
-from rad_jax.data.digits import Digits
-from rad_jax.data.image_sets import IMAGE_SETS
-from rad_jax.data.photos import Photos
-from rad_jax.data.prepare_images import VERSION, check_size, prepare_images
-from rad_jax.data.shards import unwritable
 from rad_jax.errors import UserError
+from rad_jax.prepare.digits import Digits
+from rad_jax.prepare.image_sets import IMAGE_SETS
+from rad_jax.prepare.images import VERSION, check_size, prepare_images
+from rad_jax.prepare.photos import Photos
+from rad_jax.prepare.shards import unwritable
 
 SIZE = 256  # pixels per side, by default
 

@@ -7,7 +7,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 from tensorflow_datasets.proto import tf_example_generated_pb2 as tf_example
 
-from rad_jax.data.tf_example import encode_example
+from rad_jax.prepare.tf_example import encode_example
 
 Example: Any = getattr(tf_example, "Example")  # noqa: B009 (made at run time)
 

@@ -4,9 +4,10 @@ import sys
 
 import pytest
 
-from rad_jax.data import digits, pipeline
-from rad_jax.data.prepare import prepare
+from rad_jax.data import pipeline
 from rad_jax.errors import UserError
+from rad_jax.prepare import digits
+from rad_jax.prepare.command import prepare
 
 
 def run(program, *arguments):
@@ -75,12 +76,13 @@ def test_killed_preparation_is_not_taken_for_whole(tmp_path):
     """A killed process cannot tidy up: its folder stays, under another name."""
     program = """
 import os, sys
-from rad_jax.data import digits, prepare
+from rad_jax.prepare import digits
+from rad_jax.prepare import command
 digits.NUM_TRAIN = 1790
 count = iter(range(10**6))
 enlarge = digits.enlarge
 digits.enlarge = lambda x: os._exit(7) if next(count) == 1795 else enlarge(x)
-prepare.prepare("digits", sys.argv[1])
+command.prepare("digits", sys.argv[1])
 """
     assert run(program, tmp_path).returncode == 7
     assert left_in(tmp_path) != []
@@ -94,7 +96,7 @@ def test_full_disk_is_one_line_and_leaves_nothing(tmp_path):
     """A limit on file size fails like a full disk, with EFBIG instead of ENOSPC."""
     program = """
 import resource, sys
-from rad_jax.data.prepare import prepare
+from rad_jax.prepare.command import prepare
 from rad_jax.errors import UserError
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
@@ -149,7 +151,7 @@ def test_neither_tensorflow_nor_torch_is_imported(tmp_path):
     program = """
 import sys
 from rad_jax.data import pipeline
-from rad_jax.data.prepare import prepare
+from rad_jax.prepare.command import prepare
 prepare("digits", sys.argv[1])
 records = pipeline.source("digits", sys.argv[1], "train")
 next(pipeline.batches(records, batch_size=4, seed=0, channels=3, image_size=16))
