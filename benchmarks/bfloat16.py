@@ -23,7 +23,7 @@ from rad_jax.convert.presets import PRESETS
 from rad_jax.data.pipeline import load_split
 from rad_jax.diffusion.schedule import ScheduleConfig, make_schedule
 from rad_jax.files.pixel_ranges import to_float
-from rad_jax.inpainting import fill
+from rad_jax.inference.inpaint import fill
 from rad_jax.masks.evaluation import evaluation_mask
 from rad_jax.models.apply import Params, make_apply
 from rad_jax.models.config import UNetConfig

@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.measured import measured, store
-from rad_jax import inpainting
 from rad_jax.checkpoints.load import Model, load
 from rad_jax.data.pipeline import load_split
 from rad_jax.demo import KINDS, features, hole_masks, new_classifier, rms
 from rad_jax.files.pixel_ranges import to_bytes, to_float
-from rad_jax.inpainting import prepare_fill
+from rad_jax.inference import inpaint
+from rad_jax.inference.inpaint import prepare_fill
 from rad_jax.runtime.sharding import use_cpu_cores
 
 STEPS, SEEDS, COUNT = 25, 3, 99
@@ -44,8 +44,8 @@ def fill_by(way: str, model: Model) -> Fill:
             *args, labels=None, steps=STEPS, sampler=None, grid="uniform"
         )
         if way == PIXELS:
-            sampler = inpainting.default_sampler(model)
-            run = inpainting.compiled_fill(
+            sampler = inpaint.default_sampler(model)
+            run = inpaint.compiled_fill(
                 model.config, model.schedule, sampler, binary=False
             )
             call = call._replace(function=run)

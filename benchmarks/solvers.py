@@ -25,7 +25,7 @@ from rad_jax.diffusion import sampling
 from rad_jax.diffusion.sampling import SamplerConfig
 from rad_jax.files.pictures import save_png
 from rad_jax.files.pixel_ranges import to_bytes, to_float
-from rad_jax.inpainting import default_sampler, fill
+from rad_jax.inference.inpaint import default_sampler, fill
 from rad_jax.line_chart import Panel, Series, draw
 from rad_jax.progress import progress
 from rad_jax.runtime.sharding import use_cpu_cores

@@ -9,7 +9,7 @@ __all__ = ["inpaint", "load", "with_adapters"]
 if TYPE_CHECKING:
     from rad_jax.checkpoints.load import load
     from rad_jax.convert.peft import with_adapters
-    from rad_jax.inpainting import inpaint
+    from rad_jax.inference.inpaint import inpaint
 
 
 def __getattr__(name: str) -> Any:
@@ -17,7 +17,7 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         from rad_jax.checkpoints.load import load
         from rad_jax.convert.peft import with_adapters
-        from rad_jax.inpainting import inpaint
+        from rad_jax.inference.inpaint import inpaint
 
         return {"inpaint": inpaint, "load": load, "with_adapters": with_adapters}[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

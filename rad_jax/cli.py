@@ -136,7 +136,7 @@ def _preflight(args: argparse.Namespace) -> int:
 
 def _inpaint(args: argparse.Namespace) -> int:
     from rad_jax.checkpoints.load import load
-    from rad_jax.inpainting import fill_files
+    from rad_jax.inference.inpaint import fill_files
     from rad_jax.runtime.compilation_cache import keep_compiled
     from rad_jax.runtime.sharding import use_cpu_cores
 
@@ -230,9 +230,9 @@ def _reference(args: argparse.Namespace) -> int:
 
 def _sample(args: argparse.Namespace) -> int:
     from rad_jax.checkpoints.load import load
+    from rad_jax.inference.sample_files import sample_files
     from rad_jax.runtime.compilation_cache import keep_compiled
     from rad_jax.runtime.sharding import use_cpu_cores
-    from rad_jax.sample_files import sample_files
 
     use_cpu_cores()
     keep_compiled()

@@ -23,7 +23,7 @@ from rad_jax.data.pipeline import load_split
 from rad_jax.errors import UserError
 from rad_jax.files.pictures import contact_sheet, save_png
 from rad_jax.files.pixel_ranges import to_bytes, to_float
-from rad_jax.inpainting import fill
+from rad_jax.inference.inpaint import fill
 from rad_jax.masks.evaluation import evaluation_mask
 from rad_jax.prepare.command import prepare
 from rad_jax.progress import progress

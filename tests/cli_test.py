@@ -449,7 +449,7 @@ jax.devices()  # one device: what was compiled before fits
 for arguments in json.loads(sys.argv[1]):
     if main(arguments):
         sys.exit(f"failed: {arguments}")
-import rad_jax.demo, rad_jax.inpainting
+import rad_jax.demo, rad_jax.inference.inpaint
 rad_jax.load
 """
     picture(tmp_path / "a.png")

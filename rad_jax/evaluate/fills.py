@@ -15,8 +15,8 @@ from rad_jax.errors import UserError
 from rad_jax.evaluate.protocol import Protocol
 from rad_jax.files.pictures import read_picture, save_png
 from rad_jax.files.pixel_ranges import to_bytes, to_float
-from rad_jax.inpaint_files import sample_seed
-from rad_jax.inpainting import default_sampler, prepare_fill
+from rad_jax.inference.inpaint import default_sampler, prepare_fill
+from rad_jax.inference.inpaint_files import sample_seed
 from rad_jax.progress import progress
 from rad_jax.runtime import distributed
 from rad_jax.runtime.batching import batch_rows, equal_length

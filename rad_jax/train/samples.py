@@ -9,7 +9,7 @@ from rad_jax.config import Experiment
 from rad_jax.data import pipeline
 from rad_jax.files.pictures import contact_sheet
 from rad_jax.files.pixel_ranges import to_bytes, to_float
-from rad_jax.inpainting import fill
+from rad_jax.inference.inpaint import fill
 from rad_jax.masks.evaluation import evaluation_mask
 from rad_jax.models.apply import Params
 

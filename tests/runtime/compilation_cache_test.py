@@ -17,7 +17,7 @@ from rad_jax.models.unet import abstract_params
 from rad_jax.runtime import compilation_cache
 from rad_jax.runtime.compilation_cache import cache_folder, keep_compiled
 from tests.conftest import DIGITS, PROGRESS, ROOT
-from tests.generation_test import FIXED
+from tests.inference.generate_test import FIXED
 from tests.models.adm_files import random_params
 
 # What JAX tells of its cache while a command runs.
@@ -89,7 +89,7 @@ def test_the_second_command_compiles_nothing(environment, tmp_path):
 
 def test_the_library_keeps_nothing(environment):
     program = """
-import jax, jax.numpy as jnp, rad_jax, rad_jax.inpainting
+import jax, jax.numpy as jnp, rad_jax, rad_jax.inference.inpaint
 rad_jax.load
 jnp.arange(3) + 1
 assert jax.config.jax_compilation_cache_dir is None

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 import rad_jax
-from rad_jax import inpainting
 from rad_jax.checkpoints.load import Model
 from rad_jax.checkpoints.model_folder import write_model
 from rad_jax.diffusion.sampling import SamplerConfig
 from rad_jax.errors import UserError
-from rad_jax.inpainting import compiled_fill, default_sampler, fill, fill_files
+from rad_jax.inference import inpaint as inpainting
+from rad_jax.inference.inpaint import compiled_fill, default_sampler, fill, fill_files
 from rad_jax.models.unet import abstract_params
 from rad_jax.runtime.sharding import everywhere, local_mesh
 from tests.conftest import compiling

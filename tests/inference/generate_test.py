@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rad_jax import generation
 from rad_jax.checkpoints.load import Model
 from rad_jax.diffusion.respacing import space_timesteps
 from rad_jax.diffusion.sampling import SamplerConfig
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
-from rad_jax.generation import adm_sampler, compiled_generate, enlarge, generate
+from rad_jax.inference import generate as generation
+from rad_jax.inference.generate import adm_sampler, compiled_generate, enlarge, generate
 from rad_jax.models.apply import make_apply
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.noise_embedding import NoiseLevels

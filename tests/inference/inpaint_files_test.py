@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from rad_jax.errors import UserError
-from rad_jax.inpaint_files import inpaint_files, sample_seed
+from rad_jax.inference.inpaint_files import inpaint_files, sample_seed
 
 H, W = 251, 333
 

@@ -27,7 +27,7 @@ from rad_jax.files.pictures import (
     write_picture,
 )
 from rad_jax.files.pixel_ranges import to_truncated_bytes
-from rad_jax.generation import (
+from rad_jax.inference.generate import (
     adm_sampler,
     check_low_res,
     enlarge,

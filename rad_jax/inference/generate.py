@@ -18,7 +18,7 @@ from rad_jax.diffusion.respacing import respaced_grid
 from rad_jax.diffusion.sampling import SamplerConfig
 from rad_jax.diffusion.schedule import Step, make_schedule
 from rad_jax.errors import UserError
-from rad_jax.inpainting import STEP_BUCKET
+from rad_jax.inference.inpaint import STEP_BUCKET
 from rad_jax.models.apply import make_apply
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.noise_embedding import NoiseLevels

@@ -18,9 +18,9 @@ from rad_jax.checkpoints.model_folder import write_model
 from rad_jax.diffusion.sampling import SamplerConfig
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.files.pixel_ranges import to_truncated_bytes
-from rad_jax.generation import adm_sampler, compiled_generate, generate
+from rad_jax.inference.generate import adm_sampler, compiled_generate, generate
 from rad_jax.models.unet import abstract_params
-from tests.generation_test import CLASSES, SIZE, UPSAMPLER
+from tests.inference.generate_test import CLASSES, SIZE, UPSAMPLER
 from tests.models.adm_files import random_params
 from tests.runtime.memory_test import Limited
 
@@ -274,7 +274,9 @@ def test_mistakes_are_one_line(
 
 def test_a_model_that_gives_no_numbers(sample, tmp_path, monkeypatch):
     broken = jax.jit(lambda *_: jnp.full((1, SIZE, SIZE, 1), jnp.nan))
-    monkeypatch.setattr("rad_jax.generation.compiled_generate", lambda *_: broken)
+    monkeypatch.setattr(
+        "rad_jax.inference.generate.compiled_generate", lambda *_: broken
+    )
     code, _, err = sample("grey")
     assert code == 2 and len(err) == 1
     assert "0000.png: the model returned numbers that are not finite" in err[0]
@@ -287,7 +289,9 @@ def test_too_little_memory_for_the_batch(sample, tmp_path, monkeypatch):
     limited = Limited(
         compiled_generate(GREY, SamplerConfig(variance="learned")), most=2
     )
-    monkeypatch.setattr("rad_jax.generation.compiled_generate", lambda *_: limited)
+    monkeypatch.setattr(
+        "rad_jax.inference.generate.compiled_generate", lambda *_: limited
+    )
     code, _, err = sample("grey", "--num_samples", 5, "--batch_size", 4)
     said = "rad-jax: out of memory with 3 images at once, trying 2"
     assert (code, err) == (0, [said])

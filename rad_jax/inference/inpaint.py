@@ -27,7 +27,7 @@ from rad_jax.diffusion.schedule import (
 )
 from rad_jax.errors import UserError
 from rad_jax.files.pixel_ranges import to_bytes, to_float
-from rad_jax.inpaint_files import inpaint_files
+from rad_jax.inference.inpaint_files import inpaint_files
 from rad_jax.models.apply import make_apply
 from rad_jax.models.config import UNetConfig
 from rad_jax.runtime.memory import Call, Sparing
