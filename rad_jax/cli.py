@@ -128,7 +128,7 @@ def _preflight(args: argparse.Namespace) -> int:
     settings = experiment and experiment.train
     use_cpu_cores(settings.batch_size // settings.microbatches if settings else 0)
     with distributed.joined():
-        from rad_jax.preflight import preflight
+        from rad_jax.train.preflight import preflight
 
         preflight(experiment, args.workdir)
     return 0

@@ -8,10 +8,10 @@ from pathlib import Path
 import jax
 import pytest
 
-from rad_jax import preflight
 from rad_jax.checkpoints.checkpoints import Checkpoints
 from rad_jax.errors import UserError
 from rad_jax.runtime.sharding import make_mesh
+from rad_jax.train import preflight
 from tests.conftest import DIGITS, ROOT
 
 LINES = (
