@@ -270,7 +270,7 @@ def _convert(args: argparse.Namespace) -> int:
 
 
 def _masks(args: argparse.Namespace) -> int:
-    from rad_jax.mask_files import write_masks
+    from rad_jax.evaluate.mask_files import write_masks
 
     write_masks(
         args.kind,

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rad_jax import mask_files
 from rad_jax.errors import UserError
-from rad_jax.mask_files import write_masks
+from rad_jax.evaluate import mask_files
+from rad_jax.evaluate.mask_files import write_masks
 from rad_jax.masks.evaluation import evaluation_mask
 
 
