@@ -2,6 +2,6 @@
 
 import sys
 
-from rad_jax.cli import main
+from rad_jax.cli.main import main
 
 sys.exit(main())

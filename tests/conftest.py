@@ -87,7 +87,7 @@ PROGRESS = re.compile(r"[\w ]+: \d+(/\d+)? \w+, |rad-jax: needs about ")
 @pytest.fixture
 def rad(capsys):
     """``rad("info", folder)`` runs a verb: exit code, stdout, stderr but progress."""
-    from rad_jax.cli import main
+    from rad_jax.cli.main import main
 
     def run(*arguments):
         capsys.readouterr()

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from rad_jax import demo
-from rad_jax.cli import main
+from rad_jax.cli.main import main
 from rad_jax.data.pipeline import load_split
 
 KEYS = {

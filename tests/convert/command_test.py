@@ -16,7 +16,7 @@ import pytest
 
 from rad_jax.checkpoints.checkpoints import Checkpoints
 from rad_jax.checkpoints.model_folder import read_model, read_record, write_model
-from rad_jax.cli import main
+from rad_jax.cli.main import main
 from rad_jax.convert import adm
 from rad_jax.convert.presets import PRESETS, Preset
 from rad_jax.diffusion.schedule import ScheduleConfig
@@ -646,7 +646,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path, adm_file, model_folder):
     path, config = adm_file
     program = """
 import json, resource, sys
-from rad_jax.cli import main
+from rad_jax.cli.main import main
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, -1))
 sys.exit(str([main(arguments) for arguments in json.loads(sys.argv[1])]))
 """

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rad_jax.checkpoints.load import load
-from rad_jax.cli import main
+from rad_jax.cli.main import main
 from rad_jax.convert.diffusers import params_to_diffusers
 from rad_jax.convert.peft import with_adapters, write_adapters
 from rad_jax.errors import UserError

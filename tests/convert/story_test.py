@@ -10,7 +10,7 @@ import safetensors.numpy
 from PIL import Image
 
 from rad_jax.checkpoints.model_folder import write_model
-from rad_jax.cli import main
+from rad_jax.cli.main import main
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.unet import abstract_params

@@ -40,7 +40,7 @@ def flags(tiny_run, data_dir, output, **changes):
 @pytest.fixture(scope="module")
 def done(tiny_run, digits_dir, tmp_path_factory):
     """An evaluation that is finished: its folder, to be copied by who changes it."""
-    from rad_jax.cli import main
+    from rad_jax.cli.main import main
 
     output = tmp_path_factory.mktemp("evaluation") / "out"
     assert main(["evaluate", *flags(tiny_run, digits_dir, output)]) == 0

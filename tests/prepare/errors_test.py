@@ -22,7 +22,7 @@ def test_full_disk_keeps_what_is_finished(tmp_path, small_shards):
     program = """
 import resource, sys
 from rad_jax.prepare import plan
-from rad_jax.cli import main
+from rad_jax.cli.main import main
 plan.FEW_IMAGES = 4
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 sys.exit(main(sys.argv[1:]))
@@ -70,7 +70,7 @@ def begun(cats, tmp_path, monkeypatch, small_shards):
 
 
 def test_progress_counts_what_was_done_before(begun, capfd):
-    from rad_jax.cli import main
+    from rad_jax.cli.main import main
 
     main([str(x) for x in (*begun, "--size", SIZE, "--num_workers", 1)])
     assert capfd.readouterr().err.startswith("cats: 30/30 img, ")

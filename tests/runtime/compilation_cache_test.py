@@ -26,7 +26,7 @@ import collections, json, sys
 import jax
 counts = collections.Counter()
 jax.monitoring.register_event_listener(lambda name, **_: counts.update([name]))
-from rad_jax.cli import main
+from rad_jax.cli.main import main
 code = main(sys.argv[1:])
 names = ("cache_hits", "cache_misses")
 print(json.dumps([counts["/jax/compilation_cache/" + name] for name in names]))

@@ -330,7 +330,7 @@ def test_missing_data_set_says_how_to_prepare_it(tiny_experiment, tmp_path):
 def test_full_disk_is_one_line(tiny_experiment, tmp_path):
     """At the start, and while logging; in another process, for its limit is for all.
 
-    For checkpoints on a full disk see tests/cli_test.py.
+    For checkpoints on a full disk see tests/cli/main_test.py.
     """
     program = """
 import json, pathlib, resource, sys

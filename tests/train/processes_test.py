@@ -37,7 +37,7 @@ QUICK = """
 import sys
 from tests.train import matrix
 matrix.install()
-from rad_jax.cli import main
+from rad_jax.cli.main import main
 sys.exit(main())
 """
 

@@ -22,7 +22,7 @@ ROOT = os.path.dirname(os.path.dirname(__file__))
 CONFIG = os.path.join(ROOT, "configs", "digits.py")
 
 # One device, as in this process, whose sums the other's must equal.
-PROGRAM = "import jax, sys; jax.devices(); from rad_jax.cli import main; "
+PROGRAM = "import jax, sys; jax.devices(); from rad_jax.cli.main import main; "
 
 
 # train
@@ -442,7 +442,7 @@ class Installed:  # they can be found, but not imported
         raise AssertionError
 
 sys.meta_path.insert(0, Installed())
-from rad_jax.cli import main
+from rad_jax.cli.main import main
 assert "jax" not in sys.modules  # --help answers at once
 import jax
 jax.devices()  # one device: what was compiled before fits

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import rad_jax
-from rad_jax.arguments import (
+from rad_jax.cli.arguments import (
     Parser,
     add_convert_flags,
     add_evaluate_flags,
