@@ -16,10 +16,9 @@ from PIL import Image
 import rad_jax
 from rad_jax.checkpoints import load
 from rad_jax.errors import UserError
-from tests.conftest import PROGRESS
+from tests.conftest import DIGITS, PROGRESS, ROOT
 
-ROOT = os.path.dirname(os.path.dirname(__file__))
-CONFIG = os.path.join(ROOT, "configs", "digits.py")
+CONFIG = str(DIGITS)
 
 # One device, as in this process, whose sums the other's must equal.
 PROGRAM = "import jax, sys; jax.devices(); from rad_jax.cli.main import main; "

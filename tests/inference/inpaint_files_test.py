@@ -12,6 +12,7 @@ from PIL import Image
 
 from rad_jax.errors import UserError
 from rad_jax.inference.inpaint_files import inpaint_files, sample_seed
+from tests.conftest import ROOT
 
 H, W = 251, 333
 
@@ -295,8 +296,9 @@ def test_full_disk_stops_with_nothing_half_written(folders):
     images, masks, out = folders
     code = f"""
 import pathlib, resource, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-import inpaint_files_test, rad_jax.errors
+sys.path.insert(0, {str(ROOT)!r})
+import rad_jax.errors
+from tests.inference import inpaint_files_test
 resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
 try:
     inpaint_files_test.inpaint(
