@@ -19,7 +19,7 @@ from rad_jax.config import load_config
 from rad_jax.evaluate import RESULTS
 from rad_jax.evaluate.evaluate import Evaluation, evaluate
 from rad_jax.prepare.command import prepare
-from rad_jax.runtime.compilation_cache import keep_compiled
+from rad_jax.runtime.compilation_cache import enable_compilation_cache
 from rad_jax.runtime.sharding import use_cpu_cores
 from rad_jax.train.loop import train
 from rad_jax.train.stop import stop_on_signals
@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     args = parser.parse_args()
     use_cpu_cores()
-    keep_compiled()
+    enable_compilation_cache()
     missing = [run for run in left(args.output) if run.seed in args.seeds]
     if missing and not pretrain(args.workdir):
         return

@@ -17,8 +17,8 @@ from rad_jax.diffusion.schedule import (
     LogSignal,
     ScheduleConfig,
     Step,
-    hole_share,
     make_schedule,
+    mask_to_hole_weight,
 )
 from tests.oracles import Gaussian, oracle_denoiser
 
@@ -53,13 +53,13 @@ def propagate(
       grid: the times.
       images: (given images, h * w); the holes' content is not used.
     """
-    share = hole_share(SCHEDULE, jnp.float32(mask))
+    hole_weight = mask_to_hole_weight(SCHEDULE, jnp.float32(mask))
     size = mask.size
     start = LogSignal(*(np.float32(x[grid.start]) for x in SCHEDULE.signal))
-    zero = jnp.zeros(share.shape)
+    zero = jnp.zeros(hole_weight.shape)
 
     def begin(image, noise):
-        return sampling.initial_image(image, share, start, noise)
+        return sampling.initial_image(image, hole_weight, start, noise)
 
     of_image, of_noise = (
         np.float64(x).reshape(size, size)
@@ -74,7 +74,7 @@ def propagate(
     denoise = oracle_denoiser(gaussian, SCHEDULE, mask, grid.times)
     stack = sampling.grid_steps(SCHEDULE, grid)
     with jax.default_matmul_precision("highest"):
-        shifts, of_states, of_noises = _linearised(denoise, config, stack, share)
+        shifts, of_states, of_noises = _linearised(denoise, config, stack, hole_weight)
     for shift, of_state, of_noise in zip(shifts, of_states, of_noises, strict=True):
         mean = of_state @ mean + shift[:, None]
         covariance = of_state @ covariance @ of_state.T + of_noise @ of_noise.T
@@ -82,21 +82,23 @@ def propagate(
 
 
 def _linearised(
-    denoise: Denoiser, config: SamplerConfig, stack: Step, share: jax.Array
+    denoise: Denoiser, config: SamplerConfig, stack: Step, hole_weight: jax.Array
 ) -> tuple[np.ndarray, ...]:
     """Every step as state -> shift + of_state @ state + of_noise @ noise, float64."""
-    zero = jnp.zeros(share.shape)
+    zero = jnp.zeros(hole_weight.shape)
 
     def advance(step, x, previous_x0, noise):
         output = denoise(x[None], step)[0]
-        new = sampling.reverse_step(config, step, share, x, output, previous_x0, noise)
+        new = sampling.reverse_step(
+            config, step, hole_weight, x, output, previous_x0, noise
+        )
         return jnp.stack(new)
 
     def one(step):
         derivatives = jax.jacfwd(advance, argnums=(1, 2, 3))(step, zero, zero, zero)
         return advance(step, zero, zero, zero), *derivatives
 
-    size, n = share.size, len(stack.time)
+    size, n = hole_weight.size, len(stack.time)
     shift, of_x, of_previous, of_noise = (np.float64(x) for x in jax.vmap(one)(stack))
     of_x, of_previous, of_noise = (
         x.reshape(n, 2 * size, size) for x in (of_x, of_previous, of_noise)

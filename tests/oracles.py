@@ -59,12 +59,14 @@ def oracle_denoiser(gaussian, schedule, mask, times):
     """A ``sampling.Denoiser`` with the ideal eps and, as learned range, the ideal
     variance of each pixel (the posterior's plus that of the unknown x_0).
     """
-    share = np.asarray(sch.hole_share(schedule, jnp.float32(mask)), np.float64).ravel()
+    hole_weight = np.asarray(
+        sch.mask_to_hole_weight(schedule, jnp.float32(mask)), np.float64
+    ).ravel()
     size = mask.shape[0]
     signal = schedule.signal
 
     def level(t):
-        return share * signal.hole[t] + (1 - share) * signal.known[t]
+        return hole_weight * signal.hole[t] + (1 - hole_weight) * signal.known[t]
 
     gains, offsets, fractions = [], [], []
     following = dict(itertools.pairwise(times))
@@ -77,7 +79,7 @@ def oracle_denoiser(gaussian, schedule, mask, times):
         fractions.append(_fraction(level(t), level(following[t]), np.diag(covariance)))
     gains, offsets = jnp.float32(np.stack(gains)), jnp.float32(np.stack(offsets))
     fractions, lookup = jnp.float32(np.stack(fractions)), jnp.asarray(lookup)
-    share_map = jnp.float32(share).reshape(size, size, 1)
+    share_map = jnp.float32(hole_weight).reshape(size, size, 1)
 
     def denoise(x, step):
         i = lookup[step.time]

@@ -17,7 +17,7 @@ from rad_jax.checkpoints.model_folder import (
 from rad_jax.config import Experiment, from_dict
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
-from rad_jax.files.bucket import AnyPath, folder_at, reaching
+from rad_jax.files.bucket import AnyPath, bucket_errors, folder_at
 from rad_jax.models.apply import Params
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.lora import adapted_params, partition, plain_params
@@ -136,7 +136,7 @@ def is_model_folder(folder: AnyPath) -> bool:
     Raises:
       UserError: it is neither.
     """
-    with reaching(folder):
+    with bucket_errors(folder):
         if (folder / RECORD).is_file():
             return True
         if (folder / "checkpoints").is_dir():

@@ -16,7 +16,7 @@ from rad_jax.checkpoints import model_record
 from rad_jax.checkpoints.checkpoints import WRITE_ERRORS, short_reason
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
-from rad_jax.files.atomic import whole_folder
+from rad_jax.files.atomic import atomic_folder
 from rad_jax.files.bucket import AnyPath, absolute
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.unet import abstract_params
@@ -26,7 +26,7 @@ PARAMS = "params"
 KIND = "model folder"
 GROUP_BYTES = 2**27
 AS_NUMPY = ocp.RestoreArgs(restore_type=np.ndarray)
-MEND = "convert the model again"
+FIX_HINT = "convert the model again"
 
 
 def check_free(folder: AnyPath, *, overwrite: bool) -> None:
@@ -63,7 +63,7 @@ def write_model(
     """
     check_free(folder, overwrite=overwrite)
     arrays = jax.tree.map(np.asarray, params)
-    with whole_folder(folder) as part:
+    with atomic_folder(folder) as part:
         model_record.write_record(
             part / RECORD,
             config=config,
@@ -94,7 +94,7 @@ def read_model(
     config = described[0]
     params = _read_params(folder / PARAMS, abstract_params(config))
     if _crc32(params) != record.get("crc32"):  # Orbax keeps no checksum
-        raise UserError(f"{folder / PARAMS}: is damaged; {MEND}")
+        raise UserError(f"{folder / PARAMS}: is damaged; {FIX_HINT}")
     return *described, params
 
 
@@ -122,11 +122,13 @@ def _read_params(folder: AnyPath, abstract: Mapping[str, Any]) -> dict[str, Any]
     # missing or not theirs.
     except Exception as error:
         raise UserError(
-            f"{folder}: is damaged ({short_reason(error)}); {MEND}"
+            f"{folder}: is damaged ({short_reason(error)}); {FIX_HINT}"
         ) from error
     # Orbax gives arrays as they were written, of whatever shape and type.
     if any(found[path].shape != leaf.shape for path, leaf in flat.items()):
-        raise UserError(f"{folder}: does not fit {RECORD}, which was changed; {MEND}")
+        raise UserError(
+            f"{folder}: does not fit {RECORD}, which was changed; {FIX_HINT}"
+        )
     return unflatten_dict(found)
 
 

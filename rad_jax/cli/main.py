@@ -61,11 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _demo(args: argparse.Namespace) -> int:
     from rad_jax.demo import demo
-    from rad_jax.runtime.compilation_cache import keep_compiled
+    from rad_jax.runtime.compilation_cache import enable_compilation_cache
     from rad_jax.runtime.sharding import use_cpu_cores
 
     use_cpu_cores()
-    keep_compiled()
+    enable_compilation_cache()
     return demo(args.output, args.overrides)
 
 
@@ -87,7 +87,7 @@ def _prepare(args: argparse.Namespace) -> int:
 def _train(args: argparse.Namespace) -> int:
     from rad_jax.config import load_config
     from rad_jax.runtime import distributed
-    from rad_jax.runtime.compilation_cache import keep_compiled
+    from rad_jax.runtime.compilation_cache import enable_compilation_cache
     from rad_jax.runtime.sharding import use_cpu_cores
     from rad_jax.train.stop import stop_on_signals
 
@@ -103,7 +103,7 @@ def _train(args: argparse.Namespace) -> int:
     with distributed.joined(), stop_on_signals() as stop:
         from rad_jax.train.loop import train
 
-        keep_compiled()
+        enable_compilation_cache()
         state = train(experiment, args.workdir, stop, profile=args.profile)
         step, main = int(state.step), distributed.is_main()
     finished = step >= experiment.train.num_steps
@@ -137,11 +137,11 @@ def _preflight(args: argparse.Namespace) -> int:
 def _inpaint(args: argparse.Namespace) -> int:
     from rad_jax.checkpoints.load import load
     from rad_jax.inference.inpaint import fill_files
-    from rad_jax.runtime.compilation_cache import keep_compiled
+    from rad_jax.runtime.compilation_cache import enable_compilation_cache
     from rad_jax.runtime.sharding import use_cpu_cores
 
     use_cpu_cores()
-    keep_compiled()
+    enable_compilation_cache()
     return fill_files(
         load(args.model, dtype=args.dtype),
         args.image,
@@ -160,7 +160,7 @@ def _inpaint(args: argparse.Namespace) -> int:
 
 def _evaluate(args: argparse.Namespace) -> int:
     from rad_jax.runtime import distributed
-    from rad_jax.runtime.compilation_cache import keep_compiled
+    from rad_jax.runtime.compilation_cache import enable_compilation_cache
     from rad_jax.runtime.sharding import use_cpu_cores
 
     use_cpu_cores()
@@ -168,9 +168,9 @@ def _evaluate(args: argparse.Namespace) -> int:
         from rad_jax.checkpoints.load import load
         from rad_jax.evaluate.evaluate import Evaluation, evaluate, report_lines
 
-        keep_compiled()
+        enable_compilation_cache()
         held_out = "test" if args.data in ("digits", "photos") else "validation"
-        what = Evaluation(
+        settings = Evaluation(
             data=args.data,
             data_dir=args.data_dir,
             split=args.split or held_out,
@@ -183,7 +183,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         )
         record = evaluate(
             load(args.model, dtype=args.dtype, noise_embedding=args.noise_embedding),
-            what,
+            settings,
             args.output,
             name=args.name,
             seed=args.seed,
@@ -210,11 +210,11 @@ def _report(args: argparse.Namespace) -> int:
 
 def _reference(args: argparse.Namespace) -> int:
     from rad_jax.evaluate.reference import make_reference
-    from rad_jax.runtime.compilation_cache import keep_compiled
+    from rad_jax.runtime.compilation_cache import enable_compilation_cache
     from rad_jax.runtime.sharding import use_cpu_cores
 
     use_cpu_cores()
-    keep_compiled()
+    enable_compilation_cache()
     found = make_reference(
         args.output,
         args.data,
@@ -231,11 +231,11 @@ def _reference(args: argparse.Namespace) -> int:
 def _sample(args: argparse.Namespace) -> int:
     from rad_jax.checkpoints.load import load
     from rad_jax.inference.sample_files import sample_files
-    from rad_jax.runtime.compilation_cache import keep_compiled
+    from rad_jax.runtime.compilation_cache import enable_compilation_cache
     from rad_jax.runtime.sharding import use_cpu_cores
 
     use_cpu_cores()
-    keep_compiled()
+    enable_compilation_cache()
     sample_files(
         load(args.model, dtype=args.dtype),
         args.output,

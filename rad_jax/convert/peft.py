@@ -22,7 +22,7 @@ from rad_jax.checkpoints.model_record import (
 from rad_jax.config import build
 from rad_jax.convert import diffusers
 from rad_jax.errors import UserError
-from rad_jax.files.atomic import whole_folder
+from rad_jax.files.atomic import atomic_folder
 from rad_jax.files.bucket import AnyPath
 from rad_jax.models.config import LoRAConfig, UNetConfig
 from rad_jax.models.lora import adapted_params, partition, plain_params
@@ -113,7 +113,7 @@ def write_adapters(
         raise UserError(f"{workdir}: has no adapters, all of its parameters trained")
     abstract, _ = partition(config, lora, adapted_params(config, lora))
     state = name_table.write(entries(config, lora), abstract, trained)
-    with whole_folder(folder) as part:
+    with atomic_folder(folder) as part:
         write_record(
             part / RECORD,
             config=config,

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from rad_jax.data.image_file import BadImage, decode_rgb
-from rad_jax.data.records import MEND, Record
+from rad_jax.data.records import FIX_HINT, Record
 from rad_jax.data.resize import center_crop, scale
 from rad_jax.errors import UserError
 
@@ -87,7 +87,7 @@ def decode(record: Record, channels: int) -> Image.Image:
     try:
         image = decode_rgb(record["name"], record["image"])
     except BadImage as error:
-        raise UserError(f"{error}; {MEND}") from error
+        raise UserError(f"{error}; {FIX_HINT}") from error
     return image if channels == 3 else image.convert("L")
 
 
@@ -120,7 +120,7 @@ def fit(
             center_crop(image, size) if rng is None else random_crop(image, size, rng)
         )
     except ValueError as error:
-        raise UserError(f"{record['name']}: {error}; {MEND}") from error
+        raise UserError(f"{record['name']}: {error}; {FIX_HINT}") from error
 
 
 def random_crop(image: Image.Image, size: int, rng: np.random.Generator) -> Image.Image:

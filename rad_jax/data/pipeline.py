@@ -123,7 +123,7 @@ class Batches(Iterator[Batch]):
         dataset = grain.experimental.WithOptionsIterDataset(
             parts.to_iter_dataset(WORKER_READ_OPTIONS), WORKER_OPTIONS
         )
-        return iter(dataset.mp_prefetch(self._workers, _leave_the_end_to_the_parent))
+        return iter(dataset.mp_prefetch(self._workers, _ignore_signals))
 
     def get_state(self) -> dict[str, int]:
         """The position after the last batch, as JSON stores it."""
@@ -282,7 +282,7 @@ def _parse_flags() -> None:
         flags.FLAGS.mark_as_parsed()
 
 
-def _leave_the_end_to_the_parent(worker_index: int, worker_count: int) -> None:
+def _ignore_signals(worker_index: int, worker_count: int) -> None:
     """Lets Ctrl-C and a cluster's SIGTERM, sent to all, stop the run politely.
 
     The parent goes on to the end of its step and ends its workers itself. If it cannot,

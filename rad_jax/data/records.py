@@ -23,7 +23,7 @@ from rad_jax.data.image_file import BadImage
 from rad_jax.data.sources import Images, open_images, split_indices
 from rad_jax.errors import UserError
 
-MEND = "take it out, or put a good one in its place"
+FIX_HINT = "take it out, or put a good one in its place"
 """What to do about an image that cannot be read or decoded."""
 
 _Example: Any = getattr(tf_example, "Example")  # noqa: B009 (generated at run time)
@@ -204,5 +204,5 @@ class _Files:
         try:
             data = self.images.read(index)
         except BadImage as error:
-            raise UserError(f"{self.path}/{error}; {MEND}") from error
+            raise UserError(f"{self.path}/{error}; {FIX_HINT}") from error
         return {"image": data, "name": name, "data_set": self.path}

@@ -1,8 +1,8 @@
-"""What the network is told of the noise at a step (``UNetConfig.noise_embedding``).
+"""How the network is conditioned on the noise (``UNetConfig.noise_embedding``).
 
 "spatial" is RAD's: the level of every pixel, as two levels and their maps where the
 mask is binary, and as a map of timesteps where it is soft (RAD Sec. 3.3). "time" is one
-timestep for the whole image, whatever its mask: the network is left to see for itself
+timestep for the whole image, whatever its mask: the network has to see for itself
 where the noise is, as in the paper's ablation (RAD Table 3, Cfg. 2; for a pretrained
 ADM, Cfg. 1).
 """
@@ -24,11 +24,11 @@ from rad_jax.models.noise_embedding import Noise, NoiseLevels, NoiseMap, members
 from rad_jax.typing import LogLevels, Masks
 
 
-def told_noise(
+def conditioning(
     config: UNetConfig,
     schedule: Schedule,
     masks: Masks,
-    share: LogLevels,
+    hole_weight: LogLevels,
     *,
     binary: bool,
 ) -> Callable[[Step], Noise]:
@@ -38,11 +38,12 @@ def told_noise(
       config: the network's.
       schedule: the noise.
       masks: (b, h, w).
-      share: theirs, (b, h, w, 1) (``schedule.hole_share``).
+      hole_weight: of the masks, (b, h, w, 1) (``schedule.mask_to_hole_weight``).
       binary: whether all masks are 0 and 1 only; not asked for by "time".
 
     Returns:
-      What a step, of scalars or of one number for each image, tells the network.
+      ``condition(step)``: the network's noise input at a step, whose fields are scalars
+      or have one number for each image.
     """
     count = len(masks)
 
@@ -57,7 +58,7 @@ def told_noise(
 
     def dense(step: Step) -> Noise:
         signal = jax.tree.map(lambda x: jnp.broadcast_to(x, (count,)), step.t)
-        level = jax.vmap(log_level)(signal, share)
+        level = jax.vmap(log_level)(signal, hole_weight)
         return NoiseMap(timestep_map(schedule, level)[..., 0])
 
     return dense

@@ -32,9 +32,9 @@ class Levels(NamedTuple):
     delta: LogLevel
 
 
-def pixel_levels(step: Step, share: LogLevel) -> Levels:
-    """Levels of one image from a step's scalars and its mask's share, by (M1)."""
-    return Levels(*(log_level(x, share) for x in (step.t, step.s, step.delta)))
+def pixel_levels(step: Step, hole_weight: LogLevel) -> Levels:
+    """Levels of one image from a step's scalars and its mask's hole weight, by (M1)."""
+    return Levels(*(log_level(x, hole_weight) for x in (step.t, step.s, step.delta)))
 
 
 def noise_variance(log_alpha_bar: LogLevel) -> LogLevel:

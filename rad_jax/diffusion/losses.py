@@ -99,7 +99,7 @@ def vlb_bits(
     noise: Image,
     x_t: Image,
     step: Step,
-    share: LogLevel,
+    hole_weight: LogLevel,
     parametrisation: str,
 ) -> Image:
     """Terms of the variational bound at t, in bits, element-wise (RAD eq. 6).
@@ -108,7 +108,7 @@ def vlb_bits(
     where b_{t|t-1} = 0. Arguments as in ``hybrid_loss``.
     """
     channels = x0.shape[-1]
-    levels = gaussian.pixel_levels(step, share)
+    levels = gaussian.pixel_levels(step, hole_weight)
     noise_t, noise_s = (gaussian.noise_variance(x) for x in (levels.t, levels.s))
     nearly_clean = noise_s < 1e-3 * noise_t
     levels = levels._replace(s=jnp.where(nearly_clean, 0.0, levels.s))
@@ -135,7 +135,7 @@ def hybrid_loss(
     noise: Image,
     x_t: Image,
     step: Step,
-    share: LogLevel,
+    hole_weight: LogLevel,
 ) -> tuple[Scalar, dict[str, Scalar]]:
     """Loss of one image at one time (RAD Sec. 3.4; ADM's RESCALED_MSE at its weight).
 
@@ -149,14 +149,14 @@ def hybrid_loss(
       noise: the noise in x_t.
       x_t: ``diffusion.forward_marginal`` of the two.
       step: a unit step t -> t - 1.
-      share: the mask's share.
+      hole_weight: of the mask.
 
     Returns:
       The loss, and {"mse", "vlb"}; float32, finite for every t and mask.
     """
     channels = x0.shape[-1]
     output = output.astype(jnp.float32)
-    levels = gaussian.pixel_levels(step, share)
+    levels = gaussian.pixel_levels(step, hole_weight)
     target = noise
     if config.parametrisation == "v":
         target = gaussian.velocity(x0, noise, levels.t)
@@ -166,6 +166,8 @@ def hybrid_loss(
     mse = jnp.mean(error)
     vlb = jnp.zeros(())
     if config.vlb_weight:
-        bits = vlb_bits(output, x0, noise, x_t, step, share, config.parametrisation)
+        bits = vlb_bits(
+            output, x0, noise, x_t, step, hole_weight, config.parametrisation
+        )
         vlb = jnp.mean(bits)
     return mse + config.vlb_weight * vlb, {"mse": mse, "vlb": vlb}

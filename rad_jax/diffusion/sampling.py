@@ -144,7 +144,7 @@ def grid_steps(schedule: Schedule, grid: Grid, bucket: int = 1) -> Step:
 def reverse_step(
     config: SamplerConfig,
     step: Step,
-    share: LogLevel,
+    hole_weight: LogLevel,
     x_t: Image,
     output: Output,
     previous_x0: Image,
@@ -155,7 +155,7 @@ def reverse_step(
     Args:
       config: the method.
       step: the times, as data.
-      share: the mask's share (``schedule.hole_share``).
+      hole_weight: of the mask (``schedule.mask_to_hole_weight``).
       x_t: the image at t, (h, w, c).
       output: the network's, (h, w, c) or (h, w, 2c).
       previous_x0: clean image predicted in the step before.
@@ -164,7 +164,7 @@ def reverse_step(
     Returns:
       x_s and the predicted clean image.
     """
-    levels = gaussian.pixel_levels(step, share)
+    levels = gaussian.pixel_levels(step, hole_weight)
     prediction = output[..., : x_t.shape[-1]]
     x0 = gaussian.predict_x0(x_t, prediction, levels.t, config.parametrisation)
     if config.clip:
@@ -172,7 +172,7 @@ def reverse_step(
     if config.method == "ddim":
         return gaussian.ddim_step(x_t, x0, levels, config.eta, noise), x0
     if config.method == "dpm++":
-        previous = log_level(step.previous, share)
+        previous = log_level(step.previous, hole_weight)
         x_s = gaussian.dpm_solver_step(x_t, x0, previous_x0, levels, previous)
         return x_s, x0
     if config.variance == "learned":
@@ -186,7 +186,7 @@ def reverse_step(
 
 
 def initial_image(
-    image: Image, share: LogLevel, signal: LogSignal, noise: Image
+    image: Image, hole_weight: LogLevel, signal: LogSignal, noise: Image
 ) -> Image:
     """Where the reverse process starts: the known pixels and noise in the hole.
 
@@ -194,8 +194,8 @@ def initial_image(
     4e-5, would still shine through the noise); pixels of a soft mask keep theirs as
     the forward process does.
     """
-    visible = jnp.where(share < 1, image, 0.0)
-    return gaussian.forward_marginal(visible, log_level(signal, share), noise)
+    visible = jnp.where(hole_weight < 1, image, 0.0)
+    return gaussian.forward_marginal(visible, log_level(signal, hole_weight), noise)
 
 
 def sample(
@@ -203,7 +203,7 @@ def sample(
     config: SamplerConfig,
     stack: Step,
     x: Images,
-    share: LogLevels,
+    hole_weight: LogLevels,
     keys: PRNGKeys,
 ) -> Images:
     """Runs the reverse process over a stack of steps (RAD eq. 4), as one scan.
@@ -213,7 +213,7 @@ def sample(
       config: the method.
       stack: steps with leading axis n (``grid_steps``).
       x: images at the first step's time, (b, h, w, c).
-      share: the masks' share, (b, h, w, 1).
+      hole_weight: of the masks, (b, h, w, 1).
       keys: a key for each image.
 
     Returns:
@@ -226,7 +226,7 @@ def sample(
         output = denoise(x_t, step)
         noise = image_noise(keys, step.time, x.shape[1:])
         one_image = functools.partial(reverse_step, config, step)
-        return jax.vmap(one_image)(share, x_t, output, previous_x0, noise)
+        return jax.vmap(one_image)(hole_weight, x_t, output, previous_x0, noise)
 
     def body(carry, step):
         carry = jax.lax.cond(step.active, advance, lambda c, _: c, carry, step)
@@ -242,7 +242,7 @@ def inpaint(
     stack: Step,
     start: LogSignal,
     images: Images,
-    share: LogLevels,
+    hole_weight: LogLevels,
     keys: PRNGKeys,
 ) -> Images:
     """Fills the holes of a batch of images: phase 1 backwards (RAD Sec. 3.2).
@@ -253,15 +253,17 @@ def inpaint(
       stack: steps from T1 to 0.
       start: levels at the grid's start.
       images: (b, h, w, c) in [-1, 1]; their holes' content is not used.
-      share: the masks' share, (b, h, w, 1).
+      hole_weight: of the masks, (b, h, w, 1).
       keys: a key for each image.
 
     Returns:
       (b, h, w, c); known pixels are bit for bit those of ``images``.
     """
     noise = image_noise(keys, 0, images.shape[1:])
-    x = jax.vmap(initial_image, in_axes=(0, 0, None, 0))(images, share, start, noise)
-    return sample(denoise, config, stack, x, share, keys)
+    x = jax.vmap(initial_image, in_axes=(0, 0, None, 0))(
+        images, hole_weight, start, noise
+    )
+    return sample(denoise, config, stack, x, hole_weight, keys)
 
 
 def image_noise(keys: PRNGKeys, time, shape: tuple[int, ...]) -> Images:

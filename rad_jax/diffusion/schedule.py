@@ -4,7 +4,7 @@ Write ``H_t`` for the log alpha-bar of a pixel inside the hole (m = 1) and ``K_t
 that of a known pixel (m = 0). Phase 1 lowers ``H`` from 0 to ``L`` by T1 DDPM steps
 while ``K = 0``; phase 2 holds ``H = L`` and lowers ``K`` from 0 to ``L`` by T2 steps,
 normalised to the same total ``L``, so that all pixels end alike. A pixel of mask value
-``m`` has the share ``r(m) = log(1 - nu m) / L`` of the hole, with ``nu = 1 - exp(L)``,
+``m`` has the hole weight ``r(m) = log(1 - nu m) / L``, with ``nu = 1 - exp(L)``,
 and for every t
 
     log abar_t(m) = r(m) H_t + (1 - r(m)) K_t                                    (M1)
@@ -236,7 +236,7 @@ def time_timestep(
     return jnp.where(known > clean, ADM_STEPS + known, hole)
 
 
-def hole_share(schedule: Schedule, mask: Mask) -> LogLevel:
+def mask_to_hole_weight(schedule: Schedule, mask: Mask) -> LogLevel:
     """r(m) of (M1), (h, w, 1): the mask itself where it is 0 or 1."""
     signal_left = float(np.exp(schedule.log_total))
     m = mask[..., None]
@@ -246,9 +246,9 @@ def hole_share(schedule: Schedule, mask: Mask) -> LogLevel:
     return jnp.where(m >= 1, 1.0, log / schedule.log_total)
 
 
-def log_level(signal: LogSignal, share: LogLevel) -> LogLevel:
+def log_level(signal: LogSignal, hole_weight: LogLevel) -> LogLevel:
     """(M1): the log alpha-bar of every pixel, or log a_{t|s} from a difference."""
-    return share * signal.hole + (1 - share) * signal.known
+    return hole_weight * signal.hole + (1 - hole_weight) * signal.known
 
 
 def timestep_map(

@@ -23,14 +23,14 @@ from rad_jax.evaluate.fills import Task, fill_holes, filler, read_fills
 from rad_jax.evaluate.mask_sets import check_masks, mask_set, name_of
 from rad_jax.evaluate.protocol import Protocol, claim, fingerprint
 from rad_jax.evaluate.scores import Scorer, Scores, scorers, summarise
-from rad_jax.files.atomic import whole_file
+from rad_jax.files.atomic import atomic_write
 from rad_jax.files.pictures import contact_sheet, save_png
 from rad_jax.files.pixel_ranges import to_float
 from rad_jax.metrics.digits import Classifier
 from rad_jax.metrics.reference import read_reference
 from rad_jax.progress import progress
 from rad_jax.runtime import distributed
-from rad_jax.runtime.batching import batch_rows, equal_length
+from rad_jax.runtime.batching import balanced_batch_size, batch_rows
 from rad_jax.train.samples import masked
 
 SHEET = "contact_sheet.png"
@@ -73,7 +73,7 @@ def default_metrics(data: str) -> tuple[str, ...]:
 
 def evaluate(
     model: Model,
-    what: Evaluation,
+    settings: Evaluation,
     output: Path,
     *,
     name: str = "",
@@ -86,7 +86,7 @@ def evaluate(
 
     Args:
       model: what fills.
-      what: on which images, and what is measured.
+      settings: on which images, and what is measured.
       output: folder of this evaluation alone.
       name: what tables call the model.
       **filling: `Protocol`'s seed, method, steps, sampler, grid, num_samples and
@@ -98,30 +98,34 @@ def evaluate(
     Raises:
       UserError: something does not fit, is missing, or is not finite.
     """
-    groups = what.metrics or default_metrics(what.data)
-    reference = None if what.reference is None else read_reference(what.reference)
-    images, labels = _held_out(model, what)
+    groups = settings.metrics or default_metrics(settings.data)
+    reference = (
+        None if settings.reference is None else read_reference(settings.reference)
+    )
+    images, labels = _held_out(model, settings)
     protocol = Protocol(
         model=fingerprint(model),
-        data=str(what.data_dir) if what.data == "folder" else what.data,
-        split=what.split,
-        num_images=what.num_images,
+        data=str(settings.data_dir) if settings.data == "folder" else settings.data,
+        split=settings.split,
+        num_images=settings.num_images,
         image_size=model.config.image_size,
         **filling,
     )
-    check_masks(what.masks, protocol)
+    check_masks(settings.masks, protocol)
     sampling.time_grid(make_schedule(model.schedule), protocol.steps, protocol.grid)
-    score = scorers(groups, weights=what.weights, classifier=_classifier(groups, what))
+    score = scorers(
+        groups, weights=settings.weights, classifier=_classifier(groups, settings)
+    )
     if distributed.is_main():
         claim(output, protocol)
     distributed.from_main(np.zeros(()))  # the folder is there
     fill = filler(model, protocol)
     mine = range(jax.process_index(), len(images), jax.process_count())
     found, rows = {}, []
-    for masks in what.masks:
+    for masks in settings.masks:
         kind, holes = name_of(masks), mask_set(protocol, masks)
         task = Task(protocol, output, kind, images, labels, holes)
-        seconds = fill_holes(fill, task, mine, what.batch_size)
+        seconds = fill_holes(fill, task, mine, settings.batch_size)
         began = time.monotonic()
         scores = _of_all(_scores(score, task, mine), len(images))
         found[kind] = summarise(scores, seed=protocol.seed, reference=reference)
@@ -130,46 +134,46 @@ def evaluate(
         found[kind]["scoring_seconds_per_image"] = scoring
         if distributed.is_main():
             rows += _rows(task)
-    record = _record(protocol, what, name, found)
+    record = _record(protocol, settings, name, found)
     if distributed.is_main():
-        with whole_file(output / RESULTS) as part:
+        with atomic_write(output / RESULTS) as part:
             part.write_text(json.dumps(record, indent=2) + "\n")
         scale = max(1, TILE // protocol.image_size)
         save_png(contact_sheet(rows, scale=scale), output / SHEET)
     return record
 
 
-def _held_out(model: Model, what: Evaluation) -> tuple[np.ndarray, np.ndarray]:
+def _held_out(model: Model, settings: Evaluation) -> tuple[np.ndarray, np.ndarray]:
     """The images, of the model's size, and their labels."""
-    if what.num_images < jax.process_count():
+    if settings.num_images < jax.process_count():
         raise UserError(
-            f"num_images is {what.num_images}, for {jax.process_count()} processes; "
-            "give each an image"
+            f"num_images is {settings.num_images}, for {jax.process_count()} "
+            "processes; give each an image"
         )
     images, labels = load_split(
-        what.data,
-        what.data_dir,
-        what.split,
+        settings.data,
+        settings.data_dir,
+        settings.split,
         model.channels,
         image_size=model.config.image_size,
-        most=what.num_images,
+        most=settings.num_images,
     )
-    require_count(what.data, what.split, len(images), what.num_images)
+    require_count(settings.data, settings.split, len(images), settings.num_images)
     return images, labels
 
 
-def _classifier(groups: Sequence[str], what: Evaluation) -> Classifier | None:
+def _classifier(groups: Sequence[str], settings: Evaluation) -> Classifier | None:
     """Fitted to the training digits, if it is wanted and there are any."""
-    if "classifier" not in groups or what.data != "digits":
+    if "classifier" not in groups or settings.data != "digits":
         return None
-    images, labels = load_split(what.data, what.data_dir, "train", 1)
+    images, labels = load_split(settings.data, settings.data_dir, "train", 1)
     return Classifier(to_float(images), labels)
 
 
 def _scores(score: Sequence[Scorer], task: Task, mine: Sequence[int]) -> Scores:
     """Of this process's images."""
     parts: list[Scores] = []
-    batches = list(batch_rows(len(mine), equal_length(len(mine), SCORED)))
+    batches = list(batch_rows(len(mine), balanced_batch_size(len(mine), SCORED)))
     quiet = not distributed.is_main()
     for rows in progress(batches, desc=f"score {task.kind}", unit="batch", quiet=quiet):
         chosen = [mine[row] for row in rows]
@@ -204,7 +208,7 @@ def _seconds(folder: Path, measured: float | None) -> float | None:
     """As measured now, or by the run before if now there was too little to do."""
     path = folder / "seconds.json"
     if measured is not None and distributed.is_main():
-        with whole_file(path) as part:
+        with atomic_write(path) as part:
             part.write_text(json.dumps(measured) + "\n")
     elif path.is_file():
         return float(json.loads(path.read_text()))
@@ -212,7 +216,7 @@ def _seconds(folder: Path, measured: float | None) -> float | None:
 
 
 def _record(
-    protocol: Protocol, what: Evaluation, name: str, found: Mapping[str, Any]
+    protocol: Protocol, settings: Evaluation, name: str, found: Mapping[str, Any]
 ) -> dict[str, Any]:
     device = jax.devices()[0]
     return {
@@ -220,8 +224,8 @@ def _record(
         "masks": dict(found),
         "protocol": str(protocol),
         "settings": dataclasses.asdict(protocol),
-        "metrics": list(what.metrics or default_metrics(what.data)),
-        "fid_reference": str(what.reference or "the same images"),
+        "metrics": list(settings.metrics or default_metrics(settings.data)),
+        "fid_reference": str(settings.reference or "the same images"),
         "versions": {"rad_jax": rad_jax.__version__, "jax": jax.__version__},
         "revision": _revision(),
         "hardware": f"{jax.device_count()} x {device.device_kind}",

@@ -19,8 +19,8 @@ from rad_jax.inference.inpaint import default_sampler, prepare_fill
 from rad_jax.inference.inpaint_files import sample_seed
 from rad_jax.progress import progress
 from rad_jax.runtime import distributed
-from rad_jax.runtime.batching import batch_rows, equal_length
-from rad_jax.runtime.memory import Call, Sparing
+from rad_jax.runtime.batching import balanced_batch_size, batch_rows
+from rad_jax.runtime.memory import Call, RetryOnOOM
 
 Fill = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """``fill(images, holes, seeds, labels)``: float32 (b, h, w, c), (b, h, w), uint32 (b,),
@@ -68,7 +68,7 @@ def filler(model: Model, protocol: Protocol) -> Fill:
             grid=protocol.grid,
         )
 
-    return Sparing(prepare)
+    return RetryOnOOM(prepare)
 
 
 def fill_holes(
@@ -101,7 +101,7 @@ def fill_holes(
             save_png(images[i], sample_path(folder, kind, i, sample))
         return None
     # All batches have one length, also those of a run that goes on: one program.
-    length = equal_length(len(indices) * protocol.num_samples, batch_size)
+    length = balanced_batch_size(len(indices) * protocol.num_samples, batch_size)
     batches = [[wanted[row] for row in r] for r in batch_rows(len(wanted), length)]
     quiet = not (distributed.is_main() and wanted)
     times = []

@@ -11,7 +11,7 @@ import numpy as np
 
 from rad_jax.checkpoints.load import Model
 from rad_jax.errors import UserError
-from rad_jax.files.atomic import whole_file
+from rad_jax.files.atomic import atomic_write
 
 METHODS = ("rad", "originals")
 """RAD; or the originals themselves, whose FID is the least that so few images have."""
@@ -108,7 +108,7 @@ def claim(folder: Path, protocol: Protocol) -> None:
         raise UserError(
             f"{folder}: holds something that is no evaluation; give another --output"
         )
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         part.write_text(json.dumps(mine, indent=2) + "\n")
 
 

@@ -14,7 +14,7 @@ from rad_jax.metrics.frechet import Statistics, merge, moments, statistics
 from rad_jax.metrics.inception_blocks import DIMENSION
 from rad_jax.metrics.reference import write_reference
 from rad_jax.progress import progress
-from rad_jax.runtime.batching import equal_length
+from rad_jax.runtime.batching import balanced_batch_size
 from rad_jax.runtime.sharding import on_all_devices
 
 MOST = 64  # images at once
@@ -58,7 +58,7 @@ def make_reference(
         require_count(data, split, len(examples), num_images)
     params = inception.read_params(weights)
     extract = jax.jit(inception.inception_features)
-    length = equal_length(len(examples), MOST)
+    length = balanced_batch_size(len(examples), MOST)
     stream = iterate(examples)
     found = moments(np.empty((0, DIMENSION)))
     batches = range(0, len(examples), length)

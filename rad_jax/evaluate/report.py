@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from rad_jax.errors import UserError
 from rad_jax.evaluate import RESULTS, paper
-from rad_jax.files.atomic import whole_file
+from rad_jax.files.atomic import atomic_write
 from rad_jax.files.pictures import save_png
 from rad_jax.line_chart import COLOURS, MARKERS, Panel, Series, draw
 
@@ -96,7 +96,7 @@ def report(paths: Sequence[Path], output: Path) -> list[Path]:
     lines = io.StringIO(newline="")
     csv.writer(lines, lineterminator="\n").writerows([CSV_HEAD, *rows])
     for name, content in ("report.md", text), ("report.csv", lines.getvalue()):
-        with whole_file(output / name) as part:
+        with atomic_write(output / name) as part:
             part.write_text(content)
         written.insert(0, output / name)
     return written

@@ -9,11 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rad_jax.errors import UserError
-from rad_jax.files.bucket import AnyPath, copy_files, in_bucket, reaching, remove_folder
+from rad_jax.files.bucket import (
+    AnyPath,
+    bucket_errors,
+    copy_files,
+    in_bucket,
+    remove_folder,
+)
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Gives a path to write to, and renames it to `path` if all went well.
 
     A file that exists is replaced, missing folders are made.
@@ -32,7 +38,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def whole_folder(path: AnyPath) -> Iterator[Path]:
+def atomic_folder(path: AnyPath) -> Iterator[Path]:
     """The same for a folder, which exists while it is written to.
 
     A folder that exists is replaced: the caller has seen to it that it may be. One of a
@@ -44,7 +50,7 @@ def whole_folder(path: AnyPath) -> Iterator[Path]:
             tempfile.TemporaryDirectory(prefix="rad_jax-") as scratch,
         ):
             yield Path(scratch)
-            with reaching(path):
+            with bucket_errors(path):
                 if path.exists():
                     remove_folder(path)
                 files = [file for file in Path(scratch).rglob("*") if file.is_file()]

@@ -55,7 +55,7 @@ def absolute(path: AnyPath) -> AnyPath:
 
 
 @contextlib.contextmanager
-def reaching(folder: AnyPath) -> Iterator[None]:
+def bucket_errors(folder: AnyPath) -> Iterator[None]:
     """Around the first use of a folder: what is wrong with its bucket is one line.
 
     The libraries raise dozens of kinds of errors for a bucket.
@@ -97,7 +97,7 @@ def copy_files(files: Iterable[AnyPath], source: AnyPath, target: AnyPath) -> No
             shutil.copyfileobj(old, new, CHUNK_BYTES)
 
 
-class Outbox:
+class LogUploader:
     """A folder on this machine for what a run writes bit by bit; a context manager.
 
     It is the run's own folder, unless that lies in a bucket: then files are copied
@@ -122,7 +122,7 @@ class Outbox:
         if not in_bucket(workdir):
             self.folder = workdir
             return
-        with reaching(workdir):
+        with bucket_errors(workdir):
             probe = workdir / f".{secrets.token_hex(8)}"
             probe.write_bytes(b"")
             probe.unlink()
@@ -132,7 +132,7 @@ class Outbox:
         there = [path for name in growing if (path := workdir / name).exists()]
         copy_files(there, workdir, self.folder)
 
-    def __enter__(self) -> "Outbox":
+    def __enter__(self) -> "LogUploader":
         """Returns itself."""
         return self
 
@@ -158,7 +158,7 @@ class Outbox:
         new = [path for path, mark in seen.items() if self._published.get(path) != mark]
         try:
             copy_files(new, self.folder, self._workdir)
-        except Exception as error:  # of many kinds, see `reaching`
+        except Exception as error:  # of many kinds, see `bucket_errors`
             say(f"{self._workdir}: the logs wait here ({first_line(error)[:200]})")
         else:
             self._published |= {path: seen[path] for path in new}

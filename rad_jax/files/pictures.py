@@ -12,7 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from rad_jax.errors import UserError
-from rad_jax.files.atomic import whole_file
+from rad_jax.files.atomic import atomic_write
 from rad_jax.files.decode import decode
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's "L"
@@ -253,5 +253,5 @@ def _rgb_tile(tile: np.ndarray, scale: int) -> UInt8[np.ndarray, "h w 3"]:
 def _write_png(image: Image.Image, path: Path, **options) -> None:
     encoded = io.BytesIO()
     image.save(encoded, "png", **options)
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         part.write_bytes(encoded.getbuffer())

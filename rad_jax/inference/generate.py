@@ -162,7 +162,7 @@ def compiled_generate(
 
     def run(params, stack: Step, keys, labels, low_res) -> Images:
         x = sampling.image_noise(keys, 0, (size, size, config.out_channels))
-        share = jnp.ones((*x.shape[:3], 1))  # hole everywhere
+        hole_weight = jnp.ones((*x.shape[:3], 1))  # hole everywhere
 
         def denoise(x: Images, step: Step):
             timesteps = jnp.broadcast_to(step.timesteps[1:], (len(x), 1))
@@ -170,6 +170,6 @@ def compiled_generate(
                 x = jnp.concatenate([x, low_res], axis=-1)
             return apply(params, x, NoiseLevels(timesteps), labels)
 
-        return sampling.sample(denoise, sampler, stack, x, share, keys)
+        return sampling.sample(denoise, sampler, stack, x, hole_weight, keys)
 
     return jax.jit(run)

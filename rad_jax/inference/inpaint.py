@@ -16,21 +16,21 @@ import numpy as np
 import rad_jax
 from rad_jax.checkpoints.load import Model, check_labels
 from rad_jax.diffusion import sampling
-from rad_jax.diffusion.conditioning import told_noise
+from rad_jax.diffusion.conditioning import conditioning
 from rad_jax.diffusion.sampling import SamplerConfig
 from rad_jax.diffusion.schedule import (
     LogSignal,
     ScheduleConfig,
     Step,
-    hole_share,
     make_schedule,
+    mask_to_hole_weight,
 )
 from rad_jax.errors import UserError
 from rad_jax.files.pixel_ranges import to_bytes, to_float
 from rad_jax.inference.inpaint_files import inpaint_files
 from rad_jax.models.apply import make_apply
 from rad_jax.models.config import UNetConfig
-from rad_jax.runtime.memory import Call, Sparing
+from rad_jax.runtime.memory import Call, RetryOnOOM
 from rad_jax.runtime.sharding import on_all_devices
 from rad_jax.typing import Images, Labels, Masks, PRNGKey, PRNGKeys
 
@@ -245,7 +245,7 @@ def fill_files(
     if label is not None:
         text["Class"] = str(label)
     return inpaint_files(
-        Sparing(prepare),
+        RetryOnOOM(prepare),
         image,
         mask,
         output,
@@ -275,7 +275,7 @@ def compiled_fill(
     """The whole sampler as one compiled function of parameters, times and images.
 
     With ``binary`` masks the noise embedding has two levels and its maps are made
-    once, before the loop; else it is dense (`told_noise`).
+    once, before the loop; else it is dense (`conditioning`).
     """
     apply = make_apply(config)
     schedule = make_schedule(schedule_config)
@@ -283,12 +283,14 @@ def compiled_fill(
     def run(
         params, stack: Step, start: LogSignal, images, masks, keys, labels
     ) -> Images:
-        share = jax.vmap(functools.partial(hole_share, schedule))(masks)
-        noise = told_noise(config, schedule, masks, share, binary=binary)
+        hole_weight = jax.vmap(functools.partial(mask_to_hole_weight, schedule))(masks)
+        noise = conditioning(config, schedule, masks, hole_weight, binary=binary)
 
         def denoise(x: Images, step: Step):
             return apply(params, x, noise(step), labels)
 
-        return sampling.inpaint(denoise, sampler, stack, start, images, share, keys)
+        return sampling.inpaint(
+            denoise, sampler, stack, start, images, hole_weight, keys
+        )
 
     return jax.jit(run)

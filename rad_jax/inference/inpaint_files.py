@@ -28,7 +28,7 @@ from rad_jax.files.pictures import (
     write_picture,
 )
 from rad_jax.progress import progress
-from rad_jax.runtime.batching import equal_length
+from rad_jax.runtime.batching import balanced_batch_size
 
 Fill = Callable[[np.ndarray, np.ndarray, np.ndarray], ArrayLike]
 """``fill(images, holes, seeds)``: float32 (b, h, w, c) in [-1, 1], float32 (b, h, w) of
@@ -172,7 +172,7 @@ def _batches(pairs: Sequence[Pair], settings: _Settings, done: _Done) -> list[_B
         groups.setdefault(size, []).extend(tasks)
     batches = []
     for size, tasks in groups.items():
-        length = equal_length(len(tasks), settings.batch_size)
+        length = balanced_batch_size(len(tasks), settings.batch_size)
         for first in range(0, len(tasks), length):
             batches.append(_Batch(tasks[first : first + length], size, length))
     return sorted(batches, key=lambda batch: -batch.length * math.prod(batch.size))

@@ -35,8 +35,8 @@ from rad_jax.inference.generate import (
 )
 from rad_jax.models.config import UNetConfig
 from rad_jax.progress import progress
-from rad_jax.runtime.batching import equal_length
-from rad_jax.runtime.memory import Call, Sparing
+from rad_jax.runtime.batching import balanced_batch_size
+from rad_jax.runtime.memory import Call, RetryOnOOM
 from rad_jax.typing import Images
 
 SHEET = "contact_sheet.png"
@@ -125,7 +125,7 @@ def sample_files(
     texts = [text for _ in range(count)]
     if labels is not None:
         texts = [{**text, "Class": str(label)} for label in labels]
-    _draw_all(Sparing(prepare), outputs, texts, batch_size)
+    _draw_all(RetryOnOOM(prepare), outputs, texts, batch_size)
 
 
 def _pictures(config: UNetConfig, low_res: Path | None) -> list[Path]:
@@ -212,7 +212,7 @@ def _draw_all(
 ) -> None:
     """Draws and writes batch by batch, then the sheet, and says where it all is."""
     count = len(outputs.samples)
-    length = equal_length(count, batch_size)
+    length = balanced_batch_size(count, batch_size)
     start = time.monotonic()
     shown = []
     for first in progress(range(0, count, length), desc="sample", unit="batch"):

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from rad_jax.errors import UserError
-from rad_jax.files.atomic import whole_file
+from rad_jax.files.atomic import atomic_write
 from rad_jax.metrics.frechet import Statistics
 from rad_jax.metrics.inception_blocks import DIMENSION, NETWORK
 from rad_jax.weight_files.safe_unpickle import shown
 
 MAX_COUNT = 2**48
 HEADER_BYTES = 2**12
-MEND = "make the statistics again"
+FIX_HINT = "make the statistics again"
 
 # What NumPy and zipfile raise for files that are damaged, or are none of theirs.
 _READ_ERRORS = (
@@ -47,7 +47,7 @@ def write_reference(path: Path, found: Statistics, *, network: str = NETWORK) ->
     }
     if found.count is not None:
         entries["count"] = np.array(found.count)
-    with whole_file(path) as part, part.open("wb") as file:
+    with atomic_write(path) as part, part.open("wb") as file:
         np.savez(file, allow_pickle=False, **entries)
 
 
@@ -78,12 +78,12 @@ def read_reference(
                 f"{expected}; it is of another network"
             )
         if not np.isfinite(array).all():
-            raise UserError(f"{path}: {name} is not finite; {MEND}")
+            raise UserError(f"{path}: {name} is not finite; {FIX_HINT}")
     mean, covariance = mean.astype(np.float64), covariance.astype(np.float64)
     # Files of float32 are not symmetric to the last digit.
     asymmetry = np.abs(covariance - covariance.T).max()
     if asymmetry > 1e-5 * np.abs(covariance).max() or (covariance.diagonal() < 0).any():
-        raise UserError(f"{path}: sigma is not a covariance; {MEND}")
+        raise UserError(f"{path}: sigma is not a covariance; {FIX_HINT}")
     return Statistics(mean, (covariance + covariance.T) / 2, _count(path, arrays))
 
 
@@ -92,7 +92,7 @@ def _count(path: Path, arrays: dict[str, np.ndarray]) -> int | None:
         return None
     count = arrays["count"]
     if count.shape != () or count.dtype.kind not in "iu" or not 2 <= count < MAX_COUNT:
-        raise UserError(f"{path}: count is no number of images; {MEND}")
+        raise UserError(f"{path}: count is no number of images; {FIX_HINT}")
     return int(count)
 
 
@@ -124,5 +124,6 @@ def _arrays(path: Path, dimension: int) -> dict[str, np.ndarray]:
     except _READ_ERRORS as error:
         reason = error.strerror if isinstance(error, OSError) else None
         raise UserError(
-            f"{path}: cannot be read as an .npz file ({reason or 'damaged'}); {MEND}"
+            f"{path}: cannot be read as an .npz file ({reason or 'damaged'}); "
+            f"{FIX_HINT}"
         ) from error

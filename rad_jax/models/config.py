@@ -48,7 +48,7 @@ class UNetConfig:
         all that is small and delicate, are float32.
       use_remat: recompute each block in the backward pass instead of storing it.
       noise_embedding: what the network is told of the noise: "spatial" (RAD), the level
-        of each pixel; or "time", one timestep for all of the image (`told_noise`).
+        of each pixel; or "time", one timestep for all of the image (`conditioning`).
 
     Raises:
       UserError: naming the key whose value cannot be built.

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int
 
 
-def equal_length(count: int, most: int) -> int:
+def balanced_batch_size(count: int, most: int) -> int:
     """The length of the fewest batches of at most ``most``: it wastes least.
 
     The last batch alone may lack some.

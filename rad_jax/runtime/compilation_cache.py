@@ -24,7 +24,7 @@ SETTINGS = {
 """Those of JAX, where the environment does not say otherwise."""
 
 
-def keep_compiled() -> None:
+def enable_compilation_cache() -> None:
     """Makes JAX keep what it compiles, in ``$XDG_CACHE_HOME/rad_jax/compiled``.
 
     To be called before JAX compiles. JAX's own variables come first: with

@@ -20,7 +20,7 @@ import jax
 from jax.experimental import multihost_utils
 
 from rad_jax.errors import UserError
-from rad_jax.runtime.heartbeat import answer_roll_call, gather, say_goodbye
+from rad_jax.runtime.heartbeat import gather, start_heartbeat, stop_heartbeat
 
 EXPLICIT = ("RAD_JAX_COORDINATOR", "RAD_JAX_NUM_PROCESSES", "RAD_JAX_PROCESS_ID")
 STOPPED = "RAD_JAX_STOPPED_EXIT_CODE"
@@ -59,7 +59,7 @@ def joined() -> Iterator[None]:
         time.sleep(2)  # if another process is gone, the roll call says so and exits
         traceback.print_exc()
         os._exit(1)
-    say_goodbye()
+    stop_heartbeat()
 
 
 def start() -> None:
@@ -102,7 +102,7 @@ def start() -> None:
             f"{found}; check that each host started one and sees the others"
         )
     if found > 1:
-        answer_roll_call()
+        start_heartbeat()
 
 
 def stopped_exit_code() -> int:

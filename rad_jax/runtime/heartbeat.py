@@ -85,7 +85,7 @@ def _wait_for_others(server: socket.socket, missing: set[int], deadline: float) 
                 link.recv(1)  # they close first: the port is free for JAX at once
 
 
-def answer_roll_call() -> None:
+def start_heartbeat() -> None:
     """Starts watching the other processes; all of them must call it.
 
     Raises:
@@ -126,7 +126,7 @@ def _link_up() -> None:
         _links[0] = link
 
 
-def say_goodbye() -> None:
+def stop_heartbeat() -> None:
     """Before a process ends because all of them do."""
     _closing.set()
     for link in _links.values():

@@ -10,7 +10,7 @@ import numpy as np
 from jax.errors import JaxRuntimeError
 
 from rad_jax.errors import UserError
-from rad_jax.runtime.batching import batch_rows, equal_length
+from rad_jax.runtime.batching import balanced_batch_size, batch_rows
 from rad_jax.runtime.distributed import say
 
 
@@ -50,7 +50,7 @@ def bytes_needed(compiled: jax.stages.Compiled) -> int | None:
     )
 
 
-class Sparing:
+class RetryOnOOM:
     """Computes batches, in as many parts as the devices' memory makes necessary.
 
     When it runs out, the batch is halved, for all batches that follow, too. What the
@@ -71,7 +71,7 @@ class Sparing:
         """
         count = len(batch[0])
         while True:
-            length = equal_length(count, min(count, self._most))
+            length = balanced_batch_size(count, min(count, self._most))
             try:
                 parts = [
                     self._compute([array[rows] for array in batch])

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from rad_jax.checkpoints.checkpoints import Checkpoints
 from rad_jax.config import Experiment, to_dict
 from rad_jax.data.prefetch import Prefetch
-from rad_jax.files.bucket import AnyPath, Outbox
+from rad_jax.files.bucket import AnyPath, LogUploader
 from rad_jax.models.lora import plain_params
 from rad_jax.progress import progress
 from rad_jax.runtime.distributed import is_main, say
@@ -65,7 +65,7 @@ def train(
     batches = open_batches(experiment)
     with (
         lock(workdir),
-        Outbox(workdir, GROWING if is_main() else ()) as outbox,
+        LogUploader(workdir, GROWING if is_main() else ()) as uploader,
         Checkpoints(
             workdir, settings.keep_checkpoints, settings.keep_every
         ) as checkpoints,
@@ -79,7 +79,7 @@ def train(
             batches.set_state(position)
             say(f"going on from step {first}")
         say(make_plan(experiment, mesh).summary(workdir))
-        write_config(experiment, outbox.folder)
+        write_config(experiment, uploader.folder)
         samples = SampleGrid(experiment)
         train_step, flags = make_train_step(experiment, mesh), _stop_flags(mesh)
         speed = step_speed(experiment, mesh)
@@ -88,8 +88,10 @@ def train(
             contextlib.closing(
                 Prefetch(batches, lambda local: place_batch(local["image"], mesh))
             ) as images,
-            _logs(experiment, outbox.folder, first) as logs,
-            Profile(outbox.folder, first, settings.num_steps, wanted=profile) as trace,
+            _logs(experiment, uploader.folder, first) as logs,
+            Profile(
+                uploader.folder, first, settings.num_steps, wanted=profile
+            ) as trace,
         ):
             logged = first
             bar = progress(
@@ -124,7 +126,7 @@ def train(
                         logs.picture(step, samples.draw(ema))
                 if step % settings.checkpoint_every == 0 or last or stopping:
                     records = {"data": images.position, "config": to_dict(experiment)}
-                    outbox.publish()  # before: logs may be ahead, not behind
+                    uploader.publish()  # before: logs may be ahead, not behind
                     checkpoints.save(step, items(state), records)
                 if stopping:
                     break

@@ -23,7 +23,7 @@ from jax.sharding import Mesh, PartitionSpec
 from rad_jax.checkpoints.checkpoints import Checkpoints
 from rad_jax.config import Experiment
 from rad_jax.errors import UserError
-from rad_jax.files.bucket import AnyPath, in_bucket, reaching, remove_folder
+from rad_jax.files.bucket import AnyPath, bucket_errors, in_bucket, remove_folder
 from rad_jax.runtime.distributed import from_main, is_main
 from rad_jax.runtime.memory import size
 from rad_jax.runtime.sharding import AXES, batch_sharding, everywhere, make_mesh
@@ -212,7 +212,7 @@ def _folder(workdir: AnyPath) -> Iterator[AnyPath]:
     try:
         if is_main():
             try:
-                with reaching(workdir):
+                with bucket_errors(workdir):
                     folder.mkdir(parents=True)
                     (folder / "seen").write_bytes(b"")
             except OSError as error:

@@ -13,9 +13,9 @@ from jaxtyping import Array, Bool, Int, UInt8
 
 from rad_jax.config import Experiment
 from rad_jax.diffusion import gaussian
-from rad_jax.diffusion.conditioning import told_noise
+from rad_jax.diffusion.conditioning import conditioning
 from rad_jax.diffusion.losses import hybrid_loss
-from rad_jax.diffusion.schedule import Step, hole_share, make_schedule, steps
+from rad_jax.diffusion.schedule import Step, make_schedule, mask_to_hole_weight, steps
 from rad_jax.errors import UserError
 from rad_jax.files.pixel_ranges import to_float
 from rad_jax.masks.training import training_mask
@@ -96,24 +96,26 @@ def batch_loss(
 
     step, masks, noise, dropout_keys = jax.vmap(draw)(keys)
     binary, schedule = not experiment.mask.blur, make_schedule(experiment.schedule)
-    share = masks[..., None]  # of a binary mask
+    hole_weight = masks[..., None]  # of a binary mask
     if not binary:
-        share = jax.vmap(functools.partial(hole_share, schedule))(masks)
+        hole_weight = jax.vmap(functools.partial(mask_to_hole_weight, schedule))(masks)
 
-    def noisy(x0, share, step, noise):
-        levels = gaussian.pixel_levels(step, share)
+    def noisy(x0, hole_weight, step, noise):
+        levels = gaussian.pixel_levels(step, hole_weight)
         return gaussian.forward_marginal(x0, levels.t, noise)
 
-    x_t = jax.vmap(noisy)(images, share, step, noise)
-    told = told_noise(experiment.model, schedule, masks, share, binary=binary)
+    x_t = jax.vmap(noisy)(images, hole_weight, step, noise)
+    condition = conditioning(
+        experiment.model, schedule, masks, hole_weight, binary=binary
+    )
     output = apply(
         params,
         x_t,
-        told(step),
+        condition(step),
         dropout_keys=dropout_keys if experiment.model.dropout else None,
     )
     loss = functools.partial(hybrid_loss, experiment.loss)
-    losses, parts = jax.vmap(loss)(output, images, noise, x_t, step, share)
+    losses, parts = jax.vmap(loss)(output, images, noise, x_t, step, hole_weight)
     buckets = jax.nn.one_hot(bucket(step, experiment.schedule.hole_steps), len(BUCKETS))
     sums = {name: jnp.sum(part) for name, part in {"loss": losses, **parts}.items()}
     counts = {name: jnp.float32(len(losses)) for name in sums}

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rad_jax.errors import UserError
-from rad_jax.files.atomic import whole_file
+from rad_jax.files.atomic import atomic_write
 from rad_jax.progress import progress
 from rad_jax.weight_files.lazy_array import contiguous_strides
 from rad_jax.weight_files.read import SAFETENSORS
@@ -34,7 +34,7 @@ def write_torch(path: Path, state_dict: Mapping[str, np.ndarray]) -> None:
       UserError: the file cannot be written, or an array's type is not PyTorch's.
     """
     stored = _stored(path, state_dict, {x: name for name, x in STORAGES.items()})
-    with whole_file(path) as part, zipfile.ZipFile(part, "w") as archive:
+    with atomic_write(path) as part, zipfile.ZipFile(part, "w") as archive:
         _write_member(archive, "data.pkl", _pickle(stored))
         _write_member(archive, "byteorder", b"little")
         arrays = progress(state_dict.values(), desc="write", unit="array")
@@ -64,7 +64,7 @@ def write_safetensors(path: Path, state_dict: Mapping[str, np.ndarray]) -> None:
         offset += array.nbytes
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    with whole_file(path) as part, part.open("wb") as file:
+    with atomic_write(path) as part, part.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for array in progress(state_dict.values(), desc="write", unit="array"):
             file.write(_raw(array))

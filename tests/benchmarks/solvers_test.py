@@ -11,7 +11,7 @@ from benchmarks import solvers
 from benchmarks.exact_samplers import SCHEDULE, bures, oracle_error, propagate
 from rad_jax.diffusion import sampling
 from rad_jax.diffusion.sampling import SamplerConfig
-from rad_jax.diffusion.schedule import hole_share
+from rad_jax.diffusion.schedule import mask_to_hole_weight
 from rad_jax.line_chart import COLOURS, WIDTH, Panel, Series, draw
 from tests.oracles import oracle_denoiser, smooth_gaussian
 
@@ -30,7 +30,9 @@ def samples(config, grid, count):
     stack = sampling.grid_steps(SCHEDULE, grid)
     denoise = oracle_denoiser(GAUSSIAN, SCHEDULE, BOX, grid.times)
     shape = (count, SIZE, SIZE, 1)
-    share = jnp.broadcast_to(hole_share(SCHEDULE, jnp.float32(BOX))[None], shape)
+    share = jnp.broadcast_to(
+        mask_to_hole_weight(SCHEDULE, jnp.float32(BOX))[None], shape
+    )
     image = jnp.float32(IMAGES[0]).reshape(1, SIZE, SIZE, 1)
     start = jax.tree.map(lambda level: level[0], stack.t)
     run = functools.partial(sampling.inpaint, denoise, config, stack, start)

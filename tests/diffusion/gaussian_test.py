@@ -18,8 +18,8 @@ def make_step(t, s):
 
 
 def levels_of(t, s, mask):
-    share = sch.hole_share(DEFAULT, jnp.float32(mask))
-    return gaussian.pixel_levels(make_step(t, s), share)
+    hole_weight = sch.mask_to_hole_weight(DEFAULT, jnp.float32(mask))
+    return gaussian.pixel_levels(make_step(t, s), hole_weight)
 
 
 def draw(key, *names, shape=(4, 5, 3)):
@@ -58,11 +58,13 @@ def test_marginal_agrees_with_the_authors(kind, j):
 def golden_reverse_step(kind, j):
     """Their 100-step sampler: learned range, clipping, stride 10."""
     step = make_step(j + 1, max(j + 1 - 10, 0))
-    share = sch.hole_share(DEFAULT, golden_mask(kind))
+    hole_weight = sch.mask_to_hole_weight(DEFAULT, golden_mask(kind))
     arguments = (golden(f"{kind}_step{j}_x_t"), golden("model_output"))
     config = sampling.SamplerConfig()
     unused = jnp.zeros((12, 12, 3))
-    return sampling.reverse_step(config, step, share, *arguments, unused, golden("z"))
+    return sampling.reverse_step(
+        config, step, hole_weight, *arguments, unused, golden("z")
+    )
 
 
 STEPS = [990, 980, 500, 20, 10, 0]

@@ -24,11 +24,11 @@ def unit_step(t):
 
 def terms(t, mask, output, x0, noise, **config):
     step = unit_step(t)
-    share = sch.hole_share(DEFAULT, jnp.float32(mask))
-    level = sch.log_level(step.t, share)
+    hole_weight = sch.mask_to_hole_weight(DEFAULT, jnp.float32(mask))
+    level = sch.log_level(step.t, hole_weight)
     x_t = gaussian.forward_marginal(x0, level, noise)
     loss_config = losses.LossConfig(**config)
-    return losses.hybrid_loss(loss_config, output, x0, noise, x_t, step, share)
+    return losses.hybrid_loss(loss_config, output, x0, noise, x_t, step, hole_weight)
 
 
 def example(key, shape=(6, 8, 3)):
@@ -183,8 +183,10 @@ def test_weight_adds_the_bound(key):
 
 def test_velocity_target(key):
     x0, noise, _ = example(key)
-    share = sch.hole_share(DEFAULT, jnp.float32(MASKS["full"]))
-    velocity = gaussian.velocity(x0, noise, sch.log_level(unit_step(700).t, share))
+    hole_weight = sch.mask_to_hole_weight(DEFAULT, jnp.float32(MASKS["full"]))
+    velocity = gaussian.velocity(
+        x0, noise, sch.log_level(unit_step(700).t, hole_weight)
+    )
     output = jnp.concatenate([velocity, jnp.zeros_like(velocity)], -1)
     config = {"parametrisation": "v"}
     _, parts = terms(700, MASKS["full"], output, x0, noise, **config)

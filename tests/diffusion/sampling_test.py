@@ -30,8 +30,8 @@ def samples(mask, config, num_steps, grid="uniform", x=None):
     stack = sampling.grid_steps(DEFAULT, times)
     denoise = oracles.oracle_denoiser(GAUSSIAN, DEFAULT, mask, times.times)
     shape = (SAMPLES, SIZE, SIZE, 1)
-    share = sch.hole_share(DEFAULT, jnp.float32(mask))
-    share = jnp.broadcast_to(share[None], shape)
+    hole_weight = sch.mask_to_hole_weight(DEFAULT, jnp.float32(mask))
+    hole_weight = jnp.broadcast_to(hole_weight[None], shape)
     image = jnp.float32(TRUTH if x is None else x).reshape(1, SIZE, SIZE, 1)
     images = jnp.broadcast_to(image, shape)
     keys = jax.random.split(jax.random.key(1), SAMPLES)
@@ -40,7 +40,7 @@ def samples(mask, config, num_steps, grid="uniform", x=None):
         run = functools.partial(sampling.inpaint, denoise, config, stack, start)
     else:
         run = functools.partial(sampling.sample, denoise, config, stack)
-    out = np.asarray(jax.jit(run)(images, share, keys)).reshape(SAMPLES, -1)
+    out = np.asarray(jax.jit(run)(images, hole_weight, keys)).reshape(SAMPLES, -1)
     known = mask.ravel() == 0
     fixed = np.asarray(images[0]).ravel()[known]
     assert np.array_equal(out[:, known], np.tile(fixed, (SAMPLES, 1))), "bit for bit"
@@ -80,8 +80,10 @@ def test_ancestral_sampling_is_exact(name):
 @pytest.mark.slow
 def test_ancestral_sampling_is_exact_for_a_soft_mask():
     """From a given x_T1 the target is p(x_0 | x_T1), known pixels included."""
-    share = np.float64(sch.hole_share(DEFAULT, jnp.float32(SOFT))).ravel()
-    level = share * DEFAULT.signal.hole[1000]
+    hole_weight = np.float64(
+        sch.mask_to_hole_weight(DEFAULT, jnp.float32(SOFT))
+    ).ravel()
+    level = hole_weight * DEFAULT.signal.hole[1000]
     noise = np.random.default_rng(1).standard_normal(SIZE * SIZE)
     x = np.exp(level / 2) * TRUTH + np.sqrt(-np.expm1(level)) * noise
     gain, offset, covariance = GAUSSIAN.posterior(level)
@@ -150,13 +152,13 @@ def test_generation_from_pure_noise():
     times = np.arange(DEFAULT.num_steps, -1, -10)
     stack = sampling.grid_steps(DEFAULT, sampling.Grid(DEFAULT.num_steps, times))
     denoise = oracles.oracle_denoiser(GAUSSIAN, DEFAULT, BOX, times)
-    share = sch.hole_share(DEFAULT, jnp.float32(BOX))
-    share = jnp.broadcast_to(share[None], (n, SIZE, SIZE, 1))
-    x = jax.random.normal(jax.random.key(2), share.shape)
+    hole_weight = sch.mask_to_hole_weight(DEFAULT, jnp.float32(BOX))
+    hole_weight = jnp.broadcast_to(hole_weight[None], (n, SIZE, SIZE, 1))
+    x = jax.random.normal(jax.random.key(2), hole_weight.shape)
     keys = jax.random.split(jax.random.key(3), n)
     for method in ("ddpm", "dpm++"):
         config = sampling.SamplerConfig(method=method, clip=False)
-        out = sampling.sample(denoise, config, stack, x, share, keys)
+        out = sampling.sample(denoise, config, stack, x, hole_weight, keys)
         out = np.asarray(out, np.float64).reshape(n, -1)
         assert errors(out, GAUSSIAN.mean, GAUSSIAN.covariance)[0] < 4
         assert relative(out, GAUSSIAN.covariance) < 0.1
@@ -175,47 +177,53 @@ def small_problem(batch=3):
     keys = jax.random.split(jax.random.key(7), batch)
     images = jax.vmap(lambda k: jnp.tanh(jax.random.normal(k, (6, 5, 3))))(keys)
     masks = jax.vmap(lambda k: jax.random.bernoulli(k, 0.5, (6, 5)))(keys)
-    share = jax.vmap(lambda m: sch.hole_share(DEFAULT, m))(jnp.float32(masks))
-    return denoise, images, share, keys
+    hole_weight = jax.vmap(lambda m: sch.mask_to_hole_weight(DEFAULT, m))(
+        jnp.float32(masks)
+    )
+    return denoise, images, hole_weight, keys
 
 
 @pytest.mark.parametrize("method", sampling.METHODS)
 def test_a_result_does_not_depend_on_its_batch(method):
-    denoise, images, share, keys = small_problem()
+    denoise, images, hole_weight, keys = small_problem()
     stack = sampling.grid_steps(DEFAULT, sampling.time_grid(DEFAULT, 8))
     start = jax.tree.map(lambda x: x[0], stack.t)
     config = sampling.SamplerConfig(method=method)
     run = jax.jit(functools.partial(sampling.inpaint, denoise, config, stack, start))
-    together = run(images, share, keys)
+    together = run(images, hole_weight, keys)
     order = jnp.array([2, 0])
     np.testing.assert_array_equal(
-        run(images[order], share[order], keys[order]), together[order]
+        run(images[order], hole_weight[order], keys[order]), together[order]
     )
     np.testing.assert_array_equal(
-        jnp.where(share == 0, together, 0), jnp.where(share == 0, images, 0)
+        jnp.where(hole_weight == 0, together, 0), jnp.where(hole_weight == 0, images, 0)
     )
 
 
 def test_the_holes_content_is_not_used():
-    denoise, images, share, keys = small_problem()
+    denoise, images, hole_weight, keys = small_problem()
     stack = sampling.grid_steps(DEFAULT, sampling.time_grid(DEFAULT, 8))
     start = jax.tree.map(lambda x: x[0], stack.t)
     config = sampling.SamplerConfig()
     run = jax.jit(functools.partial(sampling.inpaint, denoise, config, stack, start))
-    blanked = jnp.where(share == 1, 0.5, images)
-    np.testing.assert_array_equal(run(images, share, keys), run(blanked, share, keys))
+    blanked = jnp.where(hole_weight == 1, 0.5, images)
+    np.testing.assert_array_equal(
+        run(images, hole_weight, keys), run(blanked, hole_weight, keys)
+    )
 
 
 def test_times_are_data():
     """Other grids and step counts of one bucket run one compiled program."""
-    denoise, images, share, keys = small_problem()
+    denoise, images, hole_weight, keys = small_problem()
     config = sampling.SamplerConfig()
     traces = []
 
     @jax.jit
     def run(stack, start):
         traces.append(1)
-        return sampling.inpaint(denoise, config, stack, start, images, share, keys)
+        return sampling.inpaint(
+            denoise, config, stack, start, images, hole_weight, keys
+        )
 
     for n, kind in [(8, "uniform"), (5, "quadratic"), (8, "log_snr")]:
         times = sampling.time_grid(DEFAULT, n, kind)
@@ -224,19 +232,25 @@ def test_times_are_data():
         padded = run(stack, start)
         exact_stack = sampling.grid_steps(DEFAULT, times)
         exact = sampling.inpaint(
-            denoise, config, exact_stack, start, images, share, keys
+            denoise, config, exact_stack, start, images, hole_weight, keys
         )
         np.testing.assert_allclose(padded, exact, atol=1e-5)
     assert len(traces) == 1
 
 
 def test_clipping_bounds_the_prediction():
-    denoise, images, share, keys = small_problem()
+    denoise, images, hole_weight, keys = small_problem()
     stack = sampling.grid_steps(DEFAULT, sampling.time_grid(DEFAULT, 1))
     start = jax.tree.map(lambda x: x[0], stack.t)
     out = [
         sampling.inpaint(
-            denoise, sampling.SamplerConfig(clip=c), stack, start, images, share, keys
+            denoise,
+            sampling.SamplerConfig(clip=c),
+            stack,
+            start,
+            images,
+            hole_weight,
+            keys,
         )
         for c in (True, False)
     ]

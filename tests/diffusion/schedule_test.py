@@ -13,10 +13,14 @@ DEFAULT = sch.make_schedule(sch.ScheduleConfig())
 
 
 def level(schedule, t, mask):
-    share = sch.hole_share(schedule, jnp.float32(mask))
+    hole_weight = sch.mask_to_hole_weight(schedule, jnp.float32(mask))
     step = sch.steps(schedule, np.array([t]), np.array([t - 1]))
     step = jax.tree.map(lambda x: x[0], step)
-    return sch.log_level(step.t, share), sch.log_level(step.delta, share), step
+    return (
+        sch.log_level(step.t, hole_weight),
+        sch.log_level(step.delta, hole_weight),
+        step,
+    )
 
 
 @pytest.mark.parametrize("kind", ["linear", "cosine"])
@@ -81,8 +85,8 @@ def test_levels_fall_for_every_mask_value(key):
     masks = jax.random.uniform(key, (4, 4))
     times = np.arange(1, DEFAULT.num_steps + 1)
     stack = sch.steps(DEFAULT, times, times - 1)
-    share = sch.hole_share(DEFAULT, masks)
-    deltas = jax.vmap(lambda d: sch.log_level(d, share))(stack.delta)
+    hole_weight = sch.mask_to_hole_weight(DEFAULT, masks)
+    deltas = jax.vmap(lambda d: sch.log_level(d, hole_weight))(stack.delta)
     assert np.all(np.asarray(deltas) < 0)
 
 
@@ -146,11 +150,11 @@ def test_timesteps_of_phase_one_are_exact_integers():
 def test_hole_share_is_accurate_everywhere():
     masks = np.concatenate([10.0 ** np.arange(-12, 0), 1 - 10.0 ** -np.arange(1, 7)])
     masks = np.float32(masks)
-    share = sch.hole_share(DEFAULT, jnp.asarray(masks)[None])[0, :, 0]
+    hole_weight = sch.mask_to_hole_weight(DEFAULT, jnp.asarray(masks)[None])[0, :, 0]
     nu = -np.expm1(DEFAULT.log_total)
     exact = np.log1p(-nu * np.float64(masks)) / DEFAULT.log_total
-    np.testing.assert_allclose(share, exact, rtol=1e-6)
-    ends = sch.hole_share(DEFAULT, jnp.array([[0.0, 1.0]]))
+    np.testing.assert_allclose(hole_weight, exact, rtol=1e-6)
+    ends = sch.mask_to_hole_weight(DEFAULT, jnp.array([[0.0, 1.0]]))
     np.testing.assert_array_equal(ends[0, :, 0], [0, 1])
 
 

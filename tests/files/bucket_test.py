@@ -14,8 +14,8 @@ from rad_jax.checkpoints.checkpoints import Checkpoints
 from rad_jax.checkpoints.load import Model, load, read_frozen, save_model
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
-from rad_jax.files.atomic import whole_folder
-from rad_jax.files.bucket import Outbox, absolute, copy_files, folder_at
+from rad_jax.files.atomic import atomic_folder
+from rad_jax.files.bucket import LogUploader, absolute, copy_files, folder_at
 from rad_jax.models.apply import init_params
 from rad_jax.models.lora import partition
 from rad_jax.train.loop import train
@@ -156,32 +156,32 @@ def test_damaged_and_unfinished_checkpoints(bucket, capsys):
 def test_outbox_copies_what_is_new(bucket, capsys):
     workdir = folder_at("gs://bucket/run")
     bucket.objects["run/log"] = b"one\n", 1
-    with Outbox(workdir, ["log", "missing"]) as outbox:
-        assert (outbox.folder / "log").read_bytes() == b"one\n"
-        with (outbox.folder / "log").open("a") as log:
+    with LogUploader(workdir, ["log", "missing"]) as uploader:
+        assert (uploader.folder / "log").read_bytes() == b"one\n"
+        with (uploader.folder / "log").open("a") as log:
             log.write("two\n")
-        (outbox.folder / "deep").mkdir()
-        (outbox.folder / "deep" / "file").write_bytes(b"x" * 2**20)
-        outbox.publish()
+        (uploader.folder / "deep").mkdir()
+        (uploader.folder / "deep" / "file").write_bytes(b"x" * 2**20)
+        uploader.publish()
         assert bucket.read("run/log") == b"one\ntwo\n"
         assert bucket.read("run/deep/file") == b"x" * 2**20
         generations = dict(bucket.objects)
-        outbox.publish()
+        uploader.publish()
         assert bucket.objects == generations
         bucket.forbidden = True
-        (outbox.folder / "late").write_bytes(b"late")
-        outbox.publish()
+        (uploader.folder / "late").write_bytes(b"late")
+        uploader.publish()
         bucket.forbidden = False
         assert "gs://bucket/run: the logs wait here (" in capsys.readouterr().err
     assert bucket.read("run/late") == b"late"
-    assert not outbox.folder.exists()
+    assert not uploader.folder.exists()
 
 
 def test_outbox_of_a_folder_is_the_folder(tmp_path):
     (tmp_path / "log").write_text("one\n")
-    with Outbox(tmp_path, ["log"]) as outbox:
-        assert outbox.folder == tmp_path
-        outbox.publish()
+    with LogUploader(tmp_path, ["log"]) as uploader:
+        assert uploader.folder == tmp_path
+        uploader.publish()
     assert (tmp_path / "log").read_text() == "one\n"
 
 
@@ -276,6 +276,6 @@ def test_folder_for_a_bucket_on_a_full_disk(bucket):
     bucket.objects["m/model.json"] = b"old", 1
     folder = folder_at("gs://bucket/m")
     line = r"gs://bucket/m: cannot be written \(No space left"
-    with pytest.raises(UserError, match=line), whole_folder(folder):
+    with pytest.raises(UserError, match=line), atomic_folder(folder):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert bucket.objects["m/model.json"] == (b"old", 1)

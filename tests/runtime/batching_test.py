@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from rad_jax.runtime.batching import batch_rows, equal_length
+from rad_jax.runtime.batching import balanced_batch_size, batch_rows
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,6 @@ from rad_jax.runtime.batching import batch_rows, equal_length
     ],
 )
 def test_the_fewest_batches_of_one_length(count, most, length, rows):
-    assert equal_length(count, most) == length
+    assert balanced_batch_size(count, most) == length
     assert [list(x) for x in batch_rows(count, length)] == rows
     assert len(rows) == np.ceil(count / most)

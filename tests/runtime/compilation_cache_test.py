@@ -15,7 +15,7 @@ from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.models.unet import abstract_params
 from rad_jax.runtime import compilation_cache
-from rad_jax.runtime.compilation_cache import cache_folder, keep_compiled
+from rad_jax.runtime.compilation_cache import cache_folder, enable_compilation_cache
 from tests.conftest import DIGITS, PROGRESS, ROOT
 from tests.inference.generate_test import FIXED
 from tests.models.adm_files import random_params
@@ -120,7 +120,7 @@ def updates(monkeypatch, tmp_path):
 
 
 def test_where_and_how_much_is_kept(updates, tmp_path, capsys):
-    keep_compiled()
+    enable_compilation_cache()
     assert updates == {
         "jax_compilation_cache_dir": str(tmp_path / "cache" / "rad_jax" / "compiled"),
         "jax_compilation_cache_max_size": 2 * 1024**3,
@@ -131,7 +131,7 @@ def test_where_and_how_much_is_kept(updates, tmp_path, capsys):
 
 def test_variables_of_jax_come_first(updates, monkeypatch, tmp_path):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_MAX_SIZE", "1000")
-    keep_compiled()
+    enable_compilation_cache()
     assert set(updates) == {
         "jax_compilation_cache_dir",
         "jax_persistent_cache_min_compile_time_secs",
@@ -148,7 +148,7 @@ def test_variables_of_jax_come_first(updates, monkeypatch, tmp_path):
 )
 def test_the_users_folder_or_wish_for_none(updates, tmp_path, name, value):
     setattr(updates.config, name, value)
-    keep_compiled()
+    enable_compilation_cache()
     assert updates == {} and not (tmp_path / "cache").exists()
 
 
@@ -156,7 +156,7 @@ def test_the_users_folder_is_used(environment, tmp_path):
     environment["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path / "mine")
     program = """
 import jax, rad_jax.runtime.compilation_cache
-rad_jax.runtime.compilation_cache.keep_compiled()
+rad_jax.runtime.compilation_cache.enable_compilation_cache()
 print(jax.config.jax_compilation_cache_dir, jax.config.jax_compilation_cache_max_size)
 """
     assert run(environment, program) == (f"{tmp_path / 'mine'} -1\n", [])
@@ -165,7 +165,7 @@ print(jax.config.jax_compilation_cache_dir, jax.config.jax_compilation_cache_max
 
 def test_several_processes_keep_nothing(updates, tmp_path):
     updates.processes = 2
-    keep_compiled()
+    enable_compilation_cache()
     assert updates == {} and not (tmp_path / "cache").exists()
 
 
@@ -192,7 +192,7 @@ def test_a_folder_that_cannot_be_used_is_one_line(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / where))
     if patch:
         monkeypatch.setattr(*patch)
-    keep_compiled()
+    enable_compilation_cache()
     assert updates == {}
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("rad-jax: what is compiled is not kept (")
@@ -204,9 +204,9 @@ def test_an_entry_that_another_command_is_writing_stays(updates, tmp_path):
     folder.mkdir(parents=True)
     (folder / "x-cache").touch()
     with filelock.FileLock(folder / ".lockfile"):
-        keep_compiled()
+        enable_compilation_cache()
     assert (folder / "x-cache").exists() and updates
-    keep_compiled()
+    enable_compilation_cache()
     assert not (folder / "x-cache").exists()
 
 
@@ -236,6 +236,8 @@ def test_commands_that_compile_keep_it(monkeypatch, tmp_path, rad, arguments):
         raise UserError("far enough")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("rad_jax.runtime.compilation_cache.keep_compiled", asked)
+    monkeypatch.setattr(
+        "rad_jax.runtime.compilation_cache.enable_compilation_cache", asked
+    )
     assert rad(*arguments.split()) == (2, "", ["rad-jax: far enough"])
     assert list(tmp_path.iterdir()) == []

@@ -13,7 +13,7 @@ from jax.errors import JaxRuntimeError
 
 from rad_jax.errors import UserError
 from rad_jax.runtime import memory
-from rad_jax.runtime.memory import Call, Sparing
+from rad_jax.runtime.memory import Call, RetryOnOOM
 from tests.conftest import compiling
 
 DOUBLE = jax.jit(lambda x: 2 * x)
@@ -65,7 +65,7 @@ def count_of(arguments):
 
 
 def sparing(function):
-    return Sparing(lambda x: Call(function, (jnp.asarray(x),), len(x)))
+    return RetryOnOOM(lambda x: Call(function, (jnp.asarray(x),), len(x)))
 
 
 def images(count):
@@ -142,7 +142,7 @@ def test_a_batch_that_failed_is_let_go_before_the_next():
         arrays.append(weakref.ref(call.arguments[0]))
         return call
 
-    Sparing(prepare)(images(8))
+    RetryOnOOM(prepare)(images(8))
     assert len(arrays) == 3 + 3
 
 

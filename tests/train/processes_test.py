@@ -307,7 +307,7 @@ def test_hosts_that_do_not_reach_each_other_are_one_line(monkeypatch):
     state = types.SimpleNamespace(coordinator_address="127.0.0.1:1")
     monkeypatch.setattr(heartbeat.distributed, "global_state", state)
     with pytest.raises(UserError, match=r"process 1: no connection .* \(.*refused\)"):
-        heartbeat.answer_roll_call()
+        heartbeat.start_heartbeat()
 
 
 @pytest.mark.slow
