@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.measured import measured, store
-from rad_jax.checkpoints.load import Model, load
+from rad_jax.checkpoints.load import load
+from rad_jax.checkpoints.model import Model
 from rad_jax.config import load_config
-from rad_jax.evaluate import RESULTS
 from rad_jax.evaluate.evaluate import Evaluation, evaluate
+from rad_jax.evaluate.protocol import RESULTS
 from rad_jax.prepare.command import prepare
 from rad_jax.runtime.compilation_cache import enable_compilation_cache
 from rad_jax.runtime.sharding import use_cpu_cores

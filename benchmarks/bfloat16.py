@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.measured import measured, store
-from rad_jax.checkpoints.load import Model, load
+from rad_jax.checkpoints.load import load
+from rad_jax.checkpoints.model import Model
 from rad_jax.convert import adm
 from rad_jax.convert.adm import adm_to_params
 from rad_jax.convert.presets import PRESETS

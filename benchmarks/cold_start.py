@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.inpainting import random_model
 from benchmarks.measured import measured, store
-from rad_jax.checkpoints.load import save_model
+from rad_jax.checkpoints.model_folder import write_model
 from rad_jax.config import load_config
 from rad_jax.files.pictures import save_png
 
@@ -43,7 +43,7 @@ def seconds_of(arguments: list[str], cache: Path) -> float:
 def command(case: str, folder: Path) -> list[str]:
     """An inpainting, and the files it is of."""
     config = load_config(f"configs/{case}.py", []).model
-    save_model(folder / "model", random_model(config), {})
+    write_model(folder / "model", random_model(config), {})
     size = config.image_size
     image = np.full((size, size, config.in_channels), 99, np.uint8)
     mask = np.zeros((size, size, 1), np.uint8)

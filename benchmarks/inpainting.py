@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from benchmarks import rows
 from benchmarks.timing import in_turns, medians, ratio
 from benchmarks.unet import Call, inputs, two_levels
-from rad_jax.checkpoints.load import Model
+from rad_jax.checkpoints.model import Model
 from rad_jax.config import load_config
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.inference.inpaint import fill

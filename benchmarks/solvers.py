@@ -18,7 +18,8 @@ import numpy as np
 
 from benchmarks.exact_samplers import SCHEDULE, oracle_error
 from benchmarks.measured import measured, store
-from rad_jax.checkpoints.load import Model, load
+from rad_jax.checkpoints.load import load
+from rad_jax.checkpoints.model import Model
 from rad_jax.data.pipeline import load_split
 from rad_jax.demo import KINDS, diversity, features, hole_masks, new_classifier, rms
 from rad_jax.diffusion import sampling

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from rad_jax.version import __version__
 
-__all__ = ["inpaint", "load", "with_adapters"]
+__all__ = ["__version__", "inpaint", "load", "with_adapters"]
 
 if TYPE_CHECKING:
     from rad_jax.checkpoints.load import load

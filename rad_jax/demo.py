@@ -17,18 +17,18 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image, ImageDraw
 
-from rad_jax.checkpoints.load import Model, load
+from rad_jax.checkpoints.load import load
+from rad_jax.checkpoints.model import Model
 from rad_jax.config import load_config
 from rad_jax.data.pipeline import load_split
 from rad_jax.errors import UserError
-from rad_jax.files.pictures import contact_sheet, save_png
+from rad_jax.files.pictures import contact_sheet, grey_holes, save_png
 from rad_jax.files.pixel_ranges import to_bytes, to_float
 from rad_jax.inference.inpaint import fill
 from rad_jax.masks.evaluation import evaluation_mask
 from rad_jax.prepare.command import prepare
 from rad_jax.progress import progress
 from rad_jax.train.loop import train
-from rad_jax.train.samples import masked
 from rad_jax.train.stop import stop_on_signals
 
 KINDS = ("box", "extreme", "perlin")
@@ -195,7 +195,7 @@ def diversity(samples: np.ndarray, hole: np.ndarray) -> float:
 
 def _rows(images: Pixels, masks: Holes, samples: np.ndarray) -> Rows:
     """Picture rows of the first digits: input, mask, samples, truth."""
-    given = masked(images, masks)
+    given = grey_holes(images, masks)
     drawn = np.uint8(255) * (masks > 0).astype(np.uint8)
     return [
         [given[i], drawn[i], *samples[:, i], images[i]]

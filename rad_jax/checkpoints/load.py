@@ -1,70 +1,22 @@
-"""A trained network: what it is, and its folder: a model's or a training run's."""
+"""Loads a model from its folder: a model folder, or the workdir of a training run."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import numpy as np
 
 from rad_jax.checkpoints.checkpoints import Checkpoints
-from rad_jax.checkpoints.model_folder import (
-    RECORD,
-    read_model,
-    read_record,
-    write_model,
-)
+from rad_jax.checkpoints.model import Model
+from rad_jax.checkpoints.model_folder import RECORD, read_model, read_record
 from rad_jax.config import Experiment, from_dict
-from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath, bucket_errors, folder_at
 from rad_jax.models.apply import Params
-from rad_jax.models.config import UNetConfig
 from rad_jax.models.lora import adapted_params, partition, plain_params
 from rad_jax.runtime.sharding import everywhere, local_mesh
 
 BASE = "base"
 """Where a run keeps the model that it trains adapters of."""
-
-
-class Model(NamedTuple):
-    """A trained network and what it was trained for.
-
-    Attributes:
-      config: its architecture.
-      schedule: the noise it knows.
-      parametrisation: what it predicts, "eps" or "v".
-      params: its parameters; float32, the kernels maybe bfloat16.
-    """
-
-    config: UNetConfig
-    schedule: ScheduleConfig
-    parametrisation: str
-    params: Params
-
-    @property
-    def channels(self) -> int:
-        """Channels of its images."""
-        return self.config.out_channels
-
-
-def check_labels(config: UNetConfig, labels: np.ndarray | None) -> None:
-    """Refuses labels that a network does not have, and missing ones.
-
-    Raises:
-      UserError: saying which there are.
-    """
-    classes = config.num_classes
-    if classes is None:
-        if labels is not None:
-            raise UserError("the model has no classes; give no label")
-        return
-    known = f"0 .. {classes - 1}"
-    if labels is None:
-        raise UserError(f"the model has {classes} classes; give a label, {known}")
-    wrong = labels[(labels < 0) | (labels >= classes)]
-    if wrong.size:
-        raise UserError(f"there is no class {wrong[0]}; the model's are {known}")
 
 
 def load(
@@ -102,32 +54,13 @@ def read_folder(folder: AnyPath) -> tuple[Model, dict[str, Any]]:
       JSON stores it.
     """
     if is_model_folder(folder):
-        return Model(*read_model(folder)), read_record(folder).get("provenance", {})
+        return read_model(folder), read_record(folder).get("provenance", {})
     step, experiment, params = load_checkpoint(folder)
     model = Model(
         experiment.model, experiment.schedule, experiment.loss.parametrisation, params
     )
     run = {"run": folder.resolve().name, "step": step, "data": experiment.data.name}
     return model, run
-
-
-def save_model(
-    folder: AnyPath,
-    model: Model,
-    provenance: Mapping[str, Any],
-    *,
-    overwrite: bool = False,
-) -> None:
-    """Writes a model folder, see `model_folder.write_model`."""
-    write_model(
-        folder,
-        config=model.config,
-        schedule=model.schedule,
-        parametrisation=model.parametrisation,
-        params=model.params,
-        provenance=provenance,
-        overwrite=overwrite,
-    )
 
 
 def is_model_folder(folder: AnyPath) -> bool:
@@ -173,8 +106,8 @@ def read_frozen(experiment: Experiment, folder: AnyPath) -> Params:
     """
     if not experiment.lora.rank:
         return {}
-    _, _, _, params = read_model(folder / BASE)
-    _, frozen = partition(experiment.model, experiment.lora, params)
+    base = read_model(folder / BASE)
+    _, frozen = partition(experiment.model, experiment.lora, base.params)
     return frozen
 
 

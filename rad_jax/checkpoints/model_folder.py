@@ -14,11 +14,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from rad_jax.checkpoints import model_record
 from rad_jax.checkpoints.checkpoints import WRITE_ERRORS, short_reason
-from rad_jax.diffusion.schedule import ScheduleConfig
+from rad_jax.checkpoints.model import Model
 from rad_jax.errors import UserError
 from rad_jax.files.atomic import atomic_folder
 from rad_jax.files.bucket import AnyPath, absolute
-from rad_jax.models.config import UNetConfig
 from rad_jax.models.unet import abstract_params
 
 RECORD = "model.json"
@@ -38,23 +37,16 @@ def check_free(folder: AnyPath, *, overwrite: bool) -> None:
 
 def write_model(
     folder: AnyPath,
-    *,
-    config: UNetConfig,
-    schedule: ScheduleConfig,
-    parametrisation: str,
-    params: Mapping[str, Any],
+    model: Model,
     provenance: Mapping[str, Any],
+    *,
     overwrite: bool = False,
 ) -> None:
     """Writes a model folder whole or not at all.
 
     Args:
       folder: the new folder.
-      config: architecture.
-      schedule: the noise that the network knows.
-      parametrisation: what it predicts, "eps" or "v".
-      params: pure dict of float arrays, kept in their types; no copy is made of NumPy
-        arrays.
+      model: its parameters are kept in their types; NumPy arrays are not copied.
       provenance: what else to record of where it comes from, as JSON.
       overwrite: replace a model folder that exists.
 
@@ -62,13 +54,13 @@ def write_model(
       UserError: the folder exists, or cannot be written (disk full, ...).
     """
     check_free(folder, overwrite=overwrite)
-    arrays = jax.tree.map(np.asarray, params)
+    arrays = jax.tree.map(np.asarray, model.params)
     with atomic_folder(folder) as part:
         model_record.write_record(
             part / RECORD,
-            config=config,
-            schedule=schedule,
-            parametrisation=parametrisation,
+            config=model.config,
+            schedule=model.schedule,
+            parametrisation=model.parametrisation,
             provenance=provenance,
             crc32=_crc32(arrays),
         )
@@ -81,21 +73,18 @@ def write_model(
             raise OSError(short_reason(error)) from error
 
 
-def read_model(
-    folder: AnyPath,
-) -> tuple[UNetConfig, ScheduleConfig, str, dict[str, Any]]:
-    """Architecture, schedule, parametrisation and parameters (NumPy, as written).
+def read_model(folder: AnyPath) -> Model:
+    """Reads a model folder; the parameters are NumPy arrays, as they were written.
 
     Raises:
       UserError: there is no model folder here, or it is damaged.
     """
     record = read_record(folder)
     described = model_record.described(folder / RECORD, record)
-    config = described[0]
-    params = _read_params(folder / PARAMS, abstract_params(config))
+    params = _read_params(folder / PARAMS, abstract_params(described[0]))
     if _crc32(params) != record.get("crc32"):  # Orbax keeps no checksum
         raise UserError(f"{folder / PARAMS}: is damaged; {FIX_HINT}")
-    return *described, params
+    return Model(*described, params)
 
 
 def _read_params(folder: AnyPath, abstract: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import rad_jax
 from rad_jax.checkpoints.checkpoints import short_reason
 from rad_jax.config import build
 from rad_jax.diffusion.losses import LossConfig
@@ -14,6 +13,7 @@ from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath
 from rad_jax.models.config import UNetConfig
+from rad_jax.version import __version__
 
 FORMAT = 1
 
@@ -34,7 +34,7 @@ def write_record(
     """
     record = {
         "format": FORMAT,
-        "rad_jax": rad_jax.__version__,
+        "rad_jax": __version__,
         "model": dataclasses.asdict(config),
         "schedule": dataclasses.asdict(schedule),
         "parametrisation": parametrisation,

@@ -284,9 +284,10 @@ def _masks(args: argparse.Namespace) -> int:
 
 
 def _info(args: argparse.Namespace) -> int:
-    from rad_jax.info import machine, model
+    from rad_jax.checkpoints.describe import describe
+    from rad_jax.runtime.machine import machine
 
-    print(machine() if args.folder is None else model(args.folder))
+    print(machine() if args.folder is None else describe(args.folder))
     return 0
 
 

@@ -12,14 +12,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from rad_jax.checkpoints.load import (
-    Model,
-    is_model_folder,
-    load,
-    read_folder,
-    save_model,
-)
-from rad_jax.checkpoints.model_folder import check_free
+from rad_jax.checkpoints.load import is_model_folder, load, read_folder
+from rad_jax.checkpoints.model import Model
+from rad_jax.checkpoints.model_folder import check_free, write_model
 from rad_jax.convert import adm, diffusers, peft
 from rad_jax.convert.infer import DIFFUSERS, OPENAI, RAD, Facts, infer
 from rad_jax.convert.presets import Choices, choices_of, complete, config_of
@@ -147,7 +142,7 @@ def _file_to_folder(
         "preset": preset,
     }
     model = Model(config, schedule, "eps", params)
-    save_model(folder, model, provenance, overwrite=overwrite)
+    write_model(folder, model, provenance, overwrite=overwrite)
     print(f"rad-jax: the model is {folder}")
 
 
@@ -187,7 +182,7 @@ def _sha256(path: Path) -> str:
 def _run_to_folder(workdir: AnyPath, folder: AnyPath, overwrite: bool) -> None:
     check_free(folder, overwrite=overwrite)
     model, provenance = read_folder(workdir)
-    save_model(folder, model, provenance, overwrite=overwrite)
+    write_model(folder, model, provenance, overwrite=overwrite)
     step = provenance["step"]
     print(f"rad-jax: the averaged parameters of step {step} are the model {folder}")
 
@@ -196,7 +191,7 @@ def _merge(adapters: Path, base: Path, folder: Path, overwrite: bool) -> None:
     check_free(folder, overwrite=overwrite)
     model = peft.with_adapters(load(base), adapters)
     names = {"base": base.resolve().name, "adapters": adapters.resolve().name}
-    save_model(folder, model, names, overwrite=overwrite)
+    write_model(folder, model, names, overwrite=overwrite)
     print(f"rad-jax: the model is {folder}")
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from rad_jax.checkpoints.load import Model, load_trained
+from rad_jax.checkpoints.load import load_trained
+from rad_jax.checkpoints.model import Model
 from rad_jax.checkpoints.model_record import (
     check_free,
     described,

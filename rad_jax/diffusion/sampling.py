@@ -38,6 +38,9 @@ METHODS = ("ddpm", "ddim", "dpm++")
 VARIANCES = ("learned", "small", "large")
 GRIDS = ("uniform", "quadratic", "log_snr", "official")
 
+STEP_BUCKET = 128
+"""Step counts are padded to multiples of it, so that they share a compiled program."""
+
 
 @dataclasses.dataclass(frozen=True)
 class SamplerConfig:

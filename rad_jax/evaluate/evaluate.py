@@ -12,26 +12,24 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-import rad_jax
-from rad_jax.checkpoints.load import Model
+from rad_jax.checkpoints.model import Model
 from rad_jax.data.pipeline import load_split, require_count
 from rad_jax.diffusion import sampling
 from rad_jax.diffusion.schedule import make_schedule
 from rad_jax.errors import UserError
-from rad_jax.evaluate import RESULTS
 from rad_jax.evaluate.fills import Task, fill_holes, filler, read_fills
 from rad_jax.evaluate.mask_sets import check_masks, mask_set, name_of
-from rad_jax.evaluate.protocol import Protocol, claim, fingerprint
+from rad_jax.evaluate.protocol import RESULTS, Protocol, claim, fingerprint
 from rad_jax.evaluate.scores import Scorer, Scores, scorers, summarise
 from rad_jax.files.atomic import atomic_write
-from rad_jax.files.pictures import contact_sheet, save_png
+from rad_jax.files.pictures import contact_sheet, grey_holes, save_png
 from rad_jax.files.pixel_ranges import to_float
 from rad_jax.metrics.digits import Classifier
 from rad_jax.metrics.reference import read_reference
 from rad_jax.progress import progress
 from rad_jax.runtime import distributed
 from rad_jax.runtime.batching import balanced_batch_size, batch_rows
-from rad_jax.train.samples import masked
+from rad_jax.version import __version__
 
 SHEET = "contact_sheet.png"
 SHOWN = 4  # images of each kind, and fillings of each, in the contact sheet
@@ -226,7 +224,7 @@ def _record(
         "settings": dataclasses.asdict(protocol),
         "metrics": list(settings.metrics or default_metrics(settings.data)),
         "fid_reference": str(settings.reference or "the same images"),
-        "versions": {"rad_jax": rad_jax.__version__, "jax": jax.__version__},
+        "versions": {"rad_jax": __version__, "jax": jax.__version__},
         "revision": _revision(),
         "hardware": f"{jax.device_count()} x {device.device_kind}",
     }
@@ -278,5 +276,5 @@ def _rows(task: Task) -> list[list[np.ndarray]]:
     """Of the contact sheet, the first images: given, filled, original."""
     shown = range(min(SHOWN, len(task.images)))
     filled = read_fills(task, shown)
-    given = masked(task.images[shown], task.holes[shown])
+    given = grey_holes(task.images[shown], task.holes[shown])
     return [[given[i], *filled[i, :SHOWN], task.images[i]] for i in shown]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int32, UInt8
 
-from rad_jax.checkpoints.load import Model
+from rad_jax.checkpoints.model import Model
 from rad_jax.errors import UserError
 from rad_jax.evaluate.protocol import Protocol
 from rad_jax.files.pictures import read_picture, save_png

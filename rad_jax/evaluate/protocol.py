@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from rad_jax.checkpoints.load import Model
+from rad_jax.checkpoints.model import Model
 from rad_jax.errors import UserError
 from rad_jax.files.atomic import atomic_write
 
@@ -17,6 +17,8 @@ METHODS = ("rad", "originals")
 """RAD; or the originals themselves, whose FID is the least that so few images have."""
 
 FILE = "protocol.json"
+RESULTS = "results.json"
+"""What an evaluation is described in, and what it is written to, in its folder."""
 
 
 @dataclasses.dataclass(frozen=True)

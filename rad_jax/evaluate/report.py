@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rad_jax.errors import UserError
-from rad_jax.evaluate import RESULTS, paper
+from rad_jax.evaluate import paper
+from rad_jax.evaluate.protocol import RESULTS
 from rad_jax.files.atomic import atomic_write
 from rad_jax.files.pictures import save_png
 from rad_jax.line_chart import COLOURS, MARKERS, Panel, Series, draw

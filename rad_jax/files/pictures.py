@@ -16,6 +16,7 @@ from rad_jax.files.atomic import atomic_write
 from rad_jax.files.decode import decode
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's "L"
+HOLE_GREY = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,6 +225,18 @@ def contact_sheet(
             h, w, _ = tile.shape
             sheet[top : top + h, left : left + w] = tile
     return sheet
+
+
+def grey_holes(
+    images: UInt8[np.ndarray, "b h w c"], masks: np.ndarray
+) -> UInt8[np.ndarray, "b h w c"]:
+    """Images as a model is given them, to be looked at: their holes are grey.
+
+    Args:
+        images: a batch.
+        masks: (b, h, w), 0 where the image is known.
+    """
+    return np.where(masks[..., None] > 0, np.uint8(HOLE_GREY), images)
 
 
 def save_png(array: np.ndarray, path: str | os.PathLike[str]) -> None:

@@ -12,13 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from rad_jax.checkpoints.load import Model, check_labels
+from rad_jax.checkpoints.model import Model, check_labels
 from rad_jax.diffusion import sampling
 from rad_jax.diffusion.respacing import respaced_grid
 from rad_jax.diffusion.sampling import SamplerConfig
 from rad_jax.diffusion.schedule import Step, make_schedule
 from rad_jax.errors import UserError
-from rad_jax.inference.inpaint import STEP_BUCKET
 from rad_jax.models.apply import make_apply
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.noise_embedding import NoiseLevels
@@ -83,7 +82,7 @@ def prepare_generate(
         low_res = enlarge(low_res, config.image_size)
     schedule = make_schedule(model.schedule)
     grid = respaced_grid(model.schedule.hole_steps, respacing)
-    stack = sampling.grid_steps(schedule, grid, bucket=STEP_BUCKET)
+    stack = sampling.grid_steps(schedule, grid, bucket=sampling.STEP_BUCKET)
     run = compiled_generate(config, sampler)
     batch, params = on_all_devices((keys, labels, low_res), model.params)
     return Call(run, (params, stack, *batch), len(keys))

@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import rad_jax
-from rad_jax.checkpoints.load import Model, check_labels
+from rad_jax.checkpoints.model import Model, check_labels
 from rad_jax.diffusion import sampling
 from rad_jax.diffusion.conditioning import conditioning
 from rad_jax.diffusion.sampling import SamplerConfig
@@ -33,9 +32,7 @@ from rad_jax.models.config import UNetConfig
 from rad_jax.runtime.memory import Call, RetryOnOOM
 from rad_jax.runtime.sharding import on_all_devices
 from rad_jax.typing import Images, Labels, Masks, PRNGKey, PRNGKeys
-
-STEP_BUCKET = 128
-"""Step counts are padded to multiples of it, so that they share a compiled program."""
+from rad_jax.version import __version__
 
 
 def inpaint(
@@ -163,7 +160,7 @@ def prepare_fill(
         raise UserError("the model has no learned variance; use variance 'small'")
     schedule = make_schedule(model.schedule)
     times = sampling.time_grid(schedule, steps, grid)
-    stack = sampling.grid_steps(schedule, times, bucket=STEP_BUCKET)
+    stack = sampling.grid_steps(schedule, times, bucket=sampling.STEP_BUCKET)
     start = LogSignal(*(np.float32(x[times.start]) for x in schedule.signal))
     values = np.asarray(masks)
     # One timestep for the whole image needs no map, whatever the mask.
@@ -238,7 +235,7 @@ def fill_files(
         )
 
     text = {
-        "Software": f"rad_jax {rad_jax.__version__}",
+        "Software": f"rad_jax {__version__}",
         "Sampler": f"{sampler}, {steps} steps, grid {grid}",
         "Seed": str(seed),
     }

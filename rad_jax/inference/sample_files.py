@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int, UInt8
 
-import rad_jax
-from rad_jax.checkpoints.load import Model, check_labels
+from rad_jax.checkpoints.model import Model, check_labels
 from rad_jax.diffusion.respacing import respaced_grid
 from rad_jax.errors import UserError
 from rad_jax.files.decode import SUFFIXES, picture_size
@@ -38,6 +37,7 @@ from rad_jax.progress import progress
 from rad_jax.runtime.batching import balanced_batch_size
 from rad_jax.runtime.memory import Call, RetryOnOOM
 from rad_jax.typing import Images
+from rad_jax.version import __version__
 
 SHEET = "contact_sheet.png"
 SHEET_TILES = 64
@@ -118,7 +118,7 @@ def sample_files(
         )
 
     text = {
-        "Software": f"rad_jax {rad_jax.__version__}",
+        "Software": f"rad_jax {__version__}",
         "Sampler": f"{sampler}, respacing {respacing}",
         "Seed": str(seed),
     }

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rad_jax.checkpoints.load import BASE, Model, load, save_model
+from rad_jax.checkpoints.load import BASE, load
+from rad_jax.checkpoints.model import Model
+from rad_jax.checkpoints.model_folder import write_model
 from rad_jax.config import Experiment
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath
@@ -60,7 +62,7 @@ def write_base(experiment: Experiment, workdir: AnyPath, model: Model) -> None:
       UserError: it cannot be written.
     """
     params = _stored(experiment.model, experiment.lora, model.params)
-    save_model(
+    write_model(
         workdir / BASE,
         model._replace(params=params),
         {"pretrained": Path(experiment.pretrained).name},

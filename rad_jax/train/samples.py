@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rad_jax.checkpoints.load import Model
+from rad_jax.checkpoints.model import Model
 from rad_jax.config import Experiment
 from rad_jax.data import pipeline
-from rad_jax.files.pictures import contact_sheet
+from rad_jax.files.pictures import contact_sheet, grey_holes
 from rad_jax.files.pixel_ranges import to_bytes, to_float
 from rad_jax.inference.inpaint import fill
 from rad_jax.masks.evaluation import evaluation_mask
@@ -15,12 +15,6 @@ from rad_jax.models.apply import Params
 
 KINDS = ("box", "extreme", "perlin")
 IMAGES_PER_KIND = 8
-HOLE_GREY = 128
-
-
-def masked(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """What is given: bytes (b, h, w, c) with grey holes."""
-    return np.where(masks[..., None] > 0, np.uint8(HOLE_GREY), images)
 
 
 class SampleGrid:
@@ -68,7 +62,7 @@ class SampleGrid:
             keys,
             steps=experiment.train.sample_steps,
         )
-        given = masked(self._images, self._masks)
+        given = grey_holes(self._images, self._masks)
         rows = []
         for i in range(0, len(self._images), IMAGES_PER_KIND):
             part = slice(i, i + IMAGES_PER_KIND)

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks import ablation, ablation_tables
 from rad_jax.config import load_config
-from rad_jax.evaluate import RESULTS
+from rad_jax.evaluate.protocol import RESULTS
 from rad_jax.evaluate.report import Cell
 
 

@@ -13,8 +13,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from rad_jax import info
 from rad_jax.checkpoints import model_folder
+from rad_jax.checkpoints.describe import describe
+from rad_jax.checkpoints.model import Model
 from rad_jax.checkpoints.model_folder import (
     check_free,
     read_model,
@@ -39,17 +40,12 @@ CONFIG = UNetConfig(
 )
 SCHEDULE = ScheduleConfig(kind="cosine", known_steps=500, hole_betas=(1e-3, 0.01))
 PARAMS = jax.tree.map(np.asarray, random_params(abstract_params(CONFIG)))
+MODEL = Model(CONFIG, SCHEDULE, "v", PARAMS)
 
 
-def write(folder, **changes):
-    options = {
-        "config": CONFIG,
-        "schedule": SCHEDULE,
-        "parametrisation": "v",
-        "params": PARAMS,
-        "provenance": {"file": "a.pt"},
-    }
-    write_model(folder, **{**options, **changes})
+def write(folder, overwrite=False, **changes):
+    model = MODEL._replace(**changes)
+    write_model(folder, model, {"file": "a.pt"}, overwrite=overwrite)
     return folder
 
 
@@ -72,7 +68,7 @@ def test_what_is_written_is_read(written):
 
 
 def test_info_says_what_the_network_is_told(written):
-    assert '"noise_embedding": "time"' in info.model(written)
+    assert '"noise_embedding": "time"' in describe(written)
 
 
 def test_records_from_before_a_key_are_read(written, tmp_path):

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from rad_jax.checkpoints.checkpoints import Checkpoints
+from rad_jax.checkpoints.model import Model
 from rad_jax.checkpoints.model_folder import read_model, read_record, write_model
 from rad_jax.cli.main import main
 from rad_jax.convert import adm
@@ -221,14 +222,7 @@ def test_folders_of_bfloat16_become_float32(tmp_path, converts, to, monkeypatch)
 
 
 def write_folder(folder, config, params):
-    write_model(
-        folder,
-        config=config,
-        schedule=ScheduleConfig(),
-        parametrisation="eps",
-        params=params,
-        provenance={},
-    )
+    write_model(folder, Model(config, ScheduleConfig(), "eps", params), {})
 
 
 def test_what_the_network_is_told_is_not_in_a_file(tmp_path, converts):

@@ -9,6 +9,7 @@ import pytest
 import safetensors.numpy
 from PIL import Image
 
+from rad_jax.checkpoints.model import Model
 from rad_jax.checkpoints.model_folder import write_model
 from rad_jax.cli.main import main
 from rad_jax.diffusion.schedule import ScheduleConfig
@@ -158,11 +159,13 @@ def test_what_cannot_be_inpainted_with(tmp_path, folder, inpaint):
         shapes = abstract_params(each)
         write_model(
             tmp_path / name,
-            config=each,
-            schedule=ScheduleConfig(),
-            parametrisation="eps",
-            params=jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes),
-            provenance={},
+            Model(
+                each,
+                ScheduleConfig(),
+                "eps",
+                jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes),
+            ),
+            {},
         )
     for model, arguments, message in (
         ("up", [], "the model takes 6 channels and gives 3: it enlarges images and c"),

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from rad_jax.checkpoints.checkpoints import Checkpoints
-from rad_jax.checkpoints.load import Model, load, read_frozen, save_model
+from rad_jax.checkpoints.load import load, read_frozen
+from rad_jax.checkpoints.model import Model
+from rad_jax.checkpoints.model_folder import write_model
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.atomic import atomic_folder
@@ -85,11 +87,11 @@ def model(tiny_experiment, key):
 
 def test_model_in_a_bucket_is_read_and_replaced(bucket, model):
     folder = folder_at("gs://bucket/models/m")
-    save_model(folder, model, {"run": "first"})
+    write_model(folder, model, {"run": "first"})
     with pytest.raises(UserError, match="gs://bucket/models/m: exists; choose another"):
-        save_model(folder, model, {})
+        write_model(folder, model, {})
     bucket.objects["models/m/params/left"] = b"", 1
-    save_model(folder, model, {"run": "second"}, overwrite=True)
+    write_model(folder, model, {"run": "second"}, overwrite=True)
     assert "models/m/params/left" not in bucket.objects
     assert b"second" in bucket.read("models/m/model.json")
     there = load("gs://bucket/models/m")
@@ -98,7 +100,7 @@ def test_model_in_a_bucket_is_read_and_replaced(bucket, model):
 
 def test_base_of_adapters_in_a_bucket(bucket, model, tiny_experiment, tmp_path):
     """What is frozen is what it was, also for processes that did not write it."""
-    save_model(tmp_path / "base", model, {})
+    write_model(tmp_path / "base", model, {})
     changes = ("lora.rank=2", "lora.alpha=2", f"pretrained={tmp_path / 'base'}")
     experiment = tiny_experiment(*changes)
     run = folder_at("gs://bucket/run")

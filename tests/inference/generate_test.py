@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rad_jax.checkpoints.load import Model
+from rad_jax.checkpoints.model import Model
 from rad_jax.diffusion.respacing import space_timesteps
 from rad_jax.diffusion.sampling import SamplerConfig
 from rad_jax.diffusion.schedule import ScheduleConfig

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 import rad_jax
-from rad_jax.checkpoints.load import Model
+from rad_jax.checkpoints.model import Model
 from rad_jax.checkpoints.model_folder import write_model
-from rad_jax.diffusion.sampling import SamplerConfig
+from rad_jax.diffusion.sampling import STEP_BUCKET, SamplerConfig
 from rad_jax.errors import UserError
 from rad_jax.inference import inpaint as inpainting
 from rad_jax.inference.inpaint import compiled_fill, default_sampler, fill, fill_files
@@ -69,14 +69,7 @@ def test_a_model_folder_is_loaded(model, tmp_path):
     half = jax.tree.map(
         lambda x: x.astype(jnp.bfloat16) if x.ndim > 1 else x, model.params
     )
-    write_model(
-        tmp_path / "m",
-        config=model.config,
-        schedule=model.schedule,
-        parametrisation="v",
-        params=half,
-        provenance={},
-    )
+    write_model(tmp_path / "m", Model(model.config, model.schedule, "v", half), {})
     loaded = rad_jax.load(tmp_path / "m")
     assert loaded[:3] == (model.config, model.schedule, "v")
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b, strict=True),
@@ -86,14 +79,7 @@ def test_a_model_folder_is_loaded(model, tmp_path):
 def test_parameters_are_put_on_the_devices_once(model, tiny_run, tmp_path):
     """What `fill` does to them at every call is nothing, not a copy of gigabytes."""
     folder = tmp_path / "m"
-    write_model(
-        folder,
-        config=model.config,
-        schedule=model.schedule,
-        parametrisation="eps",
-        params=model.params,
-        provenance={},
-    )
+    write_model(folder, Model(model.config, model.schedule, "eps", model.params), {})
     here = everywhere(local_mesh())
     for source in (folder, tiny_run[0]):
         params = rad_jax.load(source).params
@@ -211,7 +197,7 @@ def test_one_program_serves_step_counts_masks_and_images(model, picture, hole):
     program = compiled_fill(model.config, model.schedule, sampler, True)
     before = program._cache_size()
     inpaint(model, 255 - picture, ~hole, seed=3, steps=1)
-    inpaint(model, picture, hole, steps=inpainting.STEP_BUCKET, grid="quadratic")
+    inpaint(model, picture, hole, steps=STEP_BUCKET, grid="quadratic")
     assert program._cache_size() == before
 
 

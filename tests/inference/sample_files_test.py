@@ -14,6 +14,7 @@ from PIL import Image
 
 import rad_jax
 from rad_jax.checkpoints.load import load
+from rad_jax.checkpoints.model import Model
 from rad_jax.checkpoints.model_folder import write_model
 from rad_jax.diffusion.sampling import SamplerConfig
 from rad_jax.diffusion.schedule import ScheduleConfig
@@ -35,11 +36,10 @@ def models(tmp_path_factory):
     for name, config in CONFIGS.items():
         write_model(
             folder / name,
-            config=config,
-            schedule=ScheduleConfig(),
-            parametrisation="eps",
-            params=random_params(abstract_params(config)),
-            provenance={},
+            Model(
+                config, ScheduleConfig(), "eps", random_params(abstract_params(config))
+            ),
+            {},
         )
     return folder
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import filelock
 import pytest
 
+from rad_jax.checkpoints.model import Model
 from rad_jax.checkpoints.model_folder import write_model
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
@@ -53,11 +54,8 @@ def run(env, program, *arguments):
 def test_the_second_command_compiles_nothing(environment, tmp_path):
     write_model(
         tmp_path / "model",
-        config=FIXED,
-        schedule=ScheduleConfig(),
-        parametrisation="eps",
-        params=random_params(abstract_params(FIXED)),
-        provenance={},
+        Model(FIXED, ScheduleConfig(), "eps", random_params(abstract_params(FIXED))),
+        {},
     )
 
     def sample(name):

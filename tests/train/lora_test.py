@@ -13,6 +13,7 @@ from PIL import Image
 
 from rad_jax.checkpoints.checkpoints import Checkpoints
 from rad_jax.checkpoints.load import load, read_frozen
+from rad_jax.checkpoints.model import Model
 from rad_jax.checkpoints.model_folder import write_model
 from rad_jax.errors import UserError
 from rad_jax.models.apply import init_params
@@ -166,11 +167,10 @@ def test_a_pretrained_model_with_classes_is_refused(lora_experiment, tmp_path):
     config = dataclasses.replace(experiment.model, num_classes=3)
     write_model(
         tmp_path / "model",
-        config=config,
-        schedule=experiment.schedule,
-        parametrisation="eps",
-        params=init_params(config, jax.random.key(0)),
-        provenance={},
+        Model(
+            config, experiment.schedule, "eps", init_params(config, jax.random.key(0))
+        ),
+        {},
     )
     with pytest.raises(UserError, match="has 3 classes, and training with labels is"):
         train(experiment, tmp_path / "run", StopRequest())

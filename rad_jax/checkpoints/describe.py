@@ -1,35 +1,19 @@
-"""``rad-jax info``: what a model is, or what this machine has."""
+"""A few lines on what a model folder or a training run holds."""
 
-import importlib.metadata
 import json
 import math
-import platform
 from typing import Any
 
 import jax
 
-import rad_jax
 from rad_jax.checkpoints.load import is_model_folder, load_checkpoint
 from rad_jax.checkpoints.model_folder import read_model, read_record
 from rad_jax.config import to_dict
 from rad_jax.files.bucket import AnyPath
 
-PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets")
 
-
-def machine() -> str:
-    """Versions and devices, a line each."""
-    lines = [f"rad_jax {rad_jax.__version__}", f"python {platform.python_version()}"]
-    lines += [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES]
-    lines += [
-        f"device {device.id}: {device.platform}, {device.device_kind}"
-        for device in jax.devices()
-    ]
-    return "\n".join(lines)
-
-
-def model(folder: AnyPath) -> str:
-    """What a folder holds, whose arrays are all read.
+def describe(folder: AnyPath) -> str:
+    """What a folder holds; all its arrays are read.
 
     Of a model folder the architecture, schedule and provenance, of a run the step of
     its latest checkpoint and the resolved config; of both the number of parameters.
@@ -39,8 +23,7 @@ def model(folder: AnyPath) -> str:
     """
     if is_model_folder(folder):
         record = read_record(folder)
-        *_, params = read_model(folder)
-        text = f"model folder, {_parameters(params)}"
+        text = f"model folder, {_parameters(read_model(folder).params)}"
         names = ("parametrisation", "model", "schedule", "provenance")
         shown = {name: record[name] for name in names if name in record}
     else:
