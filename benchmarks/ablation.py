@@ -17,8 +17,11 @@ from benchmarks.measured import measured, store
 from rad_jax.checkpoints.load import load
 from rad_jax.checkpoints.model import Model
 from rad_jax.config import load_config
-from rad_jax.evaluate.evaluate import Evaluation, evaluate
+from rad_jax.diffusion.options import SamplingOptions
+from rad_jax.evaluate.evaluate import evaluate
 from rad_jax.evaluate.protocol import RESULTS
+from rad_jax.evaluate.settings import Evaluation
+from rad_jax.inference.file_options import FileOptions
 from rad_jax.prepare.command import prepare
 from rad_jax.runtime.compilation_cache import enable_compilation_cache
 from rad_jax.runtime.sharding import use_cpu_cores
@@ -26,7 +29,7 @@ from rad_jax.train.loop import train
 from rad_jax.train.stop import stop_on_signals
 
 STEPS = 800  # of fine-tuning; the ADM has 3000 before them
-SAMPLING = {"steps": 25, "seed": 0}
+SAMPLING = SamplingOptions(steps=25)
 MASKS = ("box", "extreme", "wide", "perlin")
 SEEDS = (0, 1, 2)
 
@@ -125,16 +128,17 @@ def main() -> None:
         model = trained(run, args.workdir)
         if model is None:
             break
-        what = Evaluation(
+        settings = Evaluation(
             "digits",
             args.workdir / "data",
             "test",
             masks=MASKS,
             num_images=297,
-            batch_size=99,
+            sampling=SAMPLING,
+            files=FileOptions(batch_size=99),
         )
         folder = args.workdir / f"{run.folder}_evaluation"
-        record = evaluate(model, what, folder, name=run.name, **SAMPLING)
+        record = evaluate(model, settings, folder, name=run.name)
         record |= {
             "measured": where,
             "training_seed": run.seed,

@@ -18,8 +18,11 @@ import numpy as np
 from benchmarks.inpainting import random_model
 from benchmarks.measured import measured, store
 from rad_jax.config import load_config
-from rad_jax.evaluate.evaluate import Evaluation, evaluate
+from rad_jax.diffusion.options import SamplingOptions
+from rad_jax.evaluate.evaluate import evaluate
+from rad_jax.evaluate.settings import Evaluation
 from rad_jax.files.pictures import save_png
+from rad_jax.inference.file_options import FileOptions
 from rad_jax.metrics.weights import FILES, WeightFile
 from rad_jax.runtime.sharding import use_cpu_cores
 from tests.metrics import metric_files
@@ -52,16 +55,17 @@ def measure(case: str, count: int, steps: int) -> dict[str, Any]:
         stack.enter_context(mock.patch.dict(FILES, publish(folder)))
         for i, image in enumerate(noise):
             save_png(image, folder / "images" / f"{i:05d}.png")
-        what = Evaluation(
+        settings = Evaluation(
             "folder",
             folder / "images",
             "all",
             MASKS,
             num_images=count,
             weights=folder,
-            batch_size=count // 2,
+            sampling=SamplingOptions(steps=steps),
+            files=FileOptions(batch_size=count // 2),
         )
-        record = evaluate(random_model(config), what, folder / "results", steps=steps)
+        record = evaluate(random_model(config), settings, folder / "results")
     kinds = record["masks"].items()
     names = ("seconds_per_image", "scoring_seconds_per_image")
     return {kind: {name: scores[name] for name in names} for kind, scores in kinds}

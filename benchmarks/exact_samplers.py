@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from rad_jax.diffusion import sampling
-from rad_jax.diffusion.sampling import Denoiser, SamplerConfig
+from rad_jax.diffusion.options import SamplerConfig
+from rad_jax.diffusion.sampling import Denoiser
 from rad_jax.diffusion.schedule import (
     LogSignal,
     ScheduleConfig,

@@ -20,6 +20,7 @@ from rad_jax.checkpoints.load import load
 from rad_jax.checkpoints.model import Model
 from rad_jax.data.pipeline import load_split
 from rad_jax.demo import KINDS, features, hole_masks, new_classifier, rms
+from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.files.pixel_ranges import to_bytes, to_float
 from rad_jax.inference import inpaint
 from rad_jax.inference.inpaint import prepare_fill
@@ -39,11 +40,10 @@ def fill_by(way: str, model: Model) -> Fill:
         config = dataclasses.replace(model.config, dtype="bfloat16")
         model = model._replace(config=config)
 
+    prepare = prepare_fill(model, SamplingOptions(steps=STEPS))
+
     def fill(images, masks, keys):
-        args = model, jnp.asarray(images), jnp.asarray(masks), keys
-        call = prepare_fill(
-            *args, labels=None, steps=STEPS, sampler=None, grid="uniform"
-        )
+        call = prepare(jnp.asarray(images), jnp.asarray(masks), keys)
         if way == PIXELS:
             sampler = inpaint.default_sampler(model)
             run = inpaint.compiled_fill(

@@ -21,6 +21,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from rad_jax.diffusion.losses import LossConfig
+from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.masks.training import MaskConfig
@@ -121,7 +122,7 @@ class TrainConfig:
     keep_checkpoints: int = 2
     keep_every: int = 0
     sample_every: int = 0
-    sample_steps: int = 100
+    sample_steps: int = SamplingOptions.steps
     wandb_project: str = ""
 
     def __post_init__(self):
@@ -136,6 +137,11 @@ class TrainConfig:
                 f"train.batch_size is {self.batch_size}, which train.microbatches="
                 f"{self.microbatches} does not divide"
             )
+
+    @property
+    def images_per_pass(self) -> int:
+        """Images that the network gets at once, over all devices."""
+        return self.batch_size // self.microbatches
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,6 @@ runs the same compiled program. Noise comes from each image's own key and the nu
 the step, so a result does not depend on the batch it was made in.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rad_jax.diffusion import gaussian
+from rad_jax.diffusion.options import GRIDS, SamplerConfig, require_one_of
 from rad_jax.diffusion.schedule import LogSignal, Schedule, Step, log_level, steps
 from rad_jax.errors import UserError
 from rad_jax.typing import (
@@ -34,46 +34,8 @@ from rad_jax.typing import (
 Denoiser = Callable[[Images, Step], Outputs]
 """Network output (b, h, w, c), or (b, h, w, 2c) with a learned variance, at a step."""
 
-METHODS = ("ddpm", "ddim", "dpm++")
-VARIANCES = ("learned", "small", "large")
-GRIDS = ("uniform", "quadratic", "log_snr", "official")
-
 STEP_BUCKET = 128
 """Step counts are padded to multiples of it, so that they share a compiled program."""
-
-
-@dataclasses.dataclass(frozen=True)
-class SamplerConfig:
-    """How a reverse step is made.
-
-    Attributes:
-      method: "ddpm" (ancestral, the paper's), "ddim" or "dpm++" (DPM-Solver++(2M)).
-      eta: DDIM's share of the ancestral noise, 0 (deterministic) to 1.
-      variance: of "ddpm": "learned" (the network's last channels), "small"
-        (posterior) or "large" (b_{t|s}).
-      parametrisation: what the network predicts, "eps" or "v".
-      clip: clip predictions of the clean image to [-1, 1].
-    """
-
-    method: str = "ddpm"
-    eta: float = 0.0
-    variance: str = "learned"
-    parametrisation: str = "eps"
-    clip: bool = True
-
-    def __post_init__(self):
-        """Refuses unknown choices."""
-        for name, known in (
-            ("method", METHODS),
-            ("variance", VARIANCES),
-            ("parametrisation", ("eps", "v")),
-        ):
-            if getattr(self, name) not in known:
-                raise UserError(
-                    f"{name} is {getattr(self, name)!r}; use one of {', '.join(known)}"
-                )
-        if not 0 <= self.eta <= 1:
-            raise UserError(f"eta is {self.eta}; it must lie in [0, 1]")
 
 
 class Grid(NamedTuple):
@@ -101,6 +63,7 @@ def time_grid(schedule: Schedule, num_steps: int, kind: str = "uniform") -> Grid
     Raises:
       UserError: for an unknown kind or more steps than the schedule has.
     """
+    require_one_of("grid", kind, GRIDS)
     last = schedule.config.hole_steps
     if not 1 <= num_steps <= last:
         raise UserError(f"steps is {num_steps}; it must lie in 1 .. {last}")
@@ -115,12 +78,10 @@ def time_grid(schedule: Schedule, num_steps: int, kind: str = "uniform") -> Grid
         wanted = np.linspace(log_snr[-1], log_snr[0], num_steps)
         inner = np.interp(-wanted, -log_snr, np.arange(1, last + 1))
         times = np.append(np.rint(inner), 0)
-    elif kind == "official":
+    else:  # official
         stride = last // num_steps
         times = np.append(stride * np.arange(num_steps - 1, -1, -1) + 1, 0)
         return Grid(last, times.astype(np.int64))
-    else:
-        raise UserError(f"grid is {kind!r}; use one of {', '.join(GRIDS)}")
     # Rounding may merge times: keep one step at least between two, within 0 .. T1.
     count = np.arange(num_steps + 1)
     rising = np.maximum.accumulate(times[::-1] - count) + count

@@ -14,13 +14,12 @@ from jax.experimental import multihost_utils
 
 from rad_jax.checkpoints.model import Model
 from rad_jax.data.pipeline import load_split, require_count
-from rad_jax.diffusion import sampling
-from rad_jax.diffusion.schedule import make_schedule
 from rad_jax.errors import UserError
 from rad_jax.evaluate.fills import Task, fill_holes, filler, read_fills
 from rad_jax.evaluate.mask_sets import check_masks, mask_set, name_of
-from rad_jax.evaluate.protocol import RESULTS, Protocol, claim, fingerprint
+from rad_jax.evaluate.protocol import RESULTS, Protocol, claim, protocol_of
 from rad_jax.evaluate.scores import Scorer, Scores, scorers, summarise
+from rad_jax.evaluate.settings import Evaluation, default_metrics
 from rad_jax.files.atomic import atomic_write
 from rad_jax.files.pictures import contact_sheet, grey_holes, save_png
 from rad_jax.files.pixel_ranges import to_float
@@ -37,58 +36,23 @@ TILE = 64  # pixels that small images are enlarged to there
 SCORED = 32  # images scored at once
 
 
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """What to evaluate and how.
-
-    Attributes:
-      data: name of a prepared data set, or "folder" for image files.
-      data_dir: folder of the data sets, or of the images.
-      split: part of it.
-      masks: kinds, `evaluation_masks.KINDS`, or folders of mask files.
-      num_images: the first ones of the split.
-      metrics: `scores.GROUPS`; none for what `default_metrics` chooses.
-      weights: folder of the metrics' networks, see `metrics.weights`.
-      reference: .npz file of FID's reference; None for the images themselves.
-      batch_size: images at once, at most.
-    """
-
-    data: str
-    data_dir: Path
-    split: str
-    masks: Sequence[str] = ("box", "extreme", "wide")
-    num_images: int = 1000
-    metrics: Sequence[str] = ()
-    weights: Path | None = None
-    reference: Path | None = None
-    batch_size: int = 16
-
-
-def default_metrics(data: str) -> tuple[str, ...]:
-    """Of digits the classifier's; of anything else LPIPS and FID."""
-    return ("classifier",) if data == "digits" else ("lpips", "fid")
-
-
 def evaluate(
     model: Model,
     settings: Evaluation,
     output: Path,
     *,
     name: str = "",
-    **filling: Any,
 ) -> dict[str, Any]:
     """Fills, scores, and writes pictures, `RESULTS` and a contact sheet.
 
-    A filling that is there is not made again: the same call goes on with what was
-    stopped. Of several processes each does its share; they need one ``output``.
+    A filling that is there is not made again: the same call resumes what was
+    interrupted. Of several processes each does its part; they need one ``output``.
 
     Args:
       model: what fills.
       settings: on which images, and what is measured.
       output: folder of this evaluation alone.
       name: what tables call the model.
-      **filling: `Protocol`'s seed, method, steps, sampler, grid, num_samples and
-        max_coverage.
 
     Returns:
       What was written as JSON.
@@ -96,34 +60,29 @@ def evaluate(
     Raises:
       UserError: something does not fit, is missing, or is not finite.
     """
+    # 1. What does not fit is refused before anything is filled.
     groups = settings.metrics or default_metrics(settings.data)
     reference = (
         None if settings.reference is None else read_reference(settings.reference)
     )
     images, labels = _held_out(model, settings)
-    protocol = Protocol(
-        model=fingerprint(model),
-        data=str(settings.data_dir) if settings.data == "folder" else settings.data,
-        split=settings.split,
-        num_images=settings.num_images,
-        image_size=model.config.image_size,
-        **filling,
-    )
+    protocol = protocol_of(model, settings)
     check_masks(settings.masks, protocol)
-    sampling.time_grid(make_schedule(model.schedule), protocol.steps, protocol.grid)
+    fill = filler(model, protocol)
     score = scorers(
         groups, weights=settings.weights, classifier=_classifier(groups, settings)
     )
+    # 2. One folder for all processes, which divide the images.
     if distributed.is_main():
         claim(output, protocol)
     distributed.from_main(np.zeros(()))  # the folder is there
-    fill = filler(model, protocol)
     mine = range(jax.process_index(), len(images), jax.process_count())
+    # 3. Fill and score, one kind of masks after the other.
     found, rows = {}, []
     for masks in settings.masks:
         kind, holes = name_of(masks), mask_set(protocol, masks)
         task = Task(protocol, output, kind, images, labels, holes)
-        seconds = fill_holes(fill, task, mine, settings.batch_size)
+        seconds = fill_holes(fill, task, mine, settings.files.batch_size)
         began = time.monotonic()
         scores = _of_all(_scores(score, task, mine), len(images))
         found[kind] = summarise(scores, seed=protocol.seed, reference=reference)
@@ -132,6 +91,7 @@ def evaluate(
         found[kind]["scoring_seconds_per_image"] = scoring
         if distributed.is_main():
             rows += _rows(task)
+    # 4. What was found, and how.
     record = _record(protocol, settings, name, found)
     if distributed.is_main():
         with atomic_write(output / RESULTS) as part:
@@ -151,12 +111,14 @@ def _held_out(model: Model, settings: Evaluation) -> tuple[np.ndarray, np.ndarra
     images, labels = load_split(
         settings.data,
         settings.data_dir,
-        settings.split,
+        settings.held_out_split,
         model.channels,
         image_size=model.config.image_size,
         most=settings.num_images,
     )
-    require_count(settings.data, settings.split, len(images), settings.num_images)
+    require_count(
+        settings.data, settings.held_out_split, len(images), settings.num_images
+    )
     return images, labels
 
 

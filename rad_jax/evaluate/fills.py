@@ -5,8 +5,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int32, UInt8
 
@@ -15,12 +13,12 @@ from rad_jax.errors import UserError
 from rad_jax.evaluate.protocol import Protocol
 from rad_jax.files.pictures import read_picture, save_png
 from rad_jax.files.pixel_ranges import to_bytes, to_float
-from rad_jax.inference.inpaint import default_sampler, prepare_fill
+from rad_jax.inference.inpaint import fill_by_seed
 from rad_jax.inference.inpaint_files import sample_seed
+from rad_jax.inference.results import require_finite
 from rad_jax.progress import progress
 from rad_jax.runtime import distributed
 from rad_jax.runtime.batching import balanced_batch_size, batch_rows
-from rad_jax.runtime.memory import Call, RetryOnOOM
 
 Fill = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """``fill(images, holes, seeds, labels)``: float32 (b, h, w, c), (b, h, w), uint32 (b,),
@@ -54,21 +52,10 @@ def sample_path(folder: Path, kind: str, index: int, sample: int) -> Path:
 
 def filler(model: Model, protocol: Protocol) -> Fill:
     """RAD with the protocol's sampler, in smaller batches where memory ends."""
-    sampler = default_sampler(model, protocol.sampler)
-
-    def prepare(images, holes, seeds, labels) -> Call:
-        return prepare_fill(
-            model,
-            jnp.asarray(images),
-            jnp.asarray(holes),
-            jax.vmap(jax.random.key)(jnp.asarray(seeds)),
-            labels=jnp.asarray(labels) if model.config.num_classes else None,
-            steps=protocol.steps,
-            sampler=sampler,
-            grid=protocol.grid,
-        )
-
-    return RetryOnOOM(prepare)
+    fill = fill_by_seed(model, protocol.sampling)
+    if model.config.num_classes:
+        return fill
+    return lambda images, holes, seeds, labels: fill(images, holes, seeds)
 
 
 def fill_holes(
@@ -89,6 +76,7 @@ def fill_holes(
     Raises:
       UserError: what comes out is not finite, or a file cannot be written.
     """
+    # 1. What is still to be filled.
     protocol, folder, kind, images, labels, holes = task
     wanted = [
         (i, sample)
@@ -100,9 +88,10 @@ def fill_holes(
         for i, sample in wanted:
             save_png(images[i], sample_path(folder, kind, i, sample))
         return None
-    # All batches have one length, also those of a run that goes on: one program.
+    # 2. Batches: all have one length, also when resumed, so one program serves all.
     length = balanced_batch_size(len(indices) * protocol.num_samples, batch_size)
     batches = [[wanted[row] for row in r] for r in batch_rows(len(wanted), length)]
+    # 3. Fill and write, batch by batch: an interrupted run loses one batch.
     quiet = not (distributed.is_main() and wanted)
     times = []
     for part in progress(batches, desc=f"fill {kind}", unit="batch", quiet=quiet):
@@ -117,11 +106,7 @@ def fill_holes(
         )
         done = dict(zip(part, filled, strict=True))  # the last may be filled up
         for (i, sample), image in done.items():
-            if not np.isfinite(image).all():
-                raise UserError(
-                    f"the model gives what is not finite for image {i} under {kind}; "
-                    "train it longer, or try --dtype float32"
-                )
+            require_finite(image, f"image {i} under {kind}")
             save_png(to_bytes(image), sample_path(folder, kind, i, sample))
         times.append((time.monotonic() - began) / len(done))
     return float(np.mean(times[1:])) if len(times) > 1 else None

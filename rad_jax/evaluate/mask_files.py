@@ -12,6 +12,7 @@ from jaxtyping import Bool
 from rad_jax.errors import UserError
 from rad_jax.files.pictures import contact_sheet, save_png
 from rad_jax.masks.evaluation import check_settings, evaluation_mask
+from rad_jax.masks.kinds import MAX_COVERAGE
 from rad_jax.progress import progress
 
 _MAX_COUNT = 1_000_000
@@ -25,7 +26,7 @@ def write_masks(
     count: int,
     seed: int,
     output: str | os.PathLike[str],
-    max_coverage: float | None = 0.5,
+    max_coverage: float | None = MAX_COVERAGE,
 ) -> None:
     """Writes masks 0 to ``count - 1`` of a seed, and what they look like.
 

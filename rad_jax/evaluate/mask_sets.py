@@ -9,7 +9,8 @@ from jaxtyping import Bool
 from rad_jax.errors import UserError
 from rad_jax.evaluate.protocol import Protocol
 from rad_jax.files.pictures import read_mask
-from rad_jax.masks.evaluation import KINDS, check_settings, evaluation_mask
+from rad_jax.masks.evaluation import check_settings, evaluation_mask
+from rad_jax.masks.kinds import KINDS
 
 SUFFIX = ".png"
 

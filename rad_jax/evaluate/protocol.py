@@ -10,11 +10,11 @@ import jax
 import numpy as np
 
 from rad_jax.checkpoints.model import Model
+from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.errors import UserError
+from rad_jax.evaluate.settings import METHODS, Evaluation
 from rad_jax.files.atomic import atomic_write
-
-METHODS = ("rad", "originals")
-"""RAD; or the originals themselves, whose FID is the least that so few images have."""
+from rad_jax.inference.file_options import require_seed
 
 FILE = "protocol.json"
 RESULTS = "results.json"
@@ -23,7 +23,7 @@ RESULTS = "results.json"
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """All that determines the pictures of an evaluation, but for the kinds of masks.
+    """All that determines the pictures of an evaluation, except the kinds of masks.
 
     Attributes:
       model: `fingerprint` of the model.
@@ -34,10 +34,10 @@ class Protocol:
       seed: of masks and noise. Masks are the same for every model and method.
       method: one of `METHODS`.
       steps: network evaluations per image.
-      sampler: one of `sampling.METHODS`.
-      grid: one of `sampling.GRIDS`.
+      sampler: one of `options.METHODS`.
+      grid: one of `options.GRIDS`.
       num_samples: fillings of every image.
-      max_coverage: of strokes, see `evaluation_masks.evaluation_mask`.
+      max_coverage: of strokes, see `masks.evaluation.evaluation_mask`.
     """
 
     model: str
@@ -45,13 +45,13 @@ class Protocol:
     split: str
     num_images: int
     image_size: int
-    seed: int = 0
-    method: str = "rad"
-    steps: int = 100
-    sampler: str = "ddpm"
-    grid: str = "uniform"
-    num_samples: int = 1
-    max_coverage: float | None = 0.5
+    seed: int
+    method: str
+    steps: int
+    sampler: str
+    grid: str
+    num_samples: int
+    max_coverage: float | None
 
     def __post_init__(self):
         """Refuses what cannot be."""
@@ -62,22 +62,46 @@ class Protocol:
         for name in ("num_images", "num_samples"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be >= 1")
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"seed is {self.seed}; it must lie in 0 .. 2**32 - 1")
+        require_seed(self.seed)
+
+    @property
+    def sampling(self) -> SamplingOptions:
+        """How holes are filled."""
+        return SamplingOptions(self.steps, self.sampler, self.grid)
 
     def __str__(self) -> str:
         """One line, to stand beside a number."""
         images = f"{self.num_images} images of {self.data} {self.split}"
         size = f"{self.image_size}x{self.image_size}"
         samples = f", {self.num_samples} samples each" if self.num_samples > 1 else ""
-        filled = f"{self.sampler}, {self.steps} steps, grid {self.grid}"
-        if self.method == "originals":
-            filled = "not filled"
+        filled = "not filled" if self.method == "originals" else str(self.sampling)
         any_coverage = ", strokes of any coverage" if self.max_coverage is None else ""
         return (
             f"{images} at {size}{samples}; {self.method}: {filled}; seed {self.seed}"
             f"{any_coverage}; 8-bit pictures"
         )
+
+
+def protocol_of(model: Model, settings: Evaluation) -> Protocol:
+    """The protocol of these settings.
+
+    Raises:
+      UserError: a setting cannot be.
+    """
+    return Protocol(
+        model=fingerprint(model),
+        data=str(settings.data_dir) if settings.data == "folder" else settings.data,
+        split=settings.held_out_split,
+        num_images=settings.num_images,
+        image_size=model.config.image_size,
+        seed=settings.files.seed,
+        method=settings.method,
+        steps=settings.sampling.steps,
+        sampler=str(settings.sampling.sampler),
+        grid=settings.sampling.grid,
+        num_samples=settings.files.num_samples,
+        max_coverage=settings.max_coverage,
+    )
 
 
 def fingerprint(model: Model) -> str:
@@ -92,7 +116,7 @@ def fingerprint(model: Model) -> str:
 
 
 def claim(folder: Path, protocol: Protocol) -> None:
-    """Makes a folder that of this evaluation, or goes on with one that is.
+    """Claims a folder for this evaluation, or resumes the one that it holds.
 
     Raises:
       UserError: it holds something else, or an evaluation that differs in a setting.

@@ -24,7 +24,7 @@ def make_reference(
     output: Path,
     data: str,
     data_dir: Path,
-    split: str,
+    split: str | None = None,
     *,
     image_size: int | None = None,
     num_images: int | None = None,
@@ -36,7 +36,7 @@ def make_reference(
       output: .npz file to be made, see `metrics.reference`.
       data: name of a prepared data set, or "folder" for image files.
       data_dir: folder of the data sets, or of the images.
-      split: part of it.
+      split: part of it; None for "train", of a folder all of its images.
       image_size: pixels per side, to crop larger images as training does; None where
         all have one size.
       num_images: the first ones of the split; None for all.
@@ -51,6 +51,8 @@ def make_reference(
     """
     if output.exists():
         raise UserError(f"{output}: is there already; delete it or name another file")
+    if split is None:
+        split = "train+validation" if data == "folder" else "train"
     examples = in_order(
         data, data_dir, split, 3, image_size=image_size, most=num_images
     )

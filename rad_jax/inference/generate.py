@@ -14,8 +14,8 @@ from jaxtyping import Array, Float, Int
 
 from rad_jax.checkpoints.model import Model, check_labels
 from rad_jax.diffusion import sampling
+from rad_jax.diffusion.options import GenerationOptions, SamplerConfig
 from rad_jax.diffusion.respacing import respaced_grid
-from rad_jax.diffusion.sampling import SamplerConfig
 from rad_jax.diffusion.schedule import Step, make_schedule
 from rad_jax.errors import UserError
 from rad_jax.models.apply import make_apply
@@ -32,13 +32,13 @@ def generate(
     *,
     labels: Int[Array, " n"] | None = None,
     low_res: Float[Array, "n h w c"] | None = None,
-    respacing: str = "250",
+    respacing: str = GenerationOptions.respacing,
     sampler: SamplerConfig | None = None,
 ) -> Float[Array, "b _ _ c"]:
     """Draws images of the size that the model was trained on.
 
     Args:
-      model: from ``loading.load``.
+      model: from ``load``.
       keys: a key for each image.
       labels: classes (b,), exactly if the model has classes.
       low_res: what to enlarge, (b, k, k, c) in [-1, 1], exactly if the model is an
@@ -52,40 +52,47 @@ def generate(
     Raises:
       UserError: labels, low_res or options do not fit the model.
     """
-    return prepare_generate(
-        model,
-        keys,
-        labels=labels,
-        low_res=low_res,
-        respacing=respacing,
-        sampler=sampler,
-    )()
+    prepare = prepare_generate(model, respacing, sampler or adm_sampler(model))
+    return prepare(keys, labels, low_res)()
 
 
 def prepare_generate(
-    model: Model,
-    keys: PRNGKeys,
-    *,
-    labels: Int[Array, " n"] | None,
-    low_res: Float[Array, "n h w c"] | None,
-    respacing: str,
-    sampler: SamplerConfig | None,
-) -> Call:
-    """``generate``, ready to be called."""
+    model: Model, respacing: str, sampler: SamplerConfig
+) -> Callable[..., Call]:
+    """``generate`` with a model and options; what depends on them alone is made once.
+
+    Returns:
+      ``prepare(keys, labels, low_res)``, arguments as of ``generate``: a call whose
+      arrays are on the devices and which computes nothing yet.
+
+    Raises:
+      UserError: the options do not fit the model; ``prepare`` raises it where arrays
+        do not.
+    """
     config = model.config
-    sampler = sampler or adm_sampler(model)
-    _check(config, sampler, labels, low_res)
-    for name, given in (("labels", labels), ("low_res", low_res)):
-        if given is not None and len(given) != len(keys):
-            raise UserError(f"{name} has {len(given)} entries for {len(keys)} keys")
-    if low_res is not None:
-        low_res = enlarge(low_res, config.image_size)
-    schedule = make_schedule(model.schedule)
+    learned = (sampler.method, sampler.variance) == ("ddpm", "learned")
+    if learned and not config.learn_sigma:
+        raise UserError("the model has no learned variance; use variance 'large'")
     grid = respaced_grid(model.schedule.hole_steps, respacing)
+    schedule = make_schedule(model.schedule)
     stack = sampling.grid_steps(schedule, grid, bucket=sampling.STEP_BUCKET)
     run = compiled_generate(config, sampler)
-    batch, params = on_all_devices((keys, labels, low_res), model.params)
-    return Call(run, (params, stack, *batch), len(keys))
+
+    def prepare(
+        keys: PRNGKeys,
+        labels: Int[Array, " n"] | None,
+        low_res: Float[Array, "n h w c"] | None,
+    ) -> Call:
+        _check(config, labels, low_res)
+        for name, given in (("labels", labels), ("low_res", low_res)):
+            if given is not None and len(given) != len(keys):
+                raise UserError(f"{name} has {len(given)} entries for {len(keys)} keys")
+        if low_res is not None:
+            low_res = enlarge(low_res, config.image_size)
+        batch, params = on_all_devices((keys, labels, low_res), model.params)
+        return Call(run, (params, stack, *batch), len(keys))
+
+    return prepare
 
 
 def adm_sampler(model: Model, method: str = "ddpm", eta: float = 0.0) -> SamplerConfig:
@@ -94,16 +101,8 @@ def adm_sampler(model: Model, method: str = "ddpm", eta: float = 0.0) -> Sampler
     return SamplerConfig(method, eta, variance, model.parametrisation)
 
 
-def _check(
-    config: UNetConfig,
-    sampler: SamplerConfig,
-    labels: Labels | None,
-    low_res: Images | None,
-) -> None:
-    """Refuses what does not fit the model."""
-    learned = (sampler.method, sampler.variance) == ("ddpm", "learned")
-    if learned and not config.learn_sigma:
-        raise UserError("the model has no learned variance; use variance 'large'")
+def _check(config: UNetConfig, labels: Labels | None, low_res: Images | None) -> None:
+    """Refuses arrays that do not fit the model."""
     check_labels(config, None if labels is None else np.asarray(labels))
     if low_res is None:
         check_low_res(config, None)

@@ -6,7 +6,6 @@ filled = rad_jax.inpaint(model, image, mask, key=jax.random.key(0), num_samples=
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,7 +15,7 @@ import numpy as np
 from rad_jax.checkpoints.model import Model, check_labels
 from rad_jax.diffusion import sampling
 from rad_jax.diffusion.conditioning import conditioning
-from rad_jax.diffusion.sampling import SamplerConfig
+from rad_jax.diffusion.options import SamplerConfig, SamplingOptions
 from rad_jax.diffusion.schedule import (
     LogSignal,
     ScheduleConfig,
@@ -26,13 +25,11 @@ from rad_jax.diffusion.schedule import (
 )
 from rad_jax.errors import UserError
 from rad_jax.files.pixel_ranges import to_bytes, to_float
-from rad_jax.inference.inpaint_files import inpaint_files
 from rad_jax.models.apply import make_apply
 from rad_jax.models.config import UNetConfig
 from rad_jax.runtime.memory import Call, RetryOnOOM
 from rad_jax.runtime.sharding import on_all_devices
 from rad_jax.typing import Images, Labels, Masks, PRNGKey, PRNGKeys
-from rad_jax.version import __version__
 
 
 def inpaint(
@@ -41,11 +38,11 @@ def inpaint(
     mask: Any,
     *,
     key: PRNGKey,
-    steps: int = 100,
+    steps: int = SamplingOptions.steps,
     num_samples: int = 1,
     label: int | None = None,
     sampler: SamplerConfig | None = None,
-    grid: str = "uniform",
+    grid: str = SamplingOptions.grid,
 ) -> np.ndarray:
     """Fills the hole of one image, several times over.
 
@@ -87,17 +84,12 @@ def inpaint(
     images = np.pad(pixels, [*pad, (0, 0)], mode="edge")[None]
     masks = np.pad(mask, pad)[None]
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num_samples))
-    filled = fill(
-        model,
+    call = prepare_fill(model, _options(steps, sampler, grid, label))(
         jnp.repeat(jnp.asarray(images), num_samples, axis=0),
         jnp.repeat(jnp.asarray(masks), num_samples, axis=0),
         keys,
-        labels=_labels(model, label, num_samples),
-        steps=steps,
-        sampler=sampler,
-        grid=grid,
     )
-    filled = np.asarray(filled)[:, : mask.shape[0], : mask.shape[1]]
+    filled = np.asarray(call())[:, : mask.shape[0], : mask.shape[1]]
     return to_bytes(filled) if image.dtype == np.uint8 else filled
 
 
@@ -108,9 +100,9 @@ def fill(
     keys: PRNGKeys,
     *,
     labels: Labels | None = None,
-    steps: int = 100,
+    steps: int = SamplingOptions.steps,
     sampler: SamplerConfig | None = None,
-    grid: str = "uniform",
+    grid: str = SamplingOptions.grid,
 ) -> Images:
     """Fills the holes of a batch; ``inpaint`` without its conveniences.
 
@@ -130,130 +122,113 @@ def fill(
     Raises:
       UserError: the model cannot inpaint, or labels or options do not fit it.
     """
-    return prepare_fill(
-        model,
-        images,
-        masks,
-        keys,
-        labels=labels,
-        steps=steps,
-        sampler=sampler,
-        grid=grid,
-    )()
+    prepare = prepare_fill(model, _options(steps, sampler, grid))
+    return prepare(images, masks, keys, labels)()
 
 
-def prepare_fill(
-    model: Model,
-    images: Images,
-    masks: Masks,
-    keys: PRNGKeys,
-    *,
-    labels: Labels | None,
-    steps: int,
-    sampler: SamplerConfig | None,
-    grid: str,
-) -> Call:
-    """``fill``, ready to be called."""
-    _check(model, labels)
-    sampler = sampler or default_sampler(model)
-    if sampler.variance == "learned" and not model.config.learn_sigma:
-        raise UserError("the model has no learned variance; use variance 'small'")
-    schedule = make_schedule(model.schedule)
-    times = sampling.time_grid(schedule, steps, grid)
-    stack = sampling.grid_steps(schedule, times, bucket=sampling.STEP_BUCKET)
-    start = LogSignal(*(np.float32(x[times.start]) for x in schedule.signal))
-    values = np.asarray(masks)
-    # One timestep for the whole image needs no map, whatever the mask.
-    binary = model.config.noise_embedding == "time" or bool(
-        np.all((values == 0) | (values == 1))
-    )
-    run = compiled_fill(model.config, model.schedule, sampler, binary)
-    batch, params = on_all_devices((images, masks, keys, labels), model.params)
-    return Call(run, (params, stack, start, *batch), len(images))
+def _options(
+    steps: int, sampler: SamplerConfig | None, grid: str, label: int | None = None
+) -> SamplingOptions:
+    return SamplingOptions(steps, sampler or SamplingOptions.sampler, grid, label=label)
 
 
-def _labels(model: Model, label: int | None, count: int) -> Labels | None:
-    """A label for all images, if it is one of the model's."""
-    _check(model, None if label is None else np.array([label]))
-    return None if label is None else jnp.full(count, label, jnp.int32)
+def prepare_fill(model: Model, options: SamplingOptions) -> Callable[..., Call]:
+    """``fill`` with a model and options; what depends on them alone is made here, once.
 
+    Args:
+      model: from ``load``.
+      options: its label is that of all images that are given none.
 
-def _check(model: Model, labels: np.ndarray | Labels | None) -> None:
-    """Refuses a model that cannot inpaint, and labels that it does not have.
+    Returns:
+      ``prepare(images, masks, keys, labels=None)``, arguments as of ``fill``: a call
+      whose arrays are on the devices and which computes nothing yet.
 
     Raises:
-      UserError: saying which.
+      UserError: the model cannot inpaint, or the options do not fit it; ``prepare``
+        raises it where labels do not.
     """
-    config = model.config
+    # 1. What the model can do.
+    _require_inpainting(model.config)
+    label = options.label
+    if label is not None:
+        check_labels(model.config, np.array([label]))
+    sampler = sampler_config(model, options)
+    # 2. The times, as data: the compiled program does not depend on them.
+    schedule = make_schedule(model.schedule)
+    times = sampling.time_grid(schedule, options.steps, options.grid)
+    stack = sampling.grid_steps(schedule, times, bucket=sampling.STEP_BUCKET)
+    start = LogSignal(*(np.float32(x[times.start]) for x in schedule.signal))
+
+    def prepare(
+        images: Images, masks: Masks, keys: PRNGKeys, labels: Labels | None = None
+    ) -> Call:
+        if labels is None and label is not None:
+            labels = jnp.full(len(images), label, jnp.int32)
+        check_labels(model.config, None if labels is None else np.asarray(labels))
+        # 3. The program: two noise levels for binary masks, a map for soft ones. One
+        # timestep for the whole image needs no map, whatever the mask.
+        values = np.asarray(masks)
+        binary = model.config.noise_embedding == "time" or bool(
+            np.all((values == 0) | (values == 1))
+        )
+        run = compiled_fill(model.config, model.schedule, sampler, binary)
+        # 4. The batch, divided over the devices (and filled up where it must be).
+        batch, params = on_all_devices((images, masks, keys, labels), model.params)
+        return Call(run, (params, stack, start, *batch), len(images))
+
+    return prepare
+
+
+def fill_by_seed(model: Model, options: SamplingOptions) -> RetryOnOOM:
+    """``fill`` of NumPy arrays, in smaller batches where memory ends.
+
+    Args:
+      model: from ``load``.
+      options: its label is that of all images that are given none.
+
+    Returns:
+      ``fill(images, masks, seeds)``, or ``fill(images, masks, seeds, labels)``: float32
+      (b, h, w, c) and (b, h, w), uint32 (b,), int32 (b,) -> float32 (b, h, w, c). An
+      image depends on its own arguments alone.
+
+    Raises:
+      UserError: as ``prepare_fill``.
+    """
+    prepare = prepare_fill(model, options)
+
+    def prepare_seeded(images, masks, seeds, *labels) -> Call:
+        keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
+        return prepare(
+            jnp.asarray(images), jnp.asarray(masks), keys, *map(jnp.asarray, labels)
+        )
+
+    return RetryOnOOM(prepare_seeded)
+
+
+def _require_inpainting(config: UNetConfig) -> None:
+    """Refuses a model that cannot inpaint.
+
+    Raises:
+      UserError: saying why.
+    """
     if config.in_channels != config.out_channels:
         raise UserError(
             f"the model takes {config.in_channels} channels and gives "
             f"{config.out_channels}: it enlarges images and cannot inpaint them"
         )
-    check_labels(config, None if labels is None else np.asarray(labels))
 
 
-def fill_files(
-    model: Model,
-    image: Path,
-    mask: Path,
-    output: Path,
-    *,
-    steps: int,
-    sampler: str,
-    num_samples: int,
-    seed: int,
-    batch_size: int,
-    invert_mask: bool,
-    label: int | None = None,
-    grid: str = "uniform",
-) -> int:
-    """Fills the holes of picture files; what ``rad-jax inpaint`` runs.
+def sampler_config(model: Model, options: SamplingOptions) -> SamplerConfig:
+    """The sampler that was chosen, with what fits the model.
 
-    Arguments as in ``inpaint_files.inpaint_files``; ``sampler`` is a method of
-    ``sampling.METHODS``, ``grid`` one of ``sampling.GRIDS``, and ``label`` is the class
-    of all pictures. The PNG files carry version, seed, sampler, steps, grid and class.
-
-    Returns:
-      The exit code: 1 if some pictures of a folder could not be done.
+    Raises:
+      UserError: it needs a learned variance, which the model has not.
     """
-    config = default_sampler(model, sampler)
-    # Refuse what does not fit before anything is read.
-    _labels(model, label, 1)
-    sampling.time_grid(make_schedule(model.schedule), steps, grid)
-
-    def prepare(images: np.ndarray, holes: np.ndarray, seeds: np.ndarray) -> Call:
-        return prepare_fill(
-            model,
-            jnp.asarray(images),
-            jnp.asarray(holes),
-            jax.vmap(jax.random.key)(jnp.asarray(seeds)),
-            labels=_labels(model, label, len(images)),
-            steps=steps,
-            sampler=config,
-            grid=grid,
-        )
-
-    text = {
-        "Software": f"rad_jax {__version__}",
-        "Sampler": f"{sampler}, {steps} steps, grid {grid}",
-        "Seed": str(seed),
-    }
-    if label is not None:
-        text["Class"] = str(label)
-    return inpaint_files(
-        RetryOnOOM(prepare),
-        image,
-        mask,
-        output,
-        channels=model.channels,
-        stride=model.config.stride,
-        num_samples=num_samples,
-        seed=seed,
-        batch_size=batch_size,
-        invert_mask=invert_mask,
-        text=text,
-    )
+    if isinstance(options.sampler, str):
+        return default_sampler(model, options.sampler, options.eta)
+    if options.sampler.variance == "learned" and not model.config.learn_sigma:
+        raise UserError("the model has no learned variance; use variance 'small'")
+    return options.sampler
 
 
 def default_sampler(model: Model, method: str = "ddpm", eta: float = 0.0):
@@ -281,10 +256,10 @@ def compiled_fill(
         params, stack: Step, start: LogSignal, images, masks, keys, labels
     ) -> Images:
         hole_weight = jax.vmap(functools.partial(mask_to_hole_weight, schedule))(masks)
-        noise = conditioning(config, schedule, masks, hole_weight, binary=binary)
+        condition = conditioning(config, schedule, masks, hole_weight, binary=binary)
 
         def denoise(x: Images, step: Step):
-            return apply(params, x, noise(step), labels)
+            return apply(params, x, condition(step), labels)
 
         return sampling.inpaint(
             denoise, sampler, stack, start, images, hole_weight, keys

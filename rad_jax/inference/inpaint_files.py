@@ -27,6 +27,8 @@ from rad_jax.files.pictures import (
     read_picture,
     write_picture,
 )
+from rad_jax.inference.file_options import FileOptions
+from rad_jax.inference.results import require_finite
 from rad_jax.progress import progress
 from rad_jax.runtime.batching import balanced_batch_size
 
@@ -43,10 +45,7 @@ class _Settings:
     fill: Fill
     channels: int
     stride: int
-    num_samples: int
-    seed: int
-    batch_size: int
-    invert_mask: bool
+    options: FileOptions
     alone: bool
 
 
@@ -95,29 +94,24 @@ def inpaint_files(
     *,
     channels: int,
     stride: int,
-    num_samples: int,
-    seed: int,
-    batch_size: int,
-    invert_mask: bool,
+    options: FileOptions,
     text: Mapping[str, str],
 ) -> int:
     """Fills the holes of a picture or of a folder of pictures, and writes PNG files.
 
     Known pixels and alpha are written back unchanged. A result depends on its picture
-    and its `sample_seed`, not on the rest of the folder or on ``batch_size``. Pictures
+    and its `sample_seed`, not on the rest of the folder or on the batch size. Pictures
     of a folder that cannot be read are left out and named on stderr.
 
     Args:
         fill: the model.
         image: a file or a folder, as ``mask`` and ``output``: see `pair_by_stem`.
-        mask: white is filled, or black if ``invert_mask``.
+        mask: white is filled, or black if the options say so.
         output: what exists is replaced.
         channels: the model's channels, 1 or 3.
         stride: pictures are padded to multiples of it.
-        num_samples: results for each picture, >= 1.
-        seed: another seed gives other results.
-        batch_size: pictures read, and given to ``fill``, at once at most, >= 1.
-        invert_mask: see ``mask``.
+        options: seed, samples for each picture, pictures that are read, and given to
+            ``fill``, at once.
         text: goes into the PNG files, e.g. the model and its settings.
 
     Returns:
@@ -127,13 +121,11 @@ def inpaint_files(
         UserError: names do not pair; the one picture or the one mask cannot be read;
             the model returns no numbers; a result cannot be written.
     """
-    pairs = pair_by_stem(image, mask, output, num_samples)
+    pairs = pair_by_stem(image, mask, output, options.num_samples)
     if not mask.is_dir():
         picture_size(mask)  # one broken mask for all is one error, not one a picture
     alone = not image.is_dir()
-    settings = _Settings(
-        fill, channels, stride, num_samples, seed, batch_size, invert_mask, alone
-    )
+    settings = _Settings(fill, channels, stride, options, alone)
     return 1 if _inpaint_pairs(pairs, settings, text).failed else 0
 
 
@@ -168,11 +160,11 @@ def _batches(pairs: Sequence[Pair], settings: _Settings, done: _Done) -> list[_B
         except UserError as error:
             _leave_out(pair, error, settings, done)
             continue
-        tasks = [_Task(pair, sample) for sample in range(settings.num_samples)]
+        tasks = [_Task(pair, sample) for sample in range(settings.options.num_samples)]
         groups.setdefault(size, []).extend(tasks)
     batches = []
     for size, tasks in groups.items():
-        length = balanced_batch_size(len(tasks), settings.batch_size)
+        length = balanced_batch_size(len(tasks), settings.options.batch_size)
         for first in range(0, len(tasks), length):
             batches.append(_Batch(tasks[first : first + length], size, length))
     return sorted(batches, key=lambda batch: -batch.length * math.prod(batch.size))
@@ -193,7 +185,7 @@ def _load(batch: _Batch, settings: _Settings, done: _Done) -> dict[Pair, _Loaded
             h, w, _ = picture.samples.shape
             if padded_size((h, w), settings.stride) != batch.size:
                 raise UserError(f"{pair.image}: changed meanwhile; start again")
-            hole = read_mask(pair.mask, (h, w), invert=settings.invert_mask)
+            hole = read_mask(pair.mask, (h, w), invert=settings.options.invert_mask)
         except UserError as error:
             _leave_out(pair, error, settings, done)
             continue
@@ -221,11 +213,7 @@ def _results(
         picture, hole = loaded[task.pair]
         h, w = hole.shape
         generated = generated[:h, :w]
-        if not np.isfinite(generated[hole]).all():
-            raise UserError(
-                f"{task.pair.image}: the model returned numbers that are not finite; "
-                "check the model, or compute in float32"
-            )
+        require_finite(generated[hole], task.pair.image)
         yield task, compose(picture, generated, hole)
 
 
@@ -239,7 +227,7 @@ def _filled(
         image = model_input(picture, settings.channels)
         images.append(pad_to_stride(image, settings.stride)[0])
         holes.append(pad_to_stride(hole.astype(np.float32), settings.stride)[0])
-        seeds.append(sample_seed(settings.seed, pair.image.stem, sample))
+        seeds.append(sample_seed(settings.options.seed, pair.image.stem, sample))
     seeds = np.array(seeds, np.uint32)
     return np.asarray(
         settings.fill(np.stack(images), np.stack(holes), seeds), np.float32

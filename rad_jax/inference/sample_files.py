@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from rad_jax.checkpoints.model import Model, check_labels
-from rad_jax.diffusion.respacing import respaced_grid
+from rad_jax.diffusion.options import GenerationOptions
 from rad_jax.errors import UserError
 from rad_jax.files.decode import SUFFIXES, picture_size
 from rad_jax.files.pairing import pictures_by_stem, require_writable
@@ -26,18 +26,19 @@ from rad_jax.files.pictures import (
     write_picture,
 )
 from rad_jax.files.pixel_ranges import to_truncated_bytes
+from rad_jax.inference.file_options import FileOptions
 from rad_jax.inference.generate import (
     adm_sampler,
     check_low_res,
     enlarge,
     prepare_generate,
 )
+from rad_jax.inference.results import png_text, require_finite
 from rad_jax.models.config import UNetConfig
 from rad_jax.progress import progress
 from rad_jax.runtime.batching import balanced_batch_size
 from rad_jax.runtime.memory import Call, RetryOnOOM
 from rad_jax.typing import Images
-from rad_jax.version import __version__
 
 SHEET = "contact_sheet.png"
 SHEET_TILES = 64
@@ -57,75 +58,54 @@ class _Outputs(NamedTuple):
 def sample_files(
     model: Model,
     output: Path,
-    *,
-    num_samples: int | None,
-    respacing: str,
-    sampler: str,
-    eta: float,
-    classes: Sequence[int] | None,
-    low_res: Path | None,
-    seed: int,
-    batch_size: int,
-    overwrite: bool,
+    options: GenerationOptions,
+    files: FileOptions,
+    low_res: Path | None = None,
 ) -> None:
     """Draws samples, as guided-diffusion does, and writes them as PNG files.
 
     A folder gets 0000.png, 0001.png, ... and contact_sheet.png with the first of them.
-    A sample depends on the seed and on its number, not on ``batch_size``.
+    A sample depends on the seed and on its number, not on the batch size.
 
     Args:
-      model: from ``loading.load``.
+      model: from ``load``.
       output: a new or empty folder, or FILE.png if there is one sample.
-      num_samples: how many; by default one for each class or low-resolution picture
-        that is given, whichever are more.
-      respacing: which timesteps, see ``respacing``.
-      sampler: "ddpm" or "ddim".
-      eta: DDIM's share of the ancestral noise.
-      classes: of the samples, over and over; drawn from the seed if the model has
-        classes and none are given.
+      options: timesteps, sampler, how many and of which classes.
+      files: the seed and how many at once. To overwrite is to replace files of the same
+        names, and to write into a folder with others.
       low_res: for an upsampler, a picture or a folder of them, over and over.
-      seed: 0 .. 2**32 - 1.
-      batch_size: images at once, at most.
-      overwrite: replace files of the same names, and write into a folder with others.
 
     Raises:
       UserError: something does not fit the model; a low-resolution picture cannot be
         read; the output exists or cannot be written; the model gives no numbers.
     """
-    if eta and sampler != "ddim":
-        raise UserError(f"eta is {eta}; only the sampler ddim takes one")
-    if not 0 <= seed < 2**32:
-        raise UserError(f"seed is {seed}; it must lie in 0 .. 2**32 - 1")
-    config = adm_sampler(model, sampler, eta)
-    respaced_grid(model.schedule.hole_steps, respacing)
+    # 1. What does not fit is refused before anything is drawn.
+    classes, seed = options.classes, files.seed
+    sampler = adm_sampler(model, options.sampler, options.eta)
+    prepare = prepare_generate(model, options.respacing, sampler)
     pictures = _pictures(model.config, low_res)
-    count = num_samples or max(len(pictures), len(classes or ()), 1)
+    count = options.num_samples or max(len(pictures), len(classes or ()), 1)
     labels = _labels(model.config, classes, count, seed)
-    outputs = _outputs(output, count, overwrite, pictures)
+    outputs = _outputs(output, count, files.overwrite, pictures)
     if labels is not None and classes is None:
         first = ", ".join(map(str, labels[:SHEET_TILES]))
         print(f"classes drawn: {first}{', ...' if count > SHEET_TILES else ''}")
 
-    def prepare(numbers: Numbers) -> Call:
+    # 2. A sample is drawn from the seed and its number.
+    def prepare_numbered(numbers: Numbers) -> Call:
         fold_in = jax.vmap(jax.random.fold_in, (None, 0))
-        return prepare_generate(
-            model,
+        return prepare(
             fold_in(jax.random.key(seed), jnp.asarray(numbers)),
-            labels=None if labels is None else jnp.int32(labels[numbers]),
-            low_res=_read_low_res(model.config, pictures, numbers),
-            respacing=respacing,
-            sampler=config,
+            None if labels is None else jnp.int32(labels[numbers]),
+            _read_low_res(model.config, pictures, numbers),
         )
 
-    text = {
-        "Software": f"rad_jax {__version__}",
-        "Sampler": f"{sampler}, respacing {respacing}",
-        "Seed": str(seed),
-    }
-    texts = [text for _ in range(count)]
-    if labels is not None:
-        texts = [{**text, "Class": str(label)} for label in labels]
-    _draw_all(RetryOnOOM(prepare), outputs, texts, batch_size)
+    name = f"{options.sampler}, respacing {options.respacing}"
+    texts = [
+        png_text(name, seed, label)
+        for label in ([None] * count if labels is None else labels)
+    ]
+    _draw_all(RetryOnOOM(prepare_numbered), outputs, texts, files.batch_size)
 
 
 def _pictures(config: UNetConfig, low_res: Path | None) -> list[Path]:
@@ -220,11 +200,7 @@ def _draw_all(
         images = draw(np.minimum(numbers, count - 1))
         for number, image in zip(numbers[: count - first], images, strict=False):
             path = outputs.samples[number]
-            if not np.isfinite(image).all():
-                raise UserError(
-                    f"{path}: the model returned numbers that are not finite; check "
-                    "the model, or compute in float32"
-                )
+            require_finite(image, path)
             samples = to_truncated_bytes(image)
             write_picture(path, samples, Picture(samples), texts[number])
             if number < SHEET_TILES:

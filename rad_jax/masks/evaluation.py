@@ -17,11 +17,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from rad_jax.errors import UserError
+from rad_jax.masks.kinds import KIND_IDS, KINDS, MAX_COVERAGE
 from rad_jax.masks.perlin import perlin_masks
-
-# The numbers are part of the random streams: never change one.
-_KIND_IDS = {"box": 0, "extreme": 1, "wide": 2, "medium": 3, "thin": 4, "perlin": 5}
-KINDS = tuple(_KIND_IDS)
 
 _BOX_SHARE = 0.3 / 1.3  # LaMa weighs strokes by 1 and boxes by 0.3
 _REDRAWS = 1000
@@ -66,7 +63,7 @@ def evaluation_mask(
     *,
     seed: int,
     index: int,
-    max_coverage: float | None = 0.5,
+    max_coverage: float | None = MAX_COVERAGE,
 ) -> Bool[np.ndarray, "size size"]:
     """Draws mask ``index`` of the set that ``seed`` names.
 
@@ -79,8 +76,8 @@ def evaluation_mask(
       seed: of the whole set, >= 0.
       index: which mask, >= 0.
       max_coverage: redraw "wide", "medium" and "thin" masks whose hole is a larger
-        share of the image, in (0, 1]. LaMa's test sets have 0.5; the generator in the
-        code of RAD's authors never applies it, as None does here.
+        share of the image, in (0, 1]. The generator in the code of RAD's authors
+        never does, as None does here.
 
     Returns:
       (size, size): True in the hole.
@@ -91,7 +88,7 @@ def evaluation_mask(
     check_settings(kind, size, seed=seed, max_coverage=max_coverage)
     if index < 0:
         raise UserError(f"mask index is {index}; it must be at least 0")
-    rng = np.random.default_rng([seed, index, _KIND_IDS[kind]])
+    rng = np.random.default_rng([seed, index, KIND_IDS[kind]])
     if kind == "perlin":
         return _perlin(rng, size)
     if kind in ("box", "extreme"):
@@ -107,7 +104,7 @@ def check_settings(
     Raises:
       UserError: the setting and what it can be.
     """
-    if kind not in _KIND_IDS:
+    if kind not in KIND_IDS:
         near = difflib.get_close_matches(kind, KINDS, n=1, cutoff=0.0)[0]
         raise UserError(
             f"mask kind {kind!r} is unknown; did you mean {near!r}? "

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import solvers
 from benchmarks.exact_samplers import SCHEDULE, bures, oracle_error, propagate
 from rad_jax.diffusion import sampling
-from rad_jax.diffusion.sampling import SamplerConfig
+from rad_jax.diffusion.options import SamplerConfig
 from rad_jax.diffusion.schedule import mask_to_hole_weight
 from rad_jax.line_chart import COLOURS, WIDTH, Panel, Series, draw
 from tests.oracles import oracle_denoiser, smooth_gaussian

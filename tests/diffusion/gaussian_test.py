@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rad_jax.diffusion import gaussian, sampling
+from rad_jax.diffusion import gaussian, options, sampling
 from rad_jax.diffusion import schedule as sch
 from tests.golden_files import golden, golden_mask
 
@@ -60,7 +60,7 @@ def golden_reverse_step(kind, j):
     step = make_step(j + 1, max(j + 1 - 10, 0))
     hole_weight = sch.mask_to_hole_weight(DEFAULT, golden_mask(kind))
     arguments = (golden(f"{kind}_step{j}_x_t"), golden("model_output"))
-    config = sampling.SamplerConfig()
+    config = options.SamplerConfig()
     unused = jnp.zeros((12, 12, 3))
     return sampling.reverse_step(
         config, step, hole_weight, *arguments, unused, golden("z")

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rad_jax.diffusion import sampling
+from rad_jax.diffusion import options, sampling
 from rad_jax.diffusion import schedule as sch
 from rad_jax.errors import UserError
 from tests import oracles
@@ -71,7 +71,7 @@ def test_ancestral_sampling_is_exact(name):
     mask = MASKS[name]
     known = mask.ravel() == 0
     mean, covariance = GAUSSIAN.conditional(known, TRUTH[known])
-    out = samples(mask, sampling.SamplerConfig(clip=False), 1000)[:, ~known]
+    out = samples(mask, options.SamplerConfig(clip=False), 1000)[:, ~known]
     of_mean, of_covariance = errors(out, mean, covariance)
     assert of_mean < 4
     assert of_covariance < 4
@@ -89,7 +89,7 @@ def test_ancestral_sampling_is_exact_for_a_soft_mask():
     gain, offset, covariance = GAUSSIAN.posterior(level)
     mean = gain @ x + offset
     hole = SOFT.ravel() > 0
-    out = samples(SOFT, sampling.SamplerConfig(clip=False), 1000, x=x)[:, hole]
+    out = samples(SOFT, options.SamplerConfig(clip=False), 1000, x=x)[:, hole]
     of_mean, of_covariance = errors(out, mean[hole], covariance[np.ix_(hole, hole)])
     assert of_mean < 4
     assert of_covariance < 4
@@ -114,7 +114,7 @@ def test_few_steps_have_a_small_bias(name, method, num_steps, grid, bias):
     mask = MASKS[name]
     known = mask.ravel() == 0
     mean, covariance = GAUSSIAN.conditional(known, TRUTH[known])
-    config = sampling.SamplerConfig(method=method, clip=False)
+    config = options.SamplerConfig(method=method, clip=False)
     out = samples(mask, config, num_steps, grid)[:, ~known]
     assert errors(out, mean, covariance)[0] < 4
     assert relative(out, covariance) < bias
@@ -126,7 +126,7 @@ def test_second_order_beats_first():
     _, covariance = GAUSSIAN.conditional(known, TRUTH[known])
     ddim, solver = (
         relative(
-            samples(mask, sampling.SamplerConfig(method=m, clip=False), 20)[:, ~known],
+            samples(mask, options.SamplerConfig(method=m, clip=False), 20)[:, ~known],
             covariance,
         )
         for m in ("ddim", "dpm++")
@@ -140,7 +140,7 @@ def test_fixed_variances_err_to_their_side(variance, sign):
     mask = MASKS["box"]
     known = mask.ravel() == 0
     _, covariance = GAUSSIAN.conditional(known, TRUTH[known])
-    config = sampling.SamplerConfig(variance=variance, clip=False)
+    config = options.SamplerConfig(variance=variance, clip=False)
     out = samples(mask, config, 20)[:, ~known]
     ratio = np.diag(np.cov(out.T)) / np.diag(covariance)
     assert np.all(sign * (ratio - 1) > 0.05)
@@ -157,7 +157,7 @@ def test_generation_from_pure_noise():
     x = jax.random.normal(jax.random.key(2), hole_weight.shape)
     keys = jax.random.split(jax.random.key(3), n)
     for method in ("ddpm", "dpm++"):
-        config = sampling.SamplerConfig(method=method, clip=False)
+        config = options.SamplerConfig(method=method, clip=False)
         out = sampling.sample(denoise, config, stack, x, hole_weight, keys)
         out = np.asarray(out, np.float64).reshape(n, -1)
         assert errors(out, GAUSSIAN.mean, GAUSSIAN.covariance)[0] < 4
@@ -183,12 +183,12 @@ def small_problem(batch=3):
     return denoise, images, hole_weight, keys
 
 
-@pytest.mark.parametrize("method", sampling.METHODS)
+@pytest.mark.parametrize("method", options.METHODS)
 def test_a_result_does_not_depend_on_its_batch(method):
     denoise, images, hole_weight, keys = small_problem()
     stack = sampling.grid_steps(DEFAULT, sampling.time_grid(DEFAULT, 8))
     start = jax.tree.map(lambda x: x[0], stack.t)
-    config = sampling.SamplerConfig(method=method)
+    config = options.SamplerConfig(method=method)
     run = jax.jit(functools.partial(sampling.inpaint, denoise, config, stack, start))
     together = run(images, hole_weight, keys)
     order = jnp.array([2, 0])
@@ -204,7 +204,7 @@ def test_the_holes_content_is_not_used():
     denoise, images, hole_weight, keys = small_problem()
     stack = sampling.grid_steps(DEFAULT, sampling.time_grid(DEFAULT, 8))
     start = jax.tree.map(lambda x: x[0], stack.t)
-    config = sampling.SamplerConfig()
+    config = options.SamplerConfig()
     run = jax.jit(functools.partial(sampling.inpaint, denoise, config, stack, start))
     blanked = jnp.where(hole_weight == 1, 0.5, images)
     np.testing.assert_array_equal(
@@ -215,7 +215,7 @@ def test_the_holes_content_is_not_used():
 def test_times_are_data():
     """Other grids and step counts of one bucket run one compiled program."""
     denoise, images, hole_weight, keys = small_problem()
-    config = sampling.SamplerConfig()
+    config = options.SamplerConfig()
     traces = []
 
     @jax.jit
@@ -245,7 +245,7 @@ def test_clipping_bounds_the_prediction():
     out = [
         sampling.inpaint(
             denoise,
-            sampling.SamplerConfig(clip=c),
+            options.SamplerConfig(clip=c),
             stack,
             start,
             images,
@@ -257,7 +257,7 @@ def test_clipping_bounds_the_prediction():
     assert jnp.abs(out[0]).max() <= 1 < jnp.abs(out[1]).max()
 
 
-@pytest.mark.parametrize("kind", sampling.GRIDS)
+@pytest.mark.parametrize("kind", options.GRIDS)
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 100, 250, 999, 1000])
 def test_grids_fall_from_the_noise_to_the_image(kind, n):
     grid = sampling.time_grid(DEFAULT, n, kind)
@@ -306,4 +306,4 @@ def test_bad_grids_are_refused(arguments, message):
 )
 def test_bad_samplers_are_refused(bad, message):
     with pytest.raises(UserError, match=message):
-        sampling.SamplerConfig(**bad)
+        options.SamplerConfig(**bad)

@@ -11,10 +11,12 @@ from PIL import Image
 
 from rad_jax.checkpoints.load import load
 from rad_jax.data.pipeline import load_split
+from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.errors import UserError
 from rad_jax.evaluate import fills
-from rad_jax.evaluate.evaluate import Evaluation, evaluate
+from rad_jax.evaluate.evaluate import evaluate
 from rad_jax.evaluate.protocol import fingerprint
+from rad_jax.evaluate.settings import Evaluation
 from rad_jax.masks.evaluation import evaluation_mask
 from tests.train.processes_test import RAD, finish, started
 
@@ -265,9 +267,16 @@ def test_a_folder_of_something_else(tiny_run, digits_dir, tmp_path, rad):
 def test_a_model_that_gives_nan(tiny_run, digits_dir, tmp_path):
     model = load(tiny_run[0])
     broken = model._replace(params=jax.tree.map(lambda x: x * np.nan, model.params))
-    what = Evaluation("digits", digits_dir, "test", ["box"], num_images=2)
-    with pytest.raises(UserError, match="not finite for image 0 under box"):
-        evaluate(broken, what, tmp_path / "out", steps=2)
+    settings = Evaluation(
+        "digits",
+        digits_dir,
+        "test",
+        ["box"],
+        num_images=2,
+        sampling=SamplingOptions(steps=2),
+    )
+    with pytest.raises(UserError, match="image 0 under box: non-finite output"):
+        evaluate(broken, settings, tmp_path / "out")
     assert not pictures(tmp_path / "out")
 
 

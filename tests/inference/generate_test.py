@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from rad_jax.checkpoints.model import Model
+from rad_jax.diffusion.options import SamplerConfig
 from rad_jax.diffusion.respacing import space_timesteps
-from rad_jax.diffusion.sampling import SamplerConfig
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.inference import generate as generation

@@ -1,5 +1,6 @@
 """Files in, files out, around a model that is a stub."""
 
+import dataclasses
 import errno
 import os
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from rad_jax.errors import UserError
+from rad_jax.inference.file_options import FileOptions
 from rad_jax.inference.inpaint_files import inpaint_files, sample_seed
 from tests.conftest import ROOT
 
@@ -33,16 +35,10 @@ def white(images, holes, seeds):
 
 
 def inpaint(image, mask, output, fill=noise, **changes):
-    options = {
-        "channels": 3,
-        "stride": 16,
-        "num_samples": 1,
-        "seed": 0,
-        "batch_size": 4,
-        "invert_mask": False,
-        "text": {},
-    }
-    return inpaint_files(fill, image, mask, output, **(options | changes))
+    arguments = {"channels": 3, "stride": 16, "text": {}}
+    arguments |= {name: changes.pop(name) for name in arguments & changes.keys()}
+    options = dataclasses.replace(FileOptions(batch_size=4), **changes)
+    return inpaint_files(fill, image, mask, output, options=options, **arguments)
 
 
 def picture(path, size=(H, W), seed=0):
@@ -261,7 +257,7 @@ def test_a_broken_mask_for_a_folder_is_one_error(folders):
 def test_a_model_that_returns_no_numbers_is_an_error(value, folders):
     images, masks, out = folders
     files = images / "a.png", masks, out / "a.png"
-    with pytest.raises(UserError, match=r"i/a\.png: the model .* not finite"):
+    with pytest.raises(UserError, match=r"i/a\.png: non-finite output of the model"):
         inpaint(*files, lambda images, holes, seeds: images * np.float32(value))
     assert not out.exists()
 

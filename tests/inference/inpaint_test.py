@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -13,10 +14,13 @@ from PIL import Image
 import rad_jax
 from rad_jax.checkpoints.model import Model
 from rad_jax.checkpoints.model_folder import write_model
-from rad_jax.diffusion.sampling import STEP_BUCKET, SamplerConfig
+from rad_jax.diffusion.options import SamplerConfig, SamplingOptions
+from rad_jax.diffusion.sampling import STEP_BUCKET
 from rad_jax.errors import UserError
 from rad_jax.inference import inpaint as inpainting
-from rad_jax.inference.inpaint import compiled_fill, default_sampler, fill, fill_files
+from rad_jax.inference.file_options import FileOptions
+from rad_jax.inference.inpaint import compiled_fill, default_sampler, fill
+from rad_jax.inference.inpaint_command import fill_files
 from rad_jax.models.unet import abstract_params
 from rad_jax.runtime.sharding import everywhere, local_mesh
 from tests.conftest import compiling
@@ -275,16 +279,14 @@ def run_files(model, tmp_path):
             Image.fromarray(array).save(tmp_path / folder / f"{i}.png")
 
     def run(output, **changes):
-        options = {
-            "steps": STEPS,
-            "sampler": "ddpm",
-            "num_samples": 1,
-            "seed": 0,
-            "batch_size": 2,
-            "invert_mask": False,
-        }
-        files = (tmp_path / name for name in ("i", "m", output))
-        assert fill_files(model, *files, **(options | changes)) == 0
+        of_sampling = {"steps", "sampler", "grid", "eta"} & changes.keys()
+        sampling = SamplingOptions(steps=STEPS)
+        sampling = replace(
+            sampling, **{name: changes.pop(name) for name in of_sampling}
+        )
+        files = replace(FileOptions(batch_size=2), **changes)
+        image, mask = tmp_path / "i", tmp_path / "m"
+        assert fill_files(model, image, mask, tmp_path / output, sampling, files) == 0
         return tmp_path / output
 
     return run

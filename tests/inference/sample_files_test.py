@@ -16,7 +16,7 @@ import rad_jax
 from rad_jax.checkpoints.load import load
 from rad_jax.checkpoints.model import Model
 from rad_jax.checkpoints.model_folder import write_model
-from rad_jax.diffusion.sampling import SamplerConfig
+from rad_jax.diffusion.options import SamplerConfig
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.files.pixel_ranges import to_truncated_bytes
 from rad_jax.inference.generate import adm_sampler, compiled_generate, generate
@@ -279,7 +279,7 @@ def test_a_model_that_gives_no_numbers(sample, tmp_path, monkeypatch):
     )
     code, _, err = sample("grey")
     assert code == 2 and len(err) == 1
-    assert "0000.png: the model returned numbers that are not finite" in err[0]
+    assert "0000.png: non-finite output of the model" in err[0]
     assert not (tmp_path / "out").exists()
 
 

@@ -3,7 +3,8 @@ import pytest
 
 from rad_jax.errors import UserError
 from rad_jax.masks import evaluation
-from rad_jax.masks.evaluation import KINDS, evaluation_mask
+from rad_jax.masks.evaluation import evaluation_mask
+from rad_jax.masks.kinds import KINDS
 
 
 def draw(kind, size, count, **options):

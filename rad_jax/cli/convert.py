@@ -1,0 +1,69 @@
+"""``rad-jax convert``."""
+
+import argparse
+from pathlib import Path
+
+from rad_jax.cli.arguments import Parser, count, folder
+from rad_jax.convert.presets import PRESETS, Choices
+
+HELP = "Make a model folder of an ADM checkpoint, and back."
+
+
+def boolean(text: str) -> bool:
+    """Whether it says true."""
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text.lower() == "true"
+
+
+CHOICES = (
+    ("image_size", count, "N", "pixels that it was trained on"),
+    ("num_heads", count, "N", "attention heads, or:"),
+    ("num_head_channels", int, "N", "channels of an attention head"),
+    ("num_heads_upsample", int, "N", "num_heads of the way up; -1: the same"),
+    ("use_new_attention_order", boolean, "true|false", "of the channels of q, k and v"),
+    ("noise_schedule", str, "linear|cosine", "that it was trained with"),
+    ("dropout", float, "RATE", "in training; 0 by default"),
+)
+"""Flags of `convert.presets.Choices`: name, type, placeholder, help."""
+
+
+def add_flags(sub: Parser) -> None:
+    """Adds the verb's flags."""
+    sub.add_argument(
+        "--input",
+        type=folder,
+        required=True,
+        help="checkpoint (.pt, .pth, .safetensors, .npz), or folder of a model",
+    )
+    sub.add_argument("--output", type=Path, required=True, help="new folder or file")
+    sub.add_argument(
+        "--to",
+        help="torch, safetensors or diffusers: write such a file; "
+        "adapters: the folder of a run's adapters alone",
+    )
+    sub.add_argument(
+        "--base", type=Path, help="folder of the model to merge adapters into"
+    )
+    sub.add_argument("--overwrite", action="store_true", help="replace the output")
+    sub.add_argument("--preset", help="published checkpoint; sets all options below")
+    for name, kind, metavar, text in CHOICES:
+        sub.add_argument(f"--{name}", type=kind, metavar=metavar, help=text)
+    lines = [f"  {name:22}{preset.file}" for name, preset in PRESETS.items()]
+    sub.epilog = "\n".join(["presets, and the files they are of:", *lines])
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the verb; returns the exit code."""
+    from rad_jax.convert.command import convert
+
+    convert(
+        args.input,
+        args.output,
+        preset=args.preset,
+        choices=Choices(**{name: getattr(args, name) for name, *_ in CHOICES}),
+        to=args.to,
+        base=args.base,
+        overwrite=args.overwrite,
+    )
+    return 0

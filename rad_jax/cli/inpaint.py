@@ -1,0 +1,55 @@
+"""``rad-jax inpaint``."""
+
+import argparse
+from pathlib import Path
+
+from rad_jax.cli.arguments import (
+    Parser,
+    add_model_flags,
+    add_sampling_flags,
+    set_up_jax,
+)
+from rad_jax.diffusion.options import SamplingOptions
+from rad_jax.inference.file_options import FileOptions
+
+HELP = "Fill the holes of an image or a folder of images."
+
+
+def add_flags(sub: Parser) -> None:
+    """Adds the verb's flags."""
+    add_model_flags(sub)
+    sub.add_argument("--image", type=Path, required=True, help="file or folder")
+    sub.add_argument(
+        "--mask",
+        type=Path,
+        required=True,
+        help="file, or folder with the images' names; white is filled",
+    )
+    sub.add_argument(
+        "--output", type=Path, required=True, help=".png file, or folder of them"
+    )
+    add_sampling_flags(sub)
+    sub.add_argument(
+        "--eta",
+        type=float,
+        default=SamplingOptions.eta,
+        help="noise of the sampler ddim, 0 to 1",
+    )
+    sub.add_argument("--invert_mask", action="store_true", help="black is filled")
+    sub.add_argument("--label", type=int, help="class of the images, if it has some")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the verb; returns the exit code."""
+    sampling = SamplingOptions(
+        args.steps, args.sampler, args.grid, args.eta, args.label
+    )
+    files = FileOptions(
+        args.seed, args.num_samples, args.batch_size, invert_mask=args.invert_mask
+    )
+    set_up_jax()
+    from rad_jax.checkpoints.load import load
+    from rad_jax.inference.inpaint_command import fill_files
+
+    model = load(args.model, dtype=args.dtype)
+    return fill_files(model, args.image, args.mask, args.output, sampling, files)

@@ -1,0 +1,127 @@
+"""What can be chosen of the reverse process, as values that are checked when made.
+
+No JAX is imported here: the command line reads choices and defaults from these classes.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+from rad_jax.errors import UserError
+
+METHODS = ("ddpm", "ddim", "dpm++")
+VARIANCES = ("learned", "small", "large")
+GRIDS = ("uniform", "quadratic", "log_snr", "official")
+PARAMETRISATIONS = ("eps", "v")
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplerConfig:
+    """How a reverse step is made.
+
+    Attributes:
+      method: "ddpm" (ancestral, the paper's), "ddim" or "dpm++" (DPM-Solver++(2M)).
+      eta: DDIM's share of the ancestral noise, 0 (deterministic) to 1.
+      variance: of "ddpm": "learned" (the network's last channels), "small"
+        (posterior) or "large" (b_{t|s}).
+      parametrisation: what the network predicts, "eps" or "v".
+      clip: clip predictions of the clean image to [-1, 1].
+    """
+
+    method: str = "ddpm"
+    eta: float = 0.0
+    variance: str = "learned"
+    parametrisation: str = "eps"
+    clip: bool = True
+
+    def __post_init__(self):
+        """Refuses unknown choices."""
+        require_one_of("method", self.method, METHODS)
+        require_one_of("variance", self.variance, VARIANCES)
+        require_one_of("parametrisation", self.parametrisation, PARAMETRISATIONS)
+        _require_eta(self.eta)
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingOptions:
+    """How holes are filled.
+
+    Attributes:
+      steps: network evaluations, 1 .. T1.
+      sampler: one of `METHODS`, with what else fits the model; or all of it.
+      grid: where the steps lie, one of `GRIDS`; see `sampling.time_grid`.
+      eta: of the method "ddim": its share of the ancestral noise, 0 to 1.
+      label: what the images show, a class of the model; None for those without.
+
+    Raises:
+      UserError: a choice is unknown, or makes no sense beside the others.
+    """
+
+    steps: int = 100
+    sampler: str | SamplerConfig = "ddpm"
+    grid: str = "uniform"
+    eta: float = 0.0
+    label: int | None = None
+
+    def __post_init__(self):
+        """Refuses what no model can do; how many steps there are its schedule says."""
+        if isinstance(self.sampler, str):
+            require_one_of("sampler", self.sampler, METHODS)
+        require_one_of("grid", self.grid, GRIDS)
+        require_ddim(self.eta, self.sampler)
+
+    def __str__(self) -> str:
+        """As PNG files and tables name it."""
+        sampler = self.sampler
+        name = sampler if isinstance(sampler, str) else sampler.method
+        eta = f", eta {self.eta:g}" if self.eta else ""
+        return f"{name}, {self.steps} steps, grid {self.grid}{eta}"
+
+
+@dataclasses.dataclass(frozen=True)
+class GenerationOptions:
+    """How whole images are drawn, as guided-diffusion does.
+
+    Attributes:
+      respacing: which timesteps: "250", "10,20,30" or "ddim25"; see `respacing`.
+      sampler: "ddpm" or "ddim".
+      eta: of "ddim": its share of the ancestral noise, 0 to 1.
+      num_samples: how many; None for one for each class or low-resolution picture
+        that is given, whichever are more.
+      classes: of the images, over and over; None: drawn from the seed where the model
+        has classes.
+
+    Raises:
+      UserError: the sampler is unknown, or eta makes no sense beside it.
+    """
+
+    respacing: str = "250"
+    sampler: str = "ddpm"
+    eta: float = 0.0
+    num_samples: int | None = None
+    classes: Sequence[int] | None = None
+
+    def __post_init__(self):
+        """Refuses what no model can do."""
+        require_one_of("sampler", self.sampler, GENERATION_METHODS)
+        require_ddim(self.eta, self.sampler)
+
+
+GENERATION_METHODS = ("ddpm", "ddim")
+
+
+def require_one_of(name: str, value: str, known: Sequence[str]) -> None:
+    """Raises UserError for a value that is not one of those that are known."""
+    if value not in known:
+        raise UserError(f"{name} is {value!r}; use one of {', '.join(known)}")
+
+
+def require_ddim(eta: float, sampler: object) -> None:
+    """Raises UserError for an eta out of [0, 1], or of another sampler than ddim."""
+    _require_eta(eta)
+    if eta and sampler != "ddim":
+        raise UserError(f"eta is {eta}; only the sampler ddim takes one")
+
+
+def _require_eta(eta: float) -> None:
+    if not 0 <= eta <= 1:
+        raise UserError(f"eta is {eta}; it must lie in [0, 1]")

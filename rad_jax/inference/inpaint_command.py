@@ -1,0 +1,50 @@
+"""``rad-jax inpaint``: fills the holes of picture files with a trained model."""
+
+from pathlib import Path
+
+from rad_jax.checkpoints.model import Model, check_labels
+from rad_jax.diffusion.options import SamplingOptions
+from rad_jax.inference.file_options import FileOptions
+from rad_jax.inference.inpaint import fill_by_seed
+from rad_jax.inference.inpaint_files import inpaint_files
+from rad_jax.inference.results import png_text
+
+
+def fill_files(
+    model: Model,
+    image: Path,
+    mask: Path,
+    output: Path,
+    sampling: SamplingOptions,
+    files: FileOptions,
+) -> int:
+    """Fills the holes of a picture or of a folder of pictures, and writes PNG files.
+
+    The PNG files carry version, seed, sampler, steps, grid and class.
+
+    Args:
+      model: from ``load``.
+      image: a file or a folder, as ``mask`` and ``output``: see `inpaint_files`.
+      mask: white is filled.
+      output: what exists is replaced.
+      sampling: how holes are filled.
+      files: how many, how they are seeded, and how many at once.
+
+    Returns:
+      The exit code: 1 if some pictures of a folder could not be done.
+
+    Raises:
+      UserError: options do not fit the model, or as `inpaint_files`.
+    """
+    if sampling.label is None:  # of a model with classes: refused before files are read
+        check_labels(model.config, None)
+    return inpaint_files(
+        fill_by_seed(model, sampling),
+        image,
+        mask,
+        output,
+        channels=model.channels,
+        stride=model.config.stride,
+        options=files,
+        text=png_text(str(sampling), files.seed, sampling.label),
+    )
