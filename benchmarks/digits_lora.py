@@ -14,7 +14,7 @@ import jax
 from benchmarks.measured import measured, store
 from rad_jax.checkpoints.load import load
 from rad_jax.config import Experiment, load_config
-from rad_jax.demo import NUM_SAMPLES, STEPS, measure
+from rad_jax.evaluate.demo import NUM_SAMPLES, STEPS, measure
 from rad_jax.models.lora import adapted_params, partition
 from rad_jax.models.unet import abstract_params
 from rad_jax.prepare.command import prepare

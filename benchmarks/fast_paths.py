@@ -19,8 +19,8 @@ from benchmarks.measured import measured, store
 from rad_jax.checkpoints.load import load
 from rad_jax.checkpoints.model import Model
 from rad_jax.data.pipeline import load_split
-from rad_jax.demo import KINDS, features, hole_masks, new_classifier, rms
 from rad_jax.diffusion.options import SamplingOptions
+from rad_jax.evaluate.demo import KINDS, features, hole_masks, new_classifier, rms
 from rad_jax.files.pixel_ranges import to_bytes, to_float
 from rad_jax.inference import inpaint
 from rad_jax.inference.inpaint import prepare_fill

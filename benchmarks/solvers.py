@@ -21,9 +21,16 @@ from benchmarks.measured import measured, store
 from rad_jax.checkpoints.load import load
 from rad_jax.checkpoints.model import Model
 from rad_jax.data.pipeline import load_split
-from rad_jax.demo import KINDS, diversity, features, hole_masks, new_classifier, rms
 from rad_jax.diffusion import sampling
 from rad_jax.diffusion.options import SamplerConfig
+from rad_jax.evaluate.demo import (
+    KINDS,
+    diversity,
+    features,
+    hole_masks,
+    new_classifier,
+    rms,
+)
 from rad_jax.files.pictures import save_png
 from rad_jax.files.pixel_ranges import to_bytes, to_float
 from rad_jax.inference.inpaint import default_sampler, fill

@@ -17,6 +17,6 @@ def add_flags(sub: Parser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the verb; returns the exit code."""
     set_up_jax()
-    from rad_jax.demo import demo
+    from rad_jax.evaluate.demo import demo
 
     return demo(args.output, args.overrides)

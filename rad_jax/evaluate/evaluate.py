@@ -28,7 +28,7 @@ from rad_jax.metrics.reference import read_reference
 from rad_jax.progress import progress
 from rad_jax.runtime import distributed
 from rad_jax.runtime.batching import balanced_batch_size, batch_rows
-from rad_jax.version import __version__
+from rad_jax.runtime.machine import versions
 
 SHEET = "contact_sheet.png"
 SHOWN = 4  # images of each kind, and fillings of each, in the contact sheet
@@ -186,7 +186,7 @@ def _record(
         "settings": dataclasses.asdict(protocol),
         "metrics": list(settings.metrics or default_metrics(settings.data)),
         "fid_reference": str(settings.reference or "the same images"),
-        "versions": {"rad_jax": __version__, "jax": jax.__version__},
+        "versions": versions(),
         "revision": _revision(),
         "hardware": f"{jax.device_count()} x {device.device_kind}",
     }

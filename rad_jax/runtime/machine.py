@@ -10,6 +10,11 @@ from rad_jax.version import __version__
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets")
 
 
+def versions() -> dict[str, str]:
+    """Of this package and of JAX, to stand beside numbers."""
+    return {"rad_jax": __version__, "jax": jax.__version__}
+
+
 def machine() -> str:
     """Versions and devices, a line each."""
     lines = [f"rad_jax {__version__}", f"python {platform.python_version()}"]

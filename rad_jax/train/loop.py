@@ -1,4 +1,4 @@
-"""The training loop, on one process or many; the same command resumes."""
+"""The training loop, on one process or many; rerunning it resumes."""
 
 import contextlib
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ def train(
     *,
     profile: bool = False,
 ) -> TrainState:
-    """Trains, or goes on training from the latest checkpoint in ``workdir``.
+    """Trains, or resumes from the latest checkpoint in ``workdir``.
 
     n steps, a stop and m more give bit for bit what n + m steps give: all randomness
     comes from the seed and the step, and the position in the data is saved.
@@ -59,9 +59,10 @@ def train(
         fit, the devices cannot share the batch, the folder belongs to another
         experiment, is in use or cannot be written, or the loss is no longer finite.
     """
+    # 1. What does not fit is refused before the folder is touched.
     settings = experiment.train
     mesh = make_mesh(settings.fsdp)
-    check_batch(experiment, mesh.size)
+    check_batch(settings, mesh.size)
     batches = open_batches(experiment)
     with (
         lock(workdir),
@@ -70,6 +71,7 @@ def train(
             workdir, settings.keep_checkpoints, settings.keep_every
         ) as checkpoints,
     ):
+        # 2. The latest checkpoint, or a new state; `frozen` is the base of adapters.
         state, frozen, position = start(experiment, workdir, checkpoints, mesh)
         first = int(state.step)
         if first >= settings.num_steps:
@@ -77,7 +79,8 @@ def train(
             return state
         if position is not None:
             batches.set_state(position)
-            say(f"going on from step {first}")
+            say(f"resuming from step {first}")
+        # 3. What is said and written once; the step compiles when it is first called.
         say(make_plan(experiment, mesh).summary(workdir))
         write_config(experiment, uploader.folder)
         samples = SampleGrid(experiment)
@@ -103,11 +106,13 @@ def train(
                 quiet=not is_main(),
             )
             for step in bar:
+                # 4. One step. No transfer may hide here: it would wait for the device.
                 with jax.transfer_guard("disallow"), trace.step(step):
                     batch = Batch(next(images), flags[bool(stop)])
                     state, signals = train_step(state, frozen, batch)
                     # Of the step before, while the devices work on this one.
                     stopping = health.check(step, signals)
+                # 5. The logs. Means of all steps since the line before.
                 last = step == settings.num_steps
                 if step % settings.log_every == 0 or last:
                     values = means(jax.device_get(state.totals))
@@ -117,6 +122,7 @@ def train(
                     if logs is not None:
                         logs.scalars(step, values, lap)
                     checkpoints.check()  # or a full disk shows at the next one
+                # 6. Samples: all processes gather the average, the main one draws.
                 if settings.sample_every and (
                     step % settings.sample_every == 0 or last
                 ):
@@ -124,6 +130,7 @@ def train(
                     if logs is not None:
                         ema = plain_params(experiment.model, experiment.lora, ema, rest)
                         logs.picture(step, samples.draw(ema))
+                # 7. The checkpoint, with the position in the data.
                 if step % settings.checkpoint_every == 0 or last or stopping:
                     records = {"data": images.position, "config": to_dict(experiment)}
                     uploader.publish()  # before: logs may be ahead, not behind

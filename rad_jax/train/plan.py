@@ -23,13 +23,13 @@ from rad_jax.runtime.sharding import (
     shapes_on,
     tree_shardings,
 )
+from rad_jax.train.objective import make_loss
 from rad_jax.train.speed import Speed
 from rad_jax.train.state import TrainState, init_state
 from rad_jax.train.step import (
     Batch,
     check_batch,
     make_gradient,
-    make_loss,
     make_train_step,
 )
 
@@ -89,7 +89,7 @@ def make_plan(experiment: Experiment, mesh: AnyMesh) -> Plan:
       UserError: the devices cannot share the batch.
     """
     settings = experiment.train
-    check_batch(experiment, mesh.size)
+    check_batch(settings, mesh.size)
     state = jax.eval_shape(lambda: init_state(experiment))
     frozen = frozen_shapes(experiment)
     kept = _bytes(state)

@@ -71,7 +71,7 @@ def test_full_disk_while_saving(tiny, tiny_run, tmp_path, rad):
     assert process.returncode == 2
     said = [line for line in err.splitlines() if not PROGRESS.match(line)]
     assert said == [
-        "rad-jax: going on from step 5",
+        "rad-jax: resuming from step 5",
         f"rad-jax: {workdir}/checkpoints: cannot be written (File too large); free "
         "some space and run the same command again, it goes on from the last "
         "checkpoint",
@@ -448,7 +448,7 @@ jax.devices()  # one device: what was compiled before fits
 for arguments in json.loads(sys.argv[1]):
     if main(arguments):
         sys.exit(f"failed: {arguments}")
-import rad_jax.demo, rad_jax.inference.inpaint
+import rad_jax.evaluate.demo, rad_jax.inference.inpaint
 rad_jax.load
 """
     picture(tmp_path / "a.png")

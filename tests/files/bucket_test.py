@@ -69,7 +69,7 @@ def test_run_in_a_bucket_is_that_of_a_folder(
     with started(quick(overrides, run), processes=2, devices=1, **cloud) as process:
         output = finish(process)
     assert left
-    assert "rad-jax: going on from step " in output
+    assert "rad-jax: resuming from step " in output
     assert "a bucket has no lock; start no second run there" in output
     assert "in the bucket; a checkpoint is" in output
     ended = download(bucket, "runs/a", tmp_path / "ended")

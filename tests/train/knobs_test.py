@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from rad_jax.masks.training import MaskConfig, training_mask
+from rad_jax.train.objective import make_loss
 from rad_jax.train.state import init_state
-from rad_jax.train.step import make_loss
 from rad_jax.train.totals import means
 from tests.train.step_test import QUICKLY, drawn, start
 

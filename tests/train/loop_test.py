@@ -118,7 +118,7 @@ def test_stopped_and_resumed_is_straight_bit_for_bit(
     capsys.readouterr()
 
     state = train(tiny_experiment(), tmp_path, StopRequest())
-    assert "rad-jax: going on from step 5\n" in capsys.readouterr().err
+    assert "rad-jax: resuming from step 5\n" in capsys.readouterr().err
     assert_same(state, expected)
     assert_same(stored(tmp_path, 10, state), stored(straight, 10, state))
     assert metrics(tmp_path) == metrics(straight)
@@ -266,7 +266,7 @@ def test_damaged_checkpoint_is_trained_again(
     state = train(tiny_experiment(), workdir, StopRequest())
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith(f"rad-jax: {workdir}/checkpoints/10: damaged, trying")
-    assert lines[1] == "rad-jax: going on from step 5"
+    assert lines[1] == "rad-jax: resuming from step 5"
     assert lines[2].startswith("rad-jax: needs about ")
     assert_same(state, expected)
     assert_same(stored(workdir, 10, state), stored(straight, 10, state))

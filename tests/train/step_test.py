@@ -9,13 +9,12 @@ import optax
 import pytest
 
 from rad_jax.config import OptimizerConfig
-from rad_jax.diffusion.schedule import make_schedule, steps
 from rad_jax.errors import UserError
 from rad_jax.runtime.sharding import abstract_mesh, make_mesh, place, place_batch
+from rad_jax.train.objective import batch_loss
 from rad_jax.train.state import init_state, make_optimizer
 from rad_jax.train.step import (
     Batch,
-    batch_loss,
     clip,
     make_train_step,
     state_shardings,
@@ -141,9 +140,6 @@ def test_other_losses_and_dropout_train(tiny_experiment):
 
 def drawn(experiment, images):
     """A function of a key: what the network is given, by a stub in its place."""
-    schedule = make_schedule(experiment.schedule)
-    times = np.arange(1, schedule.num_steps + 1)
-    unit_steps = jax.tree.map(jnp.asarray, steps(schedule, times, times - 1))
 
     def draw(key):
         seen = {}
@@ -154,7 +150,9 @@ def drawn(experiment, images):
             return jnp.zeros((*x.shape[:3], experiment.model.output_channels))
 
         keys = jax.random.split(key, len(images))
-        loss, totals = batch_loss(apply, experiment, unit_steps, None, images, keys)
+        blocks = {"model": experiment.model, "schedule": experiment.schedule}
+        blocks |= {"mask": experiment.mask, "loss": experiment.loss}
+        loss, totals = batch_loss(apply, None, images, keys, **blocks)
         vlb = totals.sums["vlb"] / len(images)
         return seen | {"loss": loss, "vlb": vlb}
 

@@ -22,6 +22,7 @@ from rad_jax.checkpoints.model import Model
 from rad_jax.config import load_config
 from rad_jax.data.pipeline import load_split
 from rad_jax.errors import UserError
+from rad_jax.files.atomic import atomic_write
 from rad_jax.files.pictures import contact_sheet, grey_holes, save_png
 from rad_jax.files.pixel_ranges import to_bytes, to_float
 from rad_jax.inference.inpaint import fill
@@ -44,7 +45,7 @@ Rows = list[list[np.ndarray]]
 
 
 def demo(output: Path, overrides: Sequence[str]) -> int:
-    """Runs the demo, or goes on with one that was stopped.
+    """Runs the demo, or resumes an interrupted one.
 
     Args:
       output: folder for the data set, the model, the picture and the numbers.
@@ -67,7 +68,7 @@ def demo(output: Path, overrides: Sequence[str]) -> int:
     with stop_on_signals() as stop:
         train(experiment, workdir, stop)
     if stop:
-        print("rad-jax: stopped, checkpoint written; the same command goes on")
+        print("rad-jax: stopped, checkpoint written; rerun the same command to resume")
         return 130 if stop.signal == signal.SIGINT else 0
     trained = time.monotonic()
 
@@ -233,13 +234,8 @@ def _write_metrics(
         "seconds_until_trained": trained,
         "seconds_in_all": total,
     }
-    text = json.dumps(record, indent=2) + "\n"
-    partial = path.with_suffix(".tmp")
-    try:
-        partial.write_text(text)
-        partial.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from error
+    with atomic_write(path) as part:
+        part.write_text(json.dumps(record, indent=2) + "\n")
 
 
 def _report(

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rad_jax import demo
 from rad_jax.cli.main import main
 from rad_jax.data.pipeline import load_split
+from rad_jax.evaluate import demo
 
 KEYS = {
     "accuracy_inpainted",
