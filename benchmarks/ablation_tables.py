@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rad_jax.evaluate.report import (
+from rad_jax.evaluate.results import (
     COLUMNS,
     LOWER,
     Cell,

@@ -8,13 +8,13 @@ its errors and an energy score tell. `recommend` says what follows from both.
 import argparse
 import dataclasses
 import itertools
-import math
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from matplotlib.figure import Figure
 
 from benchmarks.exact_samplers import SCHEDULE, oracle_error
 from benchmarks.measured import measured, store
@@ -23,6 +23,7 @@ from rad_jax.checkpoints.model import Model
 from rad_jax.data.pipeline import load_split
 from rad_jax.diffusion import sampling
 from rad_jax.diffusion.options import SamplerConfig
+from rad_jax.evaluate.charts import Panel, Series, figure, save_figure
 from rad_jax.evaluate.demo import (
     KINDS,
     diversity,
@@ -31,10 +32,8 @@ from rad_jax.evaluate.demo import (
     new_classifier,
     rms,
 )
-from rad_jax.files.pictures import save_png
 from rad_jax.files.pixel_ranges import to_bytes, to_float
 from rad_jax.inference.inpaint import default_sampler, fill
-from rad_jax.line_chart import Panel, Series, draw
 from rad_jax.progress import progress
 from rad_jax.runtime.sharding import use_cpu_cores
 from tests.oracles import smooth_gaussian
@@ -216,7 +215,7 @@ def recommend(oracle: list[Row], digits: list[Row]) -> list[Row]:
     return best
 
 
-def chart(oracle: list[Row], digits: list[Row]) -> np.ndarray:
+def chart(oracle: list[Row], digits: list[Row]) -> Figure:
     """Both measures against the steps."""
 
     def lines(rows: list[Row], value: str, factor: float) -> list[Series]:
@@ -232,30 +231,21 @@ def chart(oracle: list[Row], digits: list[Row]) -> np.ndarray:
             series.append(Series(i, j, points))
         return series
 
-    errors = [100 * row["error"] for row in oracle]
-    scores = [row["energy_score"] for row in digits]
-    decades = [a * 10.0**b for b in range(-4, 3) for a in (1, 2, 5)]
-    low = max(tick for tick in decades if tick <= min(errors))
-    high = min(tick for tick in decades if tick >= max(errors))
-    grain = 0.005
-    fine = range(math.floor(min(scores) / grain), math.ceil(max(scores) / grain) + 1)
     left = Panel(
         "Gaussian: distance to the exact conditional",
         "steps",
         "2-Wasserstein, % of its spread",
-        STEPS,
-        [tick for tick in decades if low <= tick <= high],
         lines(oracle, "error", 100),
+        STEPS,
     )
     right = Panel(
         "Digits: energy score (lower is better)",
         "steps",
         "RMS in the hole, grey levels in [0, 1]",
-        STEPS,
-        [round(grain * count, 3) for count in fine],
         lines(digits, "energy_score", 1),
+        STEPS,
     )
-    return draw([left, right], list(SAMPLERS), [f"grid {grid}" for grid in GRIDS])
+    return figure([left, right], list(SAMPLERS), [f"grid {grid}" for grid in GRIDS])
 
 
 def main() -> None:
@@ -277,7 +267,7 @@ def main() -> None:
         "recommended": recommend(oracle, digits),
     }
     store(args.output, record)
-    save_png(chart(oracle, digits), args.plot)
+    save_figure(chart(oracle, digits), args.plot)
     for row in record["recommended"]:
         print(f"{row['steps']} steps: {row['sampler']}, grid {row['grid']}")
 

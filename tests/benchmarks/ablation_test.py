@@ -5,7 +5,7 @@ import pytest
 from benchmarks import ablation, ablation_tables
 from rad_jax.config import load_config
 from rad_jax.evaluate.protocol import RESULTS
-from rad_jax.evaluate.report import Cell
+from rad_jax.evaluate.results import Cell
 
 
 def test_every_variant_is_a_config_of_its_own():

@@ -12,7 +12,6 @@ from benchmarks.exact_samplers import SCHEDULE, bures, oracle_error, propagate
 from rad_jax.diffusion import sampling
 from rad_jax.diffusion.options import SamplerConfig
 from rad_jax.diffusion.schedule import mask_to_hole_weight
-from rad_jax.line_chart import COLOURS, WIDTH, Panel, Series, draw
 from tests.oracles import oracle_denoiser, smooth_gaussian
 
 SIZE = 4
@@ -183,19 +182,3 @@ def test_the_rule():
         row("A", "quadratic", 5),
         row("B", "uniform", 10),
     ]
-
-
-def test_chart_puts_points_where_they_belong():
-    points = [(1, 1), (10**0.5, 10), (10, 100)]
-    panel = Panel("t", "x", "y", (1, 10), (1, 10, 100), [Series(2, 1, points)])
-    drawn = draw([panel, panel], ["a"], ["u", "v"])  # another colour in the legend
-    colour = np.array([int(COLOURS[2][i : i + 2], 16) for i in (1, 3, 5)])
-    near = np.abs(drawn.astype(int) - colour).max(-1) < 40
-    y, x = np.nonzero(near[:, : near.shape[1] // 2])
-    assert x.max() - x.min() > 350
-    ends = y[x == x.min()].mean(), y[x == x.max()].mean()
-    assert ends[0] - ends[1] > 200
-    # A straight line, on logarithmic axes, through the middle of both.
-    middle = np.abs(x - (x.min() + x.max()) / 2) < 3
-    assert middle.any() and abs(y[middle].mean() - np.mean(ends)) < 5
-    np.testing.assert_array_equal(near[:, :WIDTH], near[:, WIDTH:])

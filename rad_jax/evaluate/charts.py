@@ -1,0 +1,143 @@
+"""Line charts by Matplotlib, which comes with the extra ``report``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from rad_jax.errors import UserError
+from rad_jax.files.atomic import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00")  # Okabe & Ito
+MARKERS = ("o", "s", "^")
+WIDTH, HEIGHT, DPI = 4.6, 3.8, 100  # of a panel, inches
+
+Point = tuple[float, float]
+
+
+class Series(NamedTuple):
+    """A line; what has the same colour or marker shares a name in the legend.
+
+    Attributes:
+      colour: index of `COLOURS`.
+      marker: index of `MARKERS`.
+      points: x and y.
+      name: stands beside its last point, or in rows beside its row.
+    """
+
+    colour: int
+    marker: int
+    points: Sequence[Point]
+    name: str = ""
+
+
+class Panel(NamedTuple):
+    """One chart on logarithmic axes.
+
+    Attributes:
+      title: above it.
+      x_name: of the axis.
+      y_name: of the axis.
+      series: its lines.
+      x_ticks: where x has ticks; none for Matplotlib's choice.
+      in_rows: y is the number of a row, 0 at the top, with its series' name.
+    """
+
+    title: str
+    x_name: str
+    y_name: str
+    series: Sequence[Series]
+    x_ticks: Sequence[float] = ()
+    in_rows: bool = False
+
+
+def require_matplotlib() -> None:
+    """Refuses to go on without it.
+
+    Raises:
+      UserError: saying how to install it.
+    """
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            "charts need Matplotlib; pip install 'rad-jax[report]'"
+        ) from error
+
+
+def save_figure(figure: "Figure", path: Path) -> None:
+    """Writes a PNG file whole or not at all, with the same bytes for the same chart.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    with atomic_write(path) as part:
+        figure.savefig(part, format="png", dpi=DPI, metadata={"Software": None})
+
+
+def figure(
+    panels: Sequence[Panel], colours: Sequence[str] = (), markers: Sequence[str] = ()
+) -> "Figure":
+    """Panels side by side under a legend.
+
+    Args:
+      panels: what to draw.
+      colours: names of `COLOURS` in the legend.
+      markers: names of `MARKERS` in the legend.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    size = (WIDTH * len(panels), HEIGHT)
+    drawn = Figure(size, layout="constrained")  # no pyplot: no state, no display
+    for i, panel in enumerate(panels):
+        _draw(panel, drawn.add_subplot(1, len(panels), i + 1))
+    columns = max(len(colours), len(markers))
+    handles = [
+        Line2D([], [], color=COLOURS[i], label=name) for i, name in enumerate(colours)
+    ] + [
+        Line2D([], [], color="black", linestyle="", marker=MARKERS[i], label=name)
+        for i, name in enumerate(markers)
+    ]
+    if handles:
+        drawn.legend(handles=handles, loc="outside upper center", ncols=columns)
+    return drawn
+
+
+def _draw(panel: Panel, axes: "Axes") -> None:
+    axes.set(title=panel.title, xlabel=panel.x_name, ylabel=panel.y_name)
+    axes.grid(visible=True, color="#dddddd")
+    for series in panel.series:
+        colour, marker = COLOURS[series.colour], MARKERS[series.marker]
+        axes.plot(*zip(*series.points, strict=True), color=colour, marker=marker)
+    axes.set_xscale("log")
+    _label(axes.xaxis, [x for series in panel.series for x, _ in series.points])
+    if panel.x_ticks:
+        axes.set_xticks(panel.x_ticks)
+        axes.set_xticks([], minor=True)
+    if panel.in_rows:
+        names = [series.name for series in panel.series]
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        return
+    axes.set_yscale("log")
+    _label(axes.yaxis, [y for series in panel.series for _, y in series.points])
+    for series in panel.series:
+        axes.annotate(
+            series.name, series.points[-1], xytext=(6, 0), textcoords="offset points"
+        )
+
+
+def _label(axis: "Axis", values: Sequence[float | int]) -> None:
+    """Plain numbers, 1, 2 and 5 of each decade; within one decade more of them."""
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
+    narrow = max(values) < 5 * min(values)
+    steps = (1.5, 2, 3, 4, 5, 6, 7, 8, 9) if narrow else (2, 5)
+    axis.set_minor_locator(LogLocator(subs=steps))
+    for put in (axis.set_major_formatter, axis.set_minor_formatter):
+        put(FuncFormatter(lambda value, _: f"{value:g}"))
