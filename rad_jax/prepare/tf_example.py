@@ -1,7 +1,8 @@
 """Writes the messages ``tf.train.Example`` that TFDS keeps examples in.
 
-Protocol Buffers promises no order of a map's entries, so its own writer need not give
-the same bytes twice. Here names are sorted. Worker processes need not import it either.
+Names are sorted: the same example gives the same bytes. Protocol Buffers' deterministic
+serialisation gives these, too, but the message's class comes with TFDS alone, which
+every worker process would have to import, or from descriptors longer than this module.
 """
 
 from collections.abc import Mapping
