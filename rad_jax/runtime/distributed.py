@@ -2,8 +2,8 @@
 
 JAX's own runtime does the work. A launcher sets RAD_JAX_COORDINATOR (host:port),
 RAD_JAX_NUM_PROCESSES and RAD_JAX_PROCESS_ID, or JAX finds out by itself: under Slurm,
-on Cloud TPU and on GKE. RAD_JAX_EXPECT_PROCESSES is the launcher's promise, checked
-here. RAD_JAX_STOPPED_EXIT_CODE tells it a run that was stopped from one that is done.
+on Cloud TPU and on GKE. RAD_JAX_EXPECT_PROCESSES is what the launcher expects, checked
+here. RAD_JAX_STOPPED_EXIT_CODE is the exit code of a run that SIGTERM has stopped.
 """
 
 import contextlib
@@ -27,9 +27,9 @@ STOPPED = "RAD_JAX_STOPPED_EXIT_CODE"
 EXPECTED = "RAD_JAX_EXPECT_PROCESSES"
 TIMEOUT = "RAD_JAX_START_TIMEOUT"
 
-# Seconds without a sign of life until JAX ends all processes. It says so in many
-# lines, and `roll_call` before it in one.
-HEARTBEAT_TIMEOUT = 60
+# Seconds that a process may hang until JAX ends all of them. Of one that ends,
+# `heartbeat` learns at once.
+HEARTBEAT_TIMEOUT = 30
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ def joined() -> Iterator[None]:
             print(f"rad-jax: {error}", file=sys.stderr, flush=True)
             time.sleep(5)  # the others may be about to say the same
             os._exit(2)
-        time.sleep(2)  # if another process is gone, the roll call says so and exits
+        time.sleep(2)  # if another process is gone, the heartbeat says so and exits
         traceback.print_exc()
         os._exit(1)
     stop_heartbeat()
@@ -69,7 +69,7 @@ def start() -> None:
 
     Raises:
       UserError: the variables contradict each other, the others do not come, or they
-        are not as many as promised.
+        are not as many as expected.
     """
     explicit, seconds = _explicit(), _number(TIMEOUT, 600)
     options: dict[str, Any] = {
@@ -92,13 +92,13 @@ def start() -> None:
         except (RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(
-                f"the processes of the run did not come together ({reason}); check "
+                f"the processes of the run could not connect ({reason}); check "
                 f"{EXPLICIT[0]} and that all of them were started"
             ) from error
     expected, found = _number(EXPECTED, 0), jax.process_count()
     if expected and found != expected:
         raise UserError(
-            f"the launcher promised {expected} processes ({EXPECTED}), and there are "
+            f"the launcher expected {expected} processes ({EXPECTED}), and there are "
             f"{found}; check that each host started one and sees the others"
         )
     if found > 1:
@@ -114,7 +114,7 @@ def stopped_exit_code() -> int:
 
 
 def is_main() -> bool:
-    """Whether this is the process that writes logs and tells what goes on."""
+    """Whether this is the process that writes logs and messages."""
     return jax.process_index() == 0
 
 

@@ -1,10 +1,11 @@
-"""Notices within seconds that a process of the run is gone, and says which.
+"""Says in one line which process of a run is missing or gone, and ends the others.
 
-JAX notices too, but after a minute and in a page of C++ stack; and on accelerators a
-sum over all devices waits for the missing one without a word. So every process keeps a
-connection to the first one and sends a sign of life now and then. When one ends without
-having said goodbye, the others print one line and exit with code 1: a launcher starts
-them again, and they go on from the last checkpoint.
+JAX (0.10) ends them, too, but by an abort with tens of lines of C++: in `gather`'s case
+they name no process, and after a kill they come as late as its heartbeat's timeout. So
+every process keeps a connection to the first one. When one breaks without having been
+closed, the process at its end is gone: the others print one line and exit with code 1,
+a launcher starts them again, and they resume from the last checkpoint. A process that
+hangs without ending is left to JAX, which names it in its abort.
 """
 
 import contextlib
@@ -18,14 +19,12 @@ from typing import NoReturn
 
 import jax
 import numpy as np
-from jax._src import distributed  # for the coordinator's address, nothing else has it
 from jax.experimental import multihost_utils
 
 from rad_jax.errors import UserError, first_line
 
-SECONDS_BETWEEN_SIGNS = 3.0
-SECONDS_WITHOUT_SIGN = 30.0
-ALIVE, GOODBYE, GONE = b"+", b".", b"!"  # GONE is followed by 4 bytes: which
+CLOSING, GONE, READY = b".", b"!", b"+"  # GONE is followed by 4 bytes: which
+ADDRESS_BYTES = 1024
 
 _closing = threading.Event()
 _leaving = threading.Lock()
@@ -81,7 +80,7 @@ def _wait_for_others(server: socket.socket, missing: set[int], deadline: float) 
                 missing.discard(int.from_bytes(_read(links[-1], 4), "big"))
         for link in links:
             with contextlib.suppress(OSError):
-                link.sendall(ALIVE)
+                link.sendall(READY)
                 link.recv(1)  # they close first: the port is free for JAX at once
 
 
@@ -101,29 +100,53 @@ def start_heartbeat() -> None:
         ) from error
     for index, link in _links.items():
         threading.Thread(target=_listen, args=(index, link), daemon=True).start()
-    threading.Thread(target=_send_signs, daemon=True).start()
 
 
 def _link_up() -> None:
     """Connects every process with the first one."""
-    token = np.zeros(16, np.uint8)
     server = None
-    port = np.int32(0)
+    port, token = np.int32(0), np.zeros(16, np.uint8)
+    hosts = np.zeros(ADDRESS_BYTES, np.uint8)
     if jax.process_index() == 0:
         server = _open_server()
         port = np.int32(server.getsockname()[1])
         token = np.frombuffer(secrets.token_bytes(16), np.uint8)
-    port, token = multihost_utils.broadcast_one_to_all((port, token))
-    token = np.asarray(token).tobytes()
+        # Padded with zeros: a broadcast needs the same shape everywhere.
+        text = "\n".join(_own_hosts()).encode()[:ADDRESS_BYTES]
+        hosts[: len(text)] = np.frombuffer(text, np.uint8)
+    sent = multihost_utils.broadcast_one_to_all((port, token, hosts))
+    port, token, hosts = (np.asarray(x) for x in sent)
     if server is not None:
-        _links.update(_accept(server, token))
+        _links.update(_accept(server, token.tobytes()))
         server.close()
     else:
-        address = distributed.global_state.coordinator_address or ""
-        host = address.rsplit(":", 1)[0].strip("[]")
-        link = socket.create_connection((host, int(port)), timeout=60)
-        link.sendall(token + jax.process_index().to_bytes(4, "big"))
-        _links[0] = link
+        names = hosts.tobytes().rstrip(b"\0").decode().split("\n")
+        _links[0] = _connect(names, int(port), token.tobytes())
+
+
+def _own_hosts() -> list[str]:
+    """Where others may find this host: JAX does not publish the address it uses."""
+    coordinator = os.environ.get("RAD_JAX_COORDINATOR", "").rpartition(":")[0]
+    found = [coordinator.strip("[]"), socket.gethostname()]
+    with contextlib.suppress(OSError), socket.socket(type=socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 1))  # sends nothing: says which way packets go
+        found.append(probe.getsockname()[0])
+    return [host for host in found if host]
+
+
+def _connect(hosts: list[str], port: int, token: bytes) -> socket.socket:
+    """A connection to the first process, at the first address where it answers."""
+    errors: list[OSError] = []
+    for host in hosts:
+        try:
+            link = socket.create_connection((host, port), timeout=60 / len(hosts))
+            link.sendall(token + jax.process_index().to_bytes(4, "big"))
+            _read(link, 1)  # it is the one that knows the token
+            link.settimeout(None)
+            return link
+        except OSError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def stop_heartbeat() -> None:
@@ -131,7 +154,7 @@ def stop_heartbeat() -> None:
     _closing.set()
     for link in _links.values():
         with contextlib.suppress(OSError):
-            link.sendall(GOODBYE)
+            link.sendall(CLOSING)
 
 
 def _open_server(port: int = 0) -> socket.socket:
@@ -154,39 +177,35 @@ def _accept(server: socket.socket, token: bytes) -> dict[int, socket.socket]:
         link.settimeout(10)
         with contextlib.suppress(OSError):
             if secrets.compare_digest(_read(link, 16), token):
-                links[int.from_bytes(_read(link, 4), "big")] = link
+                index = int.from_bytes(_read(link, 4), "big")
+                link.sendall(READY)
+                link.settimeout(None)
+                links[index] = link
     return links
 
 
 def _listen(index: int, link: socket.socket) -> None:
-    """Until the process at the other end says goodbye, or is gone."""
-    link.settimeout(SECONDS_WITHOUT_SIGN)
-    gone, why = index, "ended without a word"
-    try:
-        while (sign := _read(link, 1)) == ALIVE:
-            pass
-        if sign == GOODBYE:
+    """Until the process at the other end closes the connection, or is gone."""
+    gone = index
+    with contextlib.suppress(OSError):
+        if _read(link, 1) == CLOSING:
             return
         gone = int.from_bytes(_read(link, 4), "big")
-    except TimeoutError:
-        why = f"has not answered for {SECONDS_WITHOUT_SIGN:.0f} s"
-    except OSError:
-        pass
     if _closing.is_set():
         return
     for other, each in _links.items():
         if other != gone:
             with contextlib.suppress(OSError):
                 each.sendall(GONE + gone.to_bytes(4, "big"))
-    _leave(gone, why)
+    _leave(gone)
 
 
-def _leave(gone: int, why: str) -> NoReturn:
+def _leave(gone: int) -> NoReturn:
     _leaving.acquire()  # once: other connections break, too, and each has a thread
     text = (
-        f"rad-jax: process {gone} {why}; process {jax.process_index()} stops too. "
-        f"See what process {gone} said, and run the same command again: it goes on "
-        "from the last checkpoint\n"
+        f"rad-jax: process {gone} ended unexpectedly; process {jax.process_index()} "
+        f"stops too. See what process {gone} printed, and rerun the same command to "
+        "resume\n"
     )
     # Not print: the main thread may hold the stream. Not exit: it may wait for a sum
     # over all devices, which will never come.
@@ -194,13 +213,6 @@ def _leave(gone: int, why: str) -> NoReturn:
     if jax.process_index() == 0:
         time.sleep(2)  # JAX aborts the others when its first process ends
     os._exit(1)
-
-
-def _send_signs() -> None:
-    while not _closing.wait(SECONDS_BETWEEN_SIGNS):
-        for link in _links.values():
-            with contextlib.suppress(OSError):
-                link.sendall(ALIVE)
 
 
 def _read(link: socket.socket, count: int) -> bytes:
