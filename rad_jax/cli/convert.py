@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from rad_jax.cli.arguments import Parser, count, folder
-from rad_jax.convert.presets import PRESETS, Choices
+from rad_jax.convert.choices import FILES, Choices
 
 HELP = "Make a model folder of an ADM checkpoint, and back."
 
@@ -25,7 +25,7 @@ CHOICES = (
     ("noise_schedule", str, "linear|cosine", "that it was trained with"),
     ("dropout", float, "RATE", "in training; 0 by default"),
 )
-"""Flags of `convert.presets.Choices`: name, type, placeholder, help."""
+"""Flags of `convert.choices.Choices`: name, type, placeholder, help."""
 
 
 def add_flags(sub: Parser) -> None:
@@ -49,7 +49,7 @@ def add_flags(sub: Parser) -> None:
     sub.add_argument("--preset", help="published checkpoint; sets all options below")
     for name, kind, metavar, text in CHOICES:
         sub.add_argument(f"--{name}", type=kind, metavar=metavar, help=text)
-    lines = [f"  {name:22}{preset.file}" for name, preset in PRESETS.items()]
+    lines = [f"  {name:22}{file}" for name, file in FILES.items()]
     sub.epilog = "\n".join(["presets, and the files they are of:", *lines])
 
 

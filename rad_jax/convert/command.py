@@ -16,8 +16,9 @@ from rad_jax.checkpoints.load import is_model_folder, load, read_folder
 from rad_jax.checkpoints.model import Model
 from rad_jax.checkpoints.model_folder import check_free, write_model
 from rad_jax.convert import adm, diffusers, peft
+from rad_jax.convert.choices import Choices
 from rad_jax.convert.infer import DIFFUSERS, OPENAI, RAD, Facts, infer
-from rad_jax.convert.presets import Choices, choices_of, complete, config_of
+from rad_jax.convert.presets import choices_of, complete, config_of
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath, in_bucket

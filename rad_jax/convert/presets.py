@@ -10,37 +10,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from rad_jax.convert.adm import config_from_adm_flags
+from rad_jax.convert.choices import FILES, Choices
 from rad_jax.convert.infer import OPENAI, Facts, facts_of
 from rad_jax.errors import UserError
 from rad_jax.models.config import UNetConfig
-
-
-@dataclasses.dataclass(frozen=True)
-class Choices:
-    """What shapes do not tell; None is not chosen. Attributes are `UNetConfig`'s.
-
-    Attributes:
-      image_size: pixels that it was trained on.
-      num_heads: attention heads, where there is no num_head_channels.
-      num_head_channels: channels of a head, or -1.
-      num_heads_upsample: num_heads of the way up, or -1 for the same.
-      use_new_attention_order: of the channels of q, k and v.
-      noise_schedule: "linear" or "cosine", `ScheduleConfig.kind`.
-      dropout: rate in training.
-    """
-
-    image_size: int | None = None
-    num_heads: int | None = None
-    num_head_channels: int | None = None
-    num_heads_upsample: int | None = None
-    use_new_attention_order: bool | None = None
-    noise_schedule: str | None = None
-    dropout: float | None = None
-
-    def made(self) -> dict[str, Any]:
-        """Those that are made."""
-        fields = dataclasses.asdict(self)
-        return {name: value for name, value in fields.items() if value is not None}
 
 
 class Preset(NamedTuple):
@@ -92,29 +65,31 @@ _FFHQ = _adm(
     image_size=256, num_channels=128, num_res_blocks=1, attention_resolutions="16"
 )
 
-PRESETS = {
-    "imagenet64_cond": Preset("64x64_diffusion.pt", _IMAGENET64, "cosine"),
-    "imagenet128_cond": Preset("128x128_diffusion.pt", _IMAGENET128),
-    "imagenet256_cond": Preset(
-        "256x256_diffusion.pt", _adm(image_size=256, class_cond=True)
-    ),
-    "imagenet256_uncond": Preset("256x256_diffusion_uncond.pt", _adm(image_size=256)),
-    "imagenet512_cond": Preset(
-        "512x512_diffusion.pt", _adm(image_size=512, class_cond=True)
-    ),
-    "lsun_bedroom": Preset("lsun_bedroom.pt", _LSUN),
-    "lsun_cat": Preset("lsun_cat.pt", _LSUN),
-    "lsun_horse": Preset("lsun_horse.pt", _LSUN),
-    "lsun_horse_nodropout": Preset("lsun_horse_nodropout.pt", _adm(image_size=256)),
-    "upsampler_64_256": Preset(
-        "64_256_upsampler.pt",
+_NETWORKS = {
+    "imagenet64_cond": (_IMAGENET64, "cosine"),
+    "imagenet128_cond": (_IMAGENET128, "linear"),
+    "imagenet256_cond": (_adm(image_size=256, class_cond=True), "linear"),
+    "imagenet256_uncond": (_adm(image_size=256), "linear"),
+    "imagenet512_cond": (_adm(image_size=512, class_cond=True), "linear"),
+    "lsun_bedroom": (_LSUN, "linear"),
+    "lsun_cat": (_LSUN, "linear"),
+    "lsun_horse": (_LSUN, "linear"),
+    "lsun_horse_nodropout": (_adm(image_size=256), "linear"),
+    "upsampler_64_256": (
         _upsampler(image_size=256, num_heads=4, num_head_channels=-1),
+        "linear",
     ),
-    "upsampler_128_512": Preset(
-        "128_512_upsampler.pt",
+    "upsampler_128_512": (
         _upsampler(image_size=512, attention_resolutions="32,16"),
+        "linear",
     ),
-    "ffhq256": Preset("ffhq_10m.pt", _FFHQ),
+    "ffhq256": (_FFHQ, "linear"),
+}
+"""Architecture and noise schedule of each of `choices.FILES`."""
+
+PRESETS = {
+    name: Preset(FILES[name], config, noise_schedule)
+    for name, (config, noise_schedule) in _NETWORKS.items()
 }
 """OpenAI's checkpoints (guided-diffusion's README), and the FFHQ one of DPS and MCG."""
 

@@ -9,10 +9,10 @@ from flax.traverse_util import flatten_dict
 
 from rad_jax.convert import adm
 from rad_jax.convert.adm import config_from_adm_flags
+from rad_jax.convert.choices import FILES, Choices
 from rad_jax.convert.infer import DIFFUSERS, OPENAI, facts_of, infer
 from rad_jax.convert.presets import (
     PRESETS,
-    Choices,
     choices_of,
     complete,
     config_of,
@@ -39,6 +39,10 @@ STATED = Choices(
     use_new_attention_order=False,
     noise_schedule="linear",
 )
+
+
+def test_presets_are_those_that_help_lists():
+    assert list(PRESETS) == list(FILES)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,0 +1,48 @@
+"""What the command line asks of a checkpoint to convert; importable without JAX."""
+
+import dataclasses
+from typing import Any
+
+FILES = {
+    "imagenet64_cond": "64x64_diffusion.pt",
+    "imagenet128_cond": "128x128_diffusion.pt",
+    "imagenet256_cond": "256x256_diffusion.pt",
+    "imagenet256_uncond": "256x256_diffusion_uncond.pt",
+    "imagenet512_cond": "512x512_diffusion.pt",
+    "lsun_bedroom": "lsun_bedroom.pt",
+    "lsun_cat": "lsun_cat.pt",
+    "lsun_horse": "lsun_horse.pt",
+    "lsun_horse_nodropout": "lsun_horse_nodropout.pt",
+    "upsampler_64_256": "64_256_upsampler.pt",
+    "upsampler_128_512": "128_512_upsampler.pt",
+    "ffhq256": "ffhq_10m.pt",
+}
+"""Published file of each of `presets.PRESETS`, by name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """What shapes do not tell; None is not chosen. Attributes are `UNetConfig`'s.
+
+    Attributes:
+      image_size: pixels that it was trained on.
+      num_heads: attention heads, where there is no num_head_channels.
+      num_head_channels: channels of a head, or -1.
+      num_heads_upsample: num_heads of the way up, or -1 for the same.
+      use_new_attention_order: of the channels of q, k and v.
+      noise_schedule: "linear" or "cosine", `ScheduleConfig.kind`.
+      dropout: rate in training.
+    """
+
+    image_size: int | None = None
+    num_heads: int | None = None
+    num_head_channels: int | None = None
+    num_heads_upsample: int | None = None
+    use_new_attention_order: bool | None = None
+    noise_schedule: str | None = None
+    dropout: float | None = None
+
+    def made(self) -> dict[str, Any]:
+        """Those that are made."""
+        fields = dataclasses.asdict(self)
+        return {name: value for name, value in fields.items() if value is not None}

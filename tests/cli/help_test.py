@@ -1,0 +1,56 @@
+"""``rad-jax VERB --help``: at once, and with the default of every flag."""
+
+import argparse
+import subprocess
+import sys
+
+import pytest
+
+from rad_jax.cli.arguments import Parser
+from rad_jax.cli.main import VERBS
+
+PROGRAM = """
+import sys
+from rad_jax.cli.main import main
+
+try:
+    main([sys.argv[1], "--help"])
+finally:
+    slow = {"jax", "flax", "numpy"} & sys.modules.keys()
+    assert not slow, slow
+"""
+
+
+def flags_with_defaults(verb):
+    """Option and default of each flag that has a default and a help text."""
+    sub = Parser()
+    VERBS[verb].add_flags(sub)
+    for action in sub._actions:
+        given = action.default not in (None, False, argparse.SUPPRESS)
+        if action.option_strings and action.help and given:
+            yield action.option_strings[0], action.default
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_imports_no_jax_and_names_defaults(verb):
+    """JAX and NumPy take seconds to import."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, verb],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"usage: rad-jax {verb} ")
+    options = done.stdout.partition("\noptions:")[2].partition("\n\n")[0]
+    described = [text.split() for text in options.split("\n  -")]
+    helps = {f"-{words[0]}": " ".join(words) for words in described if words}
+    for option, default in flags_with_defaults(verb):
+        assert helps[option].endswith(f"(default: {default})")
+
+
+def test_defaults_that_are_worth_knowing():
+    """Those that `flags_with_defaults` must find, as help names them."""
+    assert {"--steps": 100, "--batch_size": 16}.items() <= dict(
+        flags_with_defaults("inpaint")
+    ).items()
