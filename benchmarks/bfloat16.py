@@ -21,7 +21,7 @@ from rad_jax.checkpoints.model import Model
 from rad_jax.convert import adm
 from rad_jax.convert.adm import adm_to_params
 from rad_jax.convert.presets import PRESETS
-from rad_jax.data.pipeline import load_split
+from rad_jax.data.splits import load_split
 from rad_jax.diffusion.schedule import ScheduleConfig, make_schedule
 from rad_jax.files.pixel_ranges import to_float
 from rad_jax.inference.inpaint import fill

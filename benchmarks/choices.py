@@ -19,7 +19,7 @@ from benchmarks.measured import measured, store
 from benchmarks.timing import in_turns, medians, ratio
 from benchmarks.unet import inputs, two_levels
 from rad_jax.config import load_config
-from rad_jax.models import layers
+from rad_jax.models import attention, convolution, layers
 from rad_jax.models.apply import Params, make_apply
 from rad_jax.models.config import GROUPS, NO_LORA, LoRAConfig, UNetConfig
 from rad_jax.models.lora import combine, draw_adapters
@@ -105,7 +105,7 @@ CHANGES: dict[str, Callable[[], Any]] = {
         layers.Linear, "__call__", pointwise
     ),
     "upsampling before its convolution": lambda: mock.patch.object(
-        layers, "upsampled_conv", upsampled_then_convolved
+        convolution, "upsampled_conv", upsampled_then_convolved
     ),
     "nearest upsampling of shortcuts by jax.image": lambda: mock.patch.dict(
         layers._RESAMPLE, {"up": resized}
@@ -113,7 +113,7 @@ CHANGES: dict[str, Callable[[], Any]] = {
     "pooling by windows": lambda: mock.patch.dict(layers._RESAMPLE, {"down": pooled}),
     "SiLU by tanh": lambda: mock.patch.object(jax.nn, "silu", silu_by_tanh),
     "attention spelled out": lambda: mock.patch.object(
-        layers, "attend", attention_spelled_out
+        attention, "attend", attention_spelled_out
     ),
 }
 MAPS = "membership maps made in every call"

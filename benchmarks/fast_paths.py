@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.measured import measured, store
 from rad_jax.checkpoints.load import load
 from rad_jax.checkpoints.model import Model
-from rad_jax.data.pipeline import load_split
+from rad_jax.data.splits import load_split
 from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.evaluate.demo import KINDS, features, hole_masks, new_classifier, rms
 from rad_jax.files.pixel_ranges import to_bytes, to_float

@@ -30,6 +30,7 @@ from sklearn import datasets
 
 from benchmarks.measured import measured, store
 from rad_jax.data import pipeline
+from rad_jax.data.records import source
 
 SIZE = 256
 PART = 16  # images that a thread or process of the loop gets at a time
@@ -135,7 +136,7 @@ def measure(count: int, batch_size: int, rounds: int) -> dict[str, list[Turn]]:
             tfds.disable_progress_bar()
             builder = Crops(count, data_dir=folder, file_format="array_record")
             builder.download_and_prepare()
-        records = pipeline.source("crops", folder, "train")
+        records = source("crops", folder, "train")
         files = [records[i]["image"] for i in range(count)]
         print(f"{count} files of {statistics.mean(map(len, files)) / 1000:.0f} kB")
         threads = concurrent.futures.ThreadPoolExecutor(CORES)

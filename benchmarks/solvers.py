@@ -20,7 +20,7 @@ from benchmarks.exact_samplers import SCHEDULE, oracle_error
 from benchmarks.measured import measured, store
 from rad_jax.checkpoints.load import load
 from rad_jax.checkpoints.model import Model
-from rad_jax.data.pipeline import load_split
+from rad_jax.data.splits import load_split
 from rad_jax.diffusion import sampling
 from rad_jax.diffusion.options import SamplerConfig
 from rad_jax.evaluate.charts import Panel, Series, figure, save_figure

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rad_jax.diffusion import schedule as sch
-from rad_jax.models import layers
+from rad_jax.models import convolution, layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +109,6 @@ def _fraction(level_t, level_s, x0_variance):
 
 
 def upsampled_then_convolved(x, kernel, precision=None):
-    """What `layers.upsampled_conv` does, in the operations that it saves."""
+    """What `convolution.upsampled_conv` does, in the operations that it saves."""
     around = ((1, 1), (1, 1))
-    return layers.conv(layers.upsample(x), kernel, around, precision=precision)
+    return convolution.conv(layers.upsample(x), kernel, around, precision=precision)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from rad_jax.checkpoints.checkpoints import short_reason
-from rad_jax.config import build
 from rad_jax.diffusion.losses import LossConfig
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath
+from rad_jax.files.from_dict import build
 from rad_jax.models.config import UNetConfig
 from rad_jax.version import __version__
 

@@ -20,11 +20,11 @@ from rad_jax.checkpoints.model_record import (
     read_record,
     write_record,
 )
-from rad_jax.config import build
 from rad_jax.convert import diffusers
 from rad_jax.errors import UserError
 from rad_jax.files.atomic import atomic_folder
 from rad_jax.files.bucket import AnyPath
+from rad_jax.files.from_dict import build
 from rad_jax.models.config import LoRAConfig, UNetConfig
 from rad_jax.models.lora import adapted_params, partition, plain_params
 from rad_jax.weight_files import name_table

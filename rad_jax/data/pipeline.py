@@ -1,9 +1,8 @@
-"""Batches of images: endless and shuffled for training, or a whole split at once.
+"""Batches of images, endless and shuffled, for training.
 
 Grain shuffles, reads ahead and batches; PIL decodes. TensorFlow is never imported.
 """
 
-import functools
 import multiprocessing
 import os
 import signal
@@ -15,24 +14,13 @@ from typing import Any
 import grain
 import numpy as np
 from absl import flags
-from jaxtyping import Int32, UInt8
 
-from rad_jax.data.examples import (
-    ToExample,
-    decode,
-    fit,
-    label,
-    require_channels,
-    to_array,
-)
-from rad_jax.data.records import Record, Source, source
+from rad_jax.data.examples import ToExample
+from rad_jax.data.records import Source
 from rad_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
 """``image``, uint8 (b, h, w, c), and ``label``, int32 (b,)."""
-
-Example = dict[str, Any]
-"""``image``, uint8 (h, w, c), and ``label``, an int32."""
 
 # A thread of Grain makes one batch. With four threads for each core, that took a sixth
 # more time than with one. Grain's default, to hold 500 batches, would fill the memory.
@@ -186,7 +174,7 @@ def batches(
             f"batch_size={batch_size}: must be a multiple of the number of processes, "
             f"{shard_count}"
         )
-    _parse_flags()
+    parse_flags()
     to_example = ToExample(channels, image_size, random_crop, random_flip)
     examples = (
         grain.MapDataset.source(source)
@@ -200,83 +188,7 @@ def batches(
     return Batches(examples, batch_size, shard_index, shard_count, num_workers)
 
 
-def in_order(
-    name: str,
-    data_dir: str | os.PathLike[str],
-    split: str,
-    channels: int,
-    *,
-    image_size: int | None = None,
-    most: int | None = None,
-) -> grain.MapDataset[Example]:
-    """A split's examples, once and in index order, for evaluation.
-
-    Args:
-        name: see ``source``, as for ``data_dir`` and ``split``.
-        data_dir: folder of data sets, or of images.
-        split: which part.
-        channels: 1 for grey, 3 for RGB.
-        image_size: pixels per side, to crop the centre of larger images; None where all
-            have the same size anyway.
-        most: how many, the first ones; None for all.
-
-    Returns:
-        What ``len`` counts and ``iterate`` runs over.
-
-    Raises:
-        UserError: see ``source``; when an example is made, see ``ToExample``.
-    """
-    require_channels(channels)
-    _parse_flags()
-    return (
-        grain.MapDataset.source(source(name, data_dir, split))
-        .slice(slice(most))
-        .map(functools.partial(_as_it_is, channels=channels, image_size=image_size))
-    )
-
-
-def iterate(examples: grain.MapDataset[Example]) -> Iterator[Example]:
-    """Runs over examples, which threads decode ahead."""
-    return iter(examples.to_iter_dataset(READ_OPTIONS))
-
-
-def require_count(name: str, split: str, found: int, wanted: int) -> None:
-    """Raises UserError where a split has fewer images than are wanted."""
-    if found < wanted:
-        raise UserError(
-            f"{name} {split}: has {found} images, not {wanted}; lower num_images or "
-            "name another split"
-        )
-
-
-def load_split(
-    name: str,
-    data_dir: str | os.PathLike[str],
-    split: str,
-    channels: int,
-    *,
-    image_size: int | None = None,
-    most: int | None = None,
-) -> tuple[UInt8[np.ndarray, "n h w c"], Int32[np.ndarray, " n"]]:
-    """All examples of `in_order` in memory: images (0 to 255) and labels."""
-    examples = in_order(
-        name, data_dir, split, channels, image_size=image_size, most=most
-    )
-    found = list(iterate(examples))
-    return (
-        np.stack([example["image"] for example in found]),
-        np.stack([example["label"] for example in found]),
-    )
-
-
-def _as_it_is(record: Record, *, channels: int, image_size: int | None) -> Example:
-    image = decode(record, channels)
-    if image_size is not None:
-        image = fit(image, image_size, record)
-    return {"image": to_array(image), "label": label(record)}
-
-
-def _parse_flags() -> None:
+def parse_flags() -> None:
     """Grain reads absl flags, also outside app.run."""
     if not flags.FLAGS.is_parsed():
         flags.FLAGS.mark_as_parsed()

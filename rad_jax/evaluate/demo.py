@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw
 from rad_jax.checkpoints.load import load
 from rad_jax.checkpoints.model import Model
 from rad_jax.config import load_config
-from rad_jax.data.pipeline import load_split
+from rad_jax.data.splits import load_split
 from rad_jax.errors import UserError
 from rad_jax.files.atomic import atomic_write
 from rad_jax.files.pictures import contact_sheet, grey_holes, save_png

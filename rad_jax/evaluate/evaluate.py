@@ -13,7 +13,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from rad_jax.checkpoints.model import Model
-from rad_jax.data.pipeline import load_split, require_count
+from rad_jax.data.splits import load_split, require_count
 from rad_jax.errors import UserError
 from rad_jax.evaluate.fills import Task, fill_holes, filler, read_fills
 from rad_jax.evaluate.mask_sets import check_masks, mask_set, name_of

@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from rad_jax.data.pipeline import in_order, iterate, require_count
+from rad_jax.data.splits import in_order, iterate, require_count
 from rad_jax.errors import UserError
 from rad_jax.files.pixel_ranges import to_float
 from rad_jax.metrics import inception

@@ -5,7 +5,6 @@ Parameters are float32. ``dtype`` is what convolutions and attention compute in;
 normalisation, the time embedding and its projections compute in float32 always.
 """
 
-import functools
 import math
 
 import jax
@@ -16,10 +15,9 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from rad_jax.models.config import GROUPS, Resampling
+from rad_jax.models.convolution import Activation, Conv
 from rad_jax.models.noise_embedding import Conditioning, project, sinusoid
 from rad_jax.typing import PRNGKey, PRNGKeys, Timesteps
-
-Activation = Float[Array, "b h w c"]
 
 
 class Linear(nnx.Module):
@@ -44,92 +42,6 @@ class Linear(nnx.Module):
         kernel, bias = (p[...].astype(self.dtype) for p in (self.kernel, self.bias))
         y = jnp.matmul(x.astype(self.dtype), kernel, precision=self.precision)
         return y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
-
-
-class Conv(nnx.Module):
-    """A 3x3 convolution with one pixel of zeros around.
-
-    Also with a stride, or of an image that is upsampled first.
-    """
-
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        *,
-        dtype: Dtype,
-        stride: int = 1,
-        upsampled: bool = False,
-        zero: bool = False,
-        precision: str | None = None,
-    ):
-        """Builds zero weights; they stay zero with `zero`, see `draw_weights`."""
-        self.dtype, self.zero, self.precision = dtype, zero, precision
-        self.stride, self.upsampled = stride, upsampled
-        self.kernel = nnx.Param(jnp.zeros((3, 3, inputs, outputs)))
-        self.bias = nnx.Param(jnp.zeros(outputs))
-
-    def __call__(self, x: Activation) -> Float[Array, "b _ _ out"]:
-        """Applies the layer."""
-        bias = self.bias[...].astype(self.dtype)
-        return self.convolve(x, self.kernel[...]) + bias.reshape(1, 1, 1, -1)
-
-    def convolve(
-        self, x: Activation, kernel: Float[Array, "3 3 c out"]
-    ) -> Float[Array, "b _ _ out"]:
-        """What it does with its kernel, with this one."""
-        x = x.astype(self.dtype)
-        if self.upsampled:
-            return upsampled_conv(x, kernel, self.precision)
-        around = ((1, 1), (1, 1))
-        return conv(x, kernel, around, self.stride, self.precision)
-
-
-def conv(
-    x: Activation,
-    kernel: Float[Array, "_ _ c out"],
-    around: tuple[tuple[int, int], tuple[int, int]],
-    stride: int = 1,
-    precision: str | None = None,
-) -> Float[Array, "b _ _ out"]:
-    """A convolution in x's type, with rows and columns of zeros around."""
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel.astype(x.dtype),
-        window_strides=(stride, stride),
-        padding=around,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        precision=precision,
-    )
-
-
-def upsampled_conv(
-    x: Activation, kernel: Float[Array, "3 3 c out"], precision: str | None = None
-) -> Float[Array, "b 2*h 2*w out"]:
-    """A 3x3 convolution of ``upsample(x)``, in 4/9 of its operations.
-
-    Of three neighbouring rows after upsampling two are the same row of x, and so for
-    columns. Summed in float32, their weights make a 2x2 convolution of x for each of
-    the four pixels that one pixel becomes.
-    """
-    pixels = [
-        [
-            conv(x, quarter, ((1 - i, i), (1 - j, j)), precision=precision)
-            for j, quarter in enumerate(_upsampled(half, axis=1))
-        ]
-        for i, half in enumerate(_upsampled(kernel, axis=0))
-    ]
-    b, h, w, outputs = pixels[0][0].shape
-    y = jnp.stack([jnp.stack(row, axis=3) for row in pixels], axis=2)
-    return y.reshape(b, 2 * h, 2 * w, outputs)
-
-
-def _upsampled(
-    kernel: Float[Array, "..."], axis: int
-) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
-    """Weights of two neighbours of x, for the first and the second pixel it becomes."""
-    a, b, c = jnp.split(kernel, 3, axis)
-    return jnp.concatenate([a, b + c], axis), jnp.concatenate([a + b, c], axis)
 
 
 def draw_weights(model: nnx.Module, key: PRNGKey) -> None:
@@ -293,74 +205,6 @@ class ResBlock(nnx.Module):
         h = self.conv2(dropout(jax.nn.silu(h), self.dropout_rate, keys))
         x = _RESAMPLE[self.resampling](x)
         return h + (x if self.shortcut is None else self.shortcut(x))
-
-
-class Attention(nnx.Module):
-    """Self-attention over all pixels of a resolution, with its residual.
-
-    The 3C channels of `qkv` are ordered (heads, qkv, C / heads), as in almost all
-    published ADMs, or (qkv, heads, C / heads) in ADM's "new attention order".
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        heads: int,
-        *,
-        new_order: bool,
-        dtype: Dtype,
-    ):
-        """Builds the layers."""
-        self.heads = heads
-        self.new_order = new_order
-        self.norm = GroupNorm(channels)
-        self.qkv = Linear(channels, 3 * channels, dtype=dtype)
-        self.proj = Linear(channels, channels, dtype=dtype, zero=True)
-
-    def __call__(self, x: Activation) -> Activation:
-        """Attends; the softmax is in float32."""
-        b, h, w, c = x.shape
-        qkv = self.qkv(self.norm(x).reshape(b, h * w, c))
-        if self.new_order:
-            qkv = qkv.reshape(b, h * w, 3, self.heads, -1)
-            q, k, v = (qkv[:, :, i] for i in range(3))
-        else:
-            qkv = qkv.reshape(b, h * w, self.heads, 3, -1)
-            q, k, v = (qkv[:, :, :, i] for i in range(3))
-        attended = attend(q, k, v)
-        return x + self.proj(attended.reshape(b, h, w, c))
-
-
-def attend(
-    q: Float[Array, "b n heads d"],
-    k: Float[Array, "b n heads d"],
-    v: Float[Array, "b n heads d"],
-) -> Float[Array, "b n heads d"]:
-    """softmax(q k^T / sqrt(d)) v, the softmax in float32.
-
-    In bfloat16 on NVIDIA's GPUs it is cuDNN's flash attention, which never holds the
-    matrix of all pairs, where the chip, cuDNN and the shapes allow it.
-    """
-    plain = jax.nn.dot_product_attention
-    if q.dtype == jnp.bfloat16 and _compute_capability() >= AMPERE:
-        flash = functools.partial(plain, implementation="cudnn")
-        try:
-            # Not for whatever else this program may be lowered for (`--dry_run`).
-            return jax.lax.platform_dependent(q, k, v, cuda=flash, default=plain)
-        except (NotImplementedError, RuntimeError, ValueError):
-            pass  # what JAX raises when it is traced where cuDNN cannot do it
-    return plain(q, k, v)
-
-
-AMPERE = 8
-"""NVIDIA's first chips with bfloat16; JAX does not check it."""
-
-
-def _compute_capability() -> int:
-    """Of NVIDIA's GPUs here, the number before the point; 0 without one."""
-    device = jax.local_devices()[0]
-    number = str(getattr(device, "compute_capability", "")).partition(".")[0]
-    return int(number) if device.platform == "gpu" and number.isdecimal() else 0
 
 
 class Downsample(nnx.Module):

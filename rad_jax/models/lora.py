@@ -20,8 +20,10 @@ from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
+from rad_jax.models.attention import Attention
 from rad_jax.models.config import LoRAConfig, UNetConfig
-from rad_jax.models.layers import Activation, Attention, Conv, Linear
+from rad_jax.models.convolution import Activation, Conv
+from rad_jax.models.layers import Linear
 from rad_jax.models.unet import UNet
 from rad_jax.typing import PRNGKey
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from rad_jax.models.attention import Attention
 from rad_jax.models.config import (
     Resampling,
     StageSpec,
@@ -14,10 +15,8 @@ from rad_jax.models.config import (
     decoder_stages,
     encoder_stages,
 )
+from rad_jax.models.convolution import Activation, Conv
 from rad_jax.models.layers import (
-    Activation,
-    Attention,
-    Conv,
     Downsample,
     GroupNorm,
     ResBlock,

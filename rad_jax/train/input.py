@@ -4,6 +4,7 @@ import jax
 
 from rad_jax.config import Experiment
 from rad_jax.data import pipeline
+from rad_jax.data.records import source
 
 
 def open_batches(experiment: Experiment) -> pipeline.Batches:
@@ -14,7 +15,7 @@ def open_batches(experiment: Experiment) -> pipeline.Batches:
     """
     config = experiment.data
     return pipeline.batches(
-        pipeline.source(config.name, config.data_dir, config.train_split),
+        source(config.name, config.data_dir, config.train_split),
         batch_size=experiment.train.batch_size,
         seed=experiment.seed,
         channels=experiment.model.in_channels,

@@ -6,7 +6,7 @@ import numpy as np
 
 from rad_jax.checkpoints.model import Model
 from rad_jax.config import Experiment
-from rad_jax.data import pipeline
+from rad_jax.data.splits import load_split
 from rad_jax.files.pictures import contact_sheet, grey_holes
 from rad_jax.files.pixel_ranges import to_bytes, to_float
 from rad_jax.inference.inpaint import fill
@@ -28,7 +28,7 @@ class SampleGrid:
         config = experiment.data
         size, count = experiment.model.image_size, IMAGES_PER_KIND * len(KINDS)
         channels = experiment.model.in_channels
-        images, _ = pipeline.load_split(
+        images, _ = load_split(
             config.name,
             config.data_dir,
             config.eval_split,

@@ -208,41 +208,13 @@ def test_other_numbers_of_channels_are_refused():
         stream(10, channels=2)
 
 
-def test_load_split_keeps_index_order(digits_dir):
-    records = pipeline.source("digits", digits_dir, "test")
-    images, classes = pipeline.load_split("digits", digits_dir, "test", 3)
-    assert images.shape == (297, 16, 16, 3)
-    for i in (0, 1, 296):
-        with Image.open(io.BytesIO(records[i]["image"])) as file:
-            np.testing.assert_array_equal(images[i], np.asarray(file.convert("RGB")))
-        assert classes[i] == records[i]["label"]
-
-
-def test_part_of_a_split_is_its_beginning(digits_dir):
-    whole, _ = pipeline.load_split("digits", digits_dir, "test", 1)
-    part, _ = pipeline.load_split("digits", digits_dir, "test[:10]", 1)
-    np.testing.assert_array_equal(part, whole[:10])
-    part, _ = pipeline.load_split("digits", digits_dir, "test", 1, most=10)
-    np.testing.assert_array_equal(part, whole[:10])
-
-
-def test_load_split_crops_the_centre(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
-    for name in "ab":
-        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
-    images, classes = pipeline.load_split(
-        "folder", tmp_path, "validation", 3, image_size=8, most=5
-    )
-    np.testing.assert_array_equal(images, pixels[None, :, 2:10])
-    assert classes.tolist() == [0]
-
-
 SCRIPT = """
 import multiprocessing, os, signal, sys
 from rad_jax.data import pipeline
+from rad_jax.data.records import source
 
 def main():
-    records = pipeline.source("digits", sys.argv[1], "train")
+    records = source("digits", sys.argv[1], "train")
     it = pipeline.batches(
         records, batch_size=4, seed=0, channels=1, image_size=16, num_workers=1
     )

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from rad_jax.cli.main import main
-from rad_jax.data.pipeline import load_split
+from rad_jax.data.splits import load_split
 from rad_jax.evaluate import demo
 
 KEYS = {

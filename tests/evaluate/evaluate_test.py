@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from rad_jax.checkpoints.load import load
-from rad_jax.data.pipeline import load_split
+from rad_jax.data.splits import load_split
 from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.errors import UserError
 from rad_jax.evaluate import fills

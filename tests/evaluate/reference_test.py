@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rad_jax.data.pipeline import load_split
+from rad_jax.data.splits import load_split
 from rad_jax.files.pixel_ranges import to_float
 from rad_jax.metrics import inception
 from rad_jax.metrics.frechet import frechet_distance

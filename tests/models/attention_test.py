@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax._src.cudnn import fused_attention_stablehlo as cudnn
 
-from rad_jax.models.layers import attend
+from rad_jax.models.attention import attend
 
 pytestmark = pytest.mark.usefixtures("quickly")
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from rad_jax.data import pipeline
+from rad_jax.data.records import source
 from rad_jax.errors import UserError
 from rad_jax.prepare import digits
 from rad_jax.prepare.command import prepare
@@ -69,7 +69,7 @@ def test_interrupted_preparation_leaves_nothing(tmp_path, monkeypatch, error):
     assert left_in(tmp_path) == []
     monkeypatch.undo()
     prepare("digits", tmp_path)
-    assert len(pipeline.source("digits", tmp_path, "test")) == 297
+    assert len(source("digits", tmp_path, "test")) == 297
 
 
 def test_killed_preparation_is_not_taken_for_whole(tmp_path):
@@ -87,9 +87,9 @@ command.prepare("digits", sys.argv[1])
     assert run(program, tmp_path).returncode == 7
     assert left_in(tmp_path) != []
     with pytest.raises(UserError, match="rad-jax prepare digits"):
-        pipeline.source("digits", tmp_path, "train")
+        source("digits", tmp_path, "train")
     prepare("digits", tmp_path)
-    assert len(pipeline.source("digits", tmp_path, "train")) == 1500
+    assert len(source("digits", tmp_path, "train")) == 1500
 
 
 def test_full_disk_is_one_line_and_leaves_nothing(tmp_path):
@@ -150,12 +150,12 @@ def test_without_scikit_learn_one_line_says_what_to_install(tmp_path, monkeypatc
 def test_neither_tensorflow_nor_torch_is_imported(tmp_path):
     program = """
 import sys
-from rad_jax.data import pipeline
+from rad_jax.data import pipeline, records, splits
 from rad_jax.prepare.command import prepare
 prepare("digits", sys.argv[1])
-records = pipeline.source("digits", sys.argv[1], "train")
-next(pipeline.batches(records, batch_size=4, seed=0, channels=3, image_size=16))
-pipeline.load_split("digits", sys.argv[1], "test", 1)
+found = records.source("digits", sys.argv[1], "train")
+next(pipeline.batches(found, batch_size=4, seed=0, channels=3, image_size=16))
+splits.load_split("digits", sys.argv[1], "test", 1)
 heavy = {"tensorflow", "torch"} & {name.split(".")[0] for name in sys.modules}
 print("imported:", sorted(heavy))
 """

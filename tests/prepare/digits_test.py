@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from sklearn import datasets
 
-from rad_jax.data import pipeline
+from rad_jax.data.records import source
+from rad_jax.data.splits import load_split
 from rad_jax.prepare import digits
 from rad_jax.prepare.command import prepare
 
@@ -23,7 +24,7 @@ def data_dir(tmp_path_factory):
 
 
 def ids(data_dir, split):
-    records = pipeline.source("digits", data_dir, split)
+    records = source("digits", data_dir, split)
     return [int(records[i]["id"]) for i in range(len(records))]
 
 
@@ -35,7 +36,7 @@ def test_splits_are_disjoint_and_cover_the_set(data_dir):
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_prepared_images_are_the_pinned_ones(data_dir, split):
-    images, labels = pipeline.load_split("digits", data_dir, split, 1)
+    images, labels = load_split("digits", data_dir, split, 1)
     assert images.shape == (len(labels), 16, 16, 1)
     checksum = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
     assert checksum == CHECKSUMS[split], (
@@ -45,7 +46,7 @@ def test_prepared_images_are_the_pinned_ones(data_dir, split):
 
 
 def test_images_belong_to_their_labels_and_ids(data_dir):
-    images, labels = pipeline.load_split("digits", data_dir, "test", 1)
+    images, labels = load_split("digits", data_dir, "test", 1)
     bunch: Any = datasets.load_digits()
     order = ids(data_dir, "test")
     np.testing.assert_array_equal(labels, bunch.target[order])
@@ -55,7 +56,7 @@ def test_images_belong_to_their_labels_and_ids(data_dir):
 
 
 def test_every_class_is_held_out(data_dir):
-    _, labels = pipeline.load_split("digits", data_dir, "test", 1)
+    _, labels = load_split("digits", data_dir, "test", 1)
     assert np.bincount(labels, minlength=10).min() >= 20
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rad_jax.data.pipeline import source
+from rad_jax.data.records import source
 from rad_jax.data.resize import center_crop
 from rad_jax.data.sources import split_indices
 from rad_jax.errors import UserError

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rad_jax.data import pipeline, records
+from rad_jax.data import records
+from rad_jax.data.splits import load_split
 from rad_jax.errors import UserError
 from rad_jax.prepare import photos
 from rad_jax.prepare.command import prepare
@@ -51,7 +52,7 @@ def test_no_photograph_is_in_both_splits(made_up, tmp_path):
     prepare("photos", tmp_path)
     found = {}
     for split, count in (("train", 8), ("test", 2)):
-        images, _ = pipeline.load_split("photos", tmp_path, split, 3)
+        images, _ = load_split("photos", tmp_path, split, 3)
         assert images.shape == (count * (9 + 4 + 4), 64, 64, 3)
         red = images[..., 0].reshape(len(images), -1)
         assert (red == red[:, :1]).all()
@@ -64,9 +65,9 @@ def test_no_photograph_is_in_both_splits(made_up, tmp_path):
 
 def test_ids_say_where_a_crop_is_from(made_up, tmp_path):
     prepare("photos", tmp_path)
-    examples = pipeline.source("photos", tmp_path, "train")
+    examples = records.source("photos", tmp_path, "train")
     assert isinstance(examples, records._Examples)
-    images, _ = pipeline.load_split("photos", tmp_path, "train", 3)
+    images, _ = load_split("photos", tmp_path, "train", 3)
     for data, image in zip(examples.data, images, strict=True):
         example = records._Example.FromString(data)
         where = example.features.feature["id"].bytes_list.value[0].decode()

@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 from rad_jax.convert.presets import PRESETS
-from rad_jax.models import layers
+from rad_jax.models import convolution
 from rad_jax.models.apply import make_apply
 from rad_jax.models.noise_embedding import NoiseLevels
 from rad_jax.models.unet import abstract_params
@@ -195,7 +195,7 @@ def test_agrees_with_a_published_count():
     def network(params, images, timesteps):
         return apply(params, images, NoiseLevels(timesteps))
 
-    with mock.patch.object(layers, "upsampled_conv", upsampled_then_convolved):
+    with mock.patch.object(convolution, "upsampled_conv", upsampled_then_convolved):
         flops = count_flops(network, abstract_params(config), images, shape(1, 1))
     assert flops == pytest.approx(2 * 1120e9, rel=1e-3)
 
@@ -203,7 +203,7 @@ def test_agrees_with_a_published_count():
 def test_upsampled_convolutions_take_four_ninths():
     args = shape(1, 8, 8, 16), shape(3, 3, 16, 32)
     plain = count_flops(upsampled_then_convolved, *args)
-    assert count_flops(layers.upsampled_conv, *args) == plain * 4 / 9
+    assert count_flops(convolution.upsampled_conv, *args) == plain * 4 / 9
 
 
 def test_agrees_with_xla():

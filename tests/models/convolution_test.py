@@ -1,11 +1,11 @@
-"""Layers that do in few operations what is easily said in more."""
+"""Convolutions that do in few operations what is easily said in more."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rad_jax.models.layers import upsampled_conv
+from rad_jax.models.convolution import upsampled_conv
 from tests.models.adm_files import relative_error
 from tests.oracles import upsampled_then_convolved
 

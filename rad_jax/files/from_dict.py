@@ -1,0 +1,62 @@
+"""Dataclasses from nested dictionaries, as JSON stores them; types are checked."""
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rad_jax.errors import UserError
+
+
+def build(cls: type, values: Any, prefix: str) -> Any:
+    """A dataclass from a dictionary, field by field.
+
+    Args:
+      cls: the dataclass; fields of it may be dataclasses, tuples and plain values.
+      values: the dictionary, as JSON stores it.
+      prefix: what errors put before the name of a key, e.g. "model.".
+
+    Raises:
+      UserError: a key is unknown (naming the nearest), missing, or of the wrong type.
+    """
+    if not isinstance(values, Mapping):
+        raise UserError(f"config {prefix.rstrip('.')}: must be a block of keys")
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    for key in values:
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            hint = f"; did you mean {prefix}{near[0]}?" if near else ""
+            raise UserError(f"config has no key {prefix}{key}{hint}")
+    missing = [
+        name
+        for name, field in fields.items()
+        if name not in values and field.default is dataclasses.MISSING
+    ]
+    if missing:
+        raise UserError(f"config lacks the key {prefix}{missing[0]}")
+    types_of = typing.get_type_hints(cls)
+    arguments = {
+        name: _value(types_of[name], value, f"{prefix}{name}")
+        for name, value in values.items()
+    }
+    return cls(**arguments)
+
+
+def _value(kind: Any, value: Any, name: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        return build(typing.cast(type, kind), value, f"{name}.")
+    if typing.get_origin(kind) in (tuple, Sequence):
+        kinds = typing.get_args(kind)
+        if isinstance(value, (list, tuple)):
+            if typing.get_origin(kind) is Sequence:
+                kinds = kinds * len(value)
+            if len(kinds) == len(value):
+                pairs = enumerate(zip(kinds, value, strict=True))
+                return tuple(_value(k, v, f"{name}[{i}]") for i, (k, v) in pairs)
+    elif isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+        return value
+    elif kind is float and type(value) is int:
+        return float(value)
+    expected = kind.__name__ if isinstance(kind, type) else str(kind)
+    raise UserError(f"config {name} is {value!r}; it must be of type {expected}")

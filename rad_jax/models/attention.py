@@ -1,0 +1,80 @@
+"""Self-attention of the ADM U-Net, by cuDNN's flash attention where it is there."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from flax.typing import Dtype
+from jaxtyping import Array, Float
+
+from rad_jax.models.convolution import Activation
+from rad_jax.models.layers import GroupNorm, Linear
+
+
+class Attention(nnx.Module):
+    """Self-attention over all pixels of a resolution, with its residual.
+
+    The 3C channels of `qkv` are ordered (heads, qkv, C / heads), as in almost all
+    published ADMs, or (qkv, heads, C / heads) in ADM's "new attention order".
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        *,
+        new_order: bool,
+        dtype: Dtype,
+    ):
+        """Builds the layers."""
+        self.heads = heads
+        self.new_order = new_order
+        self.norm = GroupNorm(channels)
+        self.qkv = Linear(channels, 3 * channels, dtype=dtype)
+        self.proj = Linear(channels, channels, dtype=dtype, zero=True)
+
+    def __call__(self, x: Activation) -> Activation:
+        """Attends; the softmax is in float32."""
+        b, h, w, c = x.shape
+        qkv = self.qkv(self.norm(x).reshape(b, h * w, c))
+        if self.new_order:
+            qkv = qkv.reshape(b, h * w, 3, self.heads, -1)
+            q, k, v = (qkv[:, :, i] for i in range(3))
+        else:
+            qkv = qkv.reshape(b, h * w, self.heads, 3, -1)
+            q, k, v = (qkv[:, :, :, i] for i in range(3))
+        attended = attend(q, k, v)
+        return x + self.proj(attended.reshape(b, h, w, c))
+
+
+def attend(
+    q: Float[Array, "b n heads d"],
+    k: Float[Array, "b n heads d"],
+    v: Float[Array, "b n heads d"],
+) -> Float[Array, "b n heads d"]:
+    """softmax(q k^T / sqrt(d)) v, the softmax in float32.
+
+    In bfloat16 on NVIDIA's GPUs it is cuDNN's flash attention, which never holds the
+    matrix of all pairs, where the chip, cuDNN and the shapes allow it.
+    """
+    plain = jax.nn.dot_product_attention
+    if q.dtype == jnp.bfloat16 and _compute_capability() >= AMPERE:
+        flash = functools.partial(plain, implementation="cudnn")
+        try:
+            # Not for whatever else this program may be lowered for (`--dry_run`).
+            return jax.lax.platform_dependent(q, k, v, cuda=flash, default=plain)
+        except (NotImplementedError, RuntimeError, ValueError):
+            pass  # what JAX raises when it is traced where cuDNN cannot do it
+    return plain(q, k, v)
+
+
+AMPERE = 8
+"""NVIDIA's first chips with bfloat16; JAX does not check it."""
+
+
+def _compute_capability() -> int:
+    """Of NVIDIA's GPUs here, the number before the point; 0 without one."""
+    device = jax.local_devices()[0]
+    number = str(getattr(device, "compute_capability", "")).partition(".")[0]
+    return int(number) if device.platform == "gpu" and number.isdecimal() else 0

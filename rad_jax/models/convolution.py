@@ -1,0 +1,95 @@
+"""The 3x3 convolutions of the ADM U-Net, NHWC, also of an image upsampled first."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from flax.typing import Dtype
+from jaxtyping import Array, Float
+
+Activation = Float[Array, "b h w c"]
+
+
+class Conv(nnx.Module):
+    """A 3x3 convolution with one pixel of zeros around.
+
+    Also with a stride, or of an image that is upsampled first.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        dtype: Dtype,
+        stride: int = 1,
+        upsampled: bool = False,
+        zero: bool = False,
+        precision: str | None = None,
+    ):
+        """Builds zero weights; they stay zero with `zero`, see `draw_weights`."""
+        self.dtype, self.zero, self.precision = dtype, zero, precision
+        self.stride, self.upsampled = stride, upsampled
+        self.kernel = nnx.Param(jnp.zeros((3, 3, inputs, outputs)))
+        self.bias = nnx.Param(jnp.zeros(outputs))
+
+    def __call__(self, x: Activation) -> Float[Array, "b _ _ out"]:
+        """Applies the layer."""
+        bias = self.bias[...].astype(self.dtype)
+        return self.convolve(x, self.kernel[...]) + bias.reshape(1, 1, 1, -1)
+
+    def convolve(
+        self, x: Activation, kernel: Float[Array, "3 3 c out"]
+    ) -> Float[Array, "b _ _ out"]:
+        """What it does with its kernel, with this one."""
+        x = x.astype(self.dtype)
+        if self.upsampled:
+            return upsampled_conv(x, kernel, self.precision)
+        around = ((1, 1), (1, 1))
+        return conv(x, kernel, around, self.stride, self.precision)
+
+
+def conv(
+    x: Activation,
+    kernel: Float[Array, "_ _ c out"],
+    around: tuple[tuple[int, int], tuple[int, int]],
+    stride: int = 1,
+    precision: str | None = None,
+) -> Float[Array, "b _ _ out"]:
+    """A convolution in x's type, with rows and columns of zeros around."""
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel.astype(x.dtype),
+        window_strides=(stride, stride),
+        padding=around,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=precision,
+    )
+
+
+def upsampled_conv(
+    x: Activation, kernel: Float[Array, "3 3 c out"], precision: str | None = None
+) -> Float[Array, "b 2*h 2*w out"]:
+    """A 3x3 convolution of ``upsample(x)``, in 4/9 of its operations.
+
+    Of three neighbouring rows after upsampling two are the same row of x, and so for
+    columns. Summed in float32, their weights make a 2x2 convolution of x for each of
+    the four pixels that one pixel becomes.
+    """
+    pixels = [
+        [
+            conv(x, quarter, ((1 - i, i), (1 - j, j)), precision=precision)
+            for j, quarter in enumerate(_upsampled(half, axis=1))
+        ]
+        for i, half in enumerate(_upsampled(kernel, axis=0))
+    ]
+    b, h, w, outputs = pixels[0][0].shape
+    y = jnp.stack([jnp.stack(row, axis=3) for row in pixels], axis=2)
+    return y.reshape(b, 2 * h, 2 * w, outputs)
+
+
+def _upsampled(
+    kernel: Float[Array, "..."], axis: int
+) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    """Weights of two neighbours of x, for the first and the second pixel it becomes."""
+    a, b, c = jnp.split(kernel, 3, axis)
+    return jnp.concatenate([a, b + c], axis), jnp.concatenate([a + b, c], axis)
