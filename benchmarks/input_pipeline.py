@@ -30,6 +30,7 @@ from sklearn import datasets
 
 from benchmarks.measured import measured, store
 from rad_jax.data import pipeline
+from rad_jax.data.examples import ToExample
 from rad_jax.data.records import source
 
 SIZE = 256
@@ -141,9 +142,11 @@ def measure(count: int, batch_size: int, rounds: int) -> dict[str, list[Turn]]:
         print(f"{count} files of {statistics.mean(map(len, files)) / 1000:.0f} kB")
         threads = concurrent.futures.ThreadPoolExecutor(CORES)
         processes = concurrent.futures.ProcessPoolExecutor(CORES, spawn)
-        options = {"seed": 0, "channels": 3, "image_size": SIZE, "random_flip": True}
+        to_example = ToExample(channels=3, image_size=SIZE, random_flip=True)
         in_threads, in_workers = (
-            pipeline.batches(records, batch_size=batch_size, num_workers=n, **options)
+            pipeline.batches(
+                records, to_example, batch_size=batch_size, seed=0, num_workers=n
+            )
             for n in (0, CORES)
         )
         for each in (threads, processes):

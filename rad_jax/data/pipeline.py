@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import grain
 import numpy as np
@@ -34,6 +34,21 @@ WORKER_READ_OPTIONS = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)
 # Batches come through a pipe, not in shared memory: a container has 64 MB of that, and
 # what is left of it when an error ends the run is complained about on stderr.
 WORKER_OPTIONS = grain.experimental.DatasetOptions(min_shm_size=sys.maxsize)
+
+
+class Shard(NamedTuple):
+    """One of several equal parts of every batch.
+
+    Attributes:
+        index: which one, 0 .. count - 1 (the process index).
+        count: how many there are.
+    """
+
+    index: int
+    count: int
+
+
+WHOLE = Shard(0, 1)
 
 
 class _Parts(grain.MapDataset[Batch]):
@@ -77,15 +92,14 @@ class Batches(Iterator[Batch]):
         self,
         examples: grain.MapDataset,
         batch_size: int,
-        shard_index: int,
-        shard_count: int,
+        shard: Shard,
         num_workers: int,
     ):
-        """Starts at position 0; `batches` tells what the arguments are."""
+        """Starts at position 0; see `batches` for the arguments."""
         self._examples = examples
         self._batch_size = batch_size
-        self._shard = slice(shard_index, None, shard_count)
-        self._part = batch_size // shard_count
+        self._shard = slice(shard.index, None, shard.count)
+        self._part = batch_size // shard.count
         self._workers = grain.MultiprocessingOptions(num_workers)
         self._position = 0
         self._iterator: grain.DatasetIterator | None = None
@@ -131,15 +145,11 @@ class Batches(Iterator[Batch]):
 
 def batches(
     source: Source,
+    to_example: ToExample,
     *,
     batch_size: int,
     seed: int,
-    channels: int,
-    image_size: int,
-    random_crop: bool = False,
-    random_flip: bool = False,
-    shard_index: int = 0,
-    shard_count: int = 1,
+    shard: Shard = WHOLE,
     num_workers: int = 0,
 ) -> Batches:
     """Shuffled batches without end; each epoch has every example once, in a new order.
@@ -150,32 +160,26 @@ def batches(
 
     Args:
         source: the records.
+        to_example: makes an example of each; all have one shape.
         batch_size: examples per step, over all shards.
         seed: of the order, the crops and the flips, 0 to 2**32 - 1.
-        channels: 1 for grey, 3 for RGB.
-        image_size: pixels per side; larger images are cropped, see `ToExample`.
-        random_crop: crop a random part instead of the centre.
-        random_flip: mirror every other image.
-        shard_index: which shard this is (the process index).
-        shard_count: how many there are.
+        shard: which part of each batch; by default all of it.
         num_workers: processes that decode; 0 decodes in threads. They are spawned:
             the program's main module must be importable without running it.
 
     Returns:
         An iterator over ``{"image": uint8 (b, h, w, c), "label": int32 (b,)}`` with
-        ``b = batch_size / shard_count``. Labels are 0 in a data set without classes.
+        ``b = batch_size / shard.count``. Labels are 0 in a data set without classes.
 
     Raises:
-        UserError: the shards cannot share the batch equally, or ``channels`` is
-            another number.
+        UserError: the shards cannot share the batch equally.
     """
-    if batch_size % shard_count:
+    if batch_size % shard.count:
         raise UserError(
             f"batch_size={batch_size}: must be a multiple of the number of processes, "
-            f"{shard_count}"
+            f"{shard.count}"
         )
     parse_flags()
-    to_example = ToExample(channels, image_size, random_crop, random_flip)
     examples = (
         grain.MapDataset.source(source)
         .seed(seed)
@@ -185,7 +189,7 @@ def batches(
         # example is the same.
         .random_map(to_example)
     )
-    return Batches(examples, batch_size, shard_index, shard_count, num_workers)
+    return Batches(examples, batch_size, shard, num_workers)
 
 
 def parse_flags() -> None:

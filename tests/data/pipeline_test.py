@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rad_jax.data import pipeline
+from rad_jax.data.examples import ToExample
+from rad_jax.data.pipeline import Shard, batches
 from rad_jax.errors import UserError
 
 
@@ -30,15 +31,9 @@ def numbered(n):
     return [record(np.full((2, 2), i, np.uint8) + columns, label=i) for i in range(n)]
 
 
-def stream(n, *, batch_size=4, seed=0, channels=1, **more):
-    return pipeline.batches(
-        numbered(n),
-        batch_size=batch_size,
-        seed=seed,
-        channels=channels,
-        image_size=2,
-        **more,
-    )
+def stream(n, *, batch_size=4, seed=0, channels=1, random_flip=False, **more):
+    to_example = ToExample(channels, 2, random_flip=random_flip)
+    return batches(numbered(n), to_example, batch_size=batch_size, seed=seed, **more)
 
 
 def labels(iterator, count):
@@ -122,8 +117,7 @@ def side_by_side(shards):
 
 def shards_of(n, count, **more):
     return [
-        stream(n, batch_size=8, shard_index=i, shard_count=count, **more)
-        for i in range(count)
+        stream(n, batch_size=8, shard=Shard(i, count), **more) for i in range(count)
     ]
 
 
@@ -182,9 +176,7 @@ def test_two_workers_of_two_shards_are_the_one_stream():
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_unreadable_image_is_one_line_that_names_it(num_workers):
     bad = {"image": b"GIF89a nonsense", "name": "photos/b.gif", "data_set": "photos"}
-    it = pipeline.batches(
-        [bad], batch_size=1, seed=0, channels=3, image_size=2, num_workers=num_workers
-    )
+    it = batches([bad], ToExample(3, 2), batch_size=1, seed=0, num_workers=num_workers)
     with pytest.raises(UserError, match=r"^photos/b\.gif: .*; take it out") as caught:
         next(it)
     it.close()
@@ -192,7 +184,7 @@ def test_unreadable_image_is_one_line_that_names_it(num_workers):
 
 
 def test_images_that_are_too_small_are_refused():
-    it = pipeline.batches(numbered(4), batch_size=1, seed=0, channels=1, image_size=3)
+    it = batches(numbered(4), ToExample(1, 3), batch_size=1, seed=0)
     line = r"the images of test have 2x2 pixels, image_size is 3"
     with pytest.raises(UserError, match=line):
         next(it)
@@ -200,7 +192,7 @@ def test_images_that_are_too_small_are_refused():
 
 def test_batch_that_shards_cannot_share_is_refused():
     with pytest.raises(UserError, match=r"batch_size=4: .*multiple.* 3"):
-        stream(10, shard_count=3)
+        stream(10, shard=Shard(0, 3))
 
 
 def test_other_numbers_of_channels_are_refused():
@@ -210,14 +202,13 @@ def test_other_numbers_of_channels_are_refused():
 
 SCRIPT = """
 import multiprocessing, os, signal, sys
-from rad_jax.data import pipeline
+from rad_jax.data.examples import ToExample
+from rad_jax.data.pipeline import batches
 from rad_jax.data.records import source
 
 def main():
     records = source("digits", sys.argv[1], "train")
-    it = pipeline.batches(
-        records, batch_size=4, seed=0, channels=1, image_size=16, num_workers=1
-    )
+    it = batches(records, ToExample(1, 16), batch_size=4, seed=0, num_workers=1)
     next(it)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.killpg(0, signal.SIGTERM)

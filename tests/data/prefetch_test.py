@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from rad_jax.data import prefetch
+from rad_jax.data.examples import ToExample
 from rad_jax.data.pipeline import Batches, batches
 from rad_jax.errors import UserError
 
@@ -21,7 +22,7 @@ def record(label):
 
 def stream():
     records = [record(i) for i in range(12)]
-    return batches(records, batch_size=4, seed=0, channels=1, image_size=2)
+    return batches(records, ToExample(1, 2), batch_size=4, seed=0)
 
 
 def place(batch):
@@ -127,9 +128,7 @@ def test_time_spent_waiting_is_counted(prefetched):
 
 def test_unreadable_image_stops_where_it_is_due(prefetched):
     bad = {"image": b"", "name": "bad.png", "data_set": "d"}
-    it = batches(
-        [*map(record, range(3)), bad], batch_size=1, seed=0, channels=1, image_size=2
-    )
+    it = batches([*map(record, range(3)), bad], ToExample(1, 2), batch_size=1, seed=0)
     ahead = prefetched(it, place, 4)
     seen = []
     with pytest.raises(UserError, match=r"^bad\.png: "):

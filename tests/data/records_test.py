@@ -11,7 +11,9 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from rad_jax.data import pipeline, sources
+from rad_jax.data import sources
+from rad_jax.data.examples import ToExample
+from rad_jax.data.pipeline import batches
 from rad_jax.data.records import source
 from rad_jax.errors import UserError
 
@@ -119,9 +121,7 @@ def test_data_set_that_tfds_wrote_is_read_as_it_is(photos_dir):
 
 def test_its_images_of_any_size_become_batches(photos_dir):
     records = source("scenes/street:2.1.0", photos_dir, "train")
-    batch = next(
-        pipeline.batches(records, batch_size=5, seed=0, channels=3, image_size=16)
-    )
+    batch = next(batches(records, ToExample(3, 16), batch_size=5, seed=0))
     assert batch["image"].shape == (5, 16, 16, 3)
     means = np.round(batch["image"].mean(axis=(1, 2, 3)) / 40).astype(int)
     assert sorted(means) == [0, 1, 2, 3, 4]
@@ -245,9 +245,7 @@ def test_file_that_is_gone_or_broken_is_named(folder, tmp_path):
     broken, gone = (records[i]["name"] for i in (0, 1))
     os.truncate(broken, 40)
     os.remove(gone)
-    it = pipeline.batches(
-        records, batch_size=len(records), seed=0, channels=3, image_size=8
-    )
+    it = batches(records, ToExample(3, 8), batch_size=len(records), seed=0)
     with pytest.raises(UserError, match=rf"^({broken}|{gone}): ") as caught:
         next(it)
     assert "\n" not in str(caught.value)

@@ -150,11 +150,12 @@ def test_without_scikit_learn_one_line_says_what_to_install(tmp_path, monkeypatc
 def test_neither_tensorflow_nor_torch_is_imported(tmp_path):
     program = """
 import sys
-from rad_jax.data import pipeline, records, splits
+from rad_jax.data import examples, pipeline, records, splits
 from rad_jax.prepare.command import prepare
 prepare("digits", sys.argv[1])
 found = records.source("digits", sys.argv[1], "train")
-next(pipeline.batches(found, batch_size=4, seed=0, channels=3, image_size=16))
+to_example = examples.ToExample(channels=3, image_size=16)
+next(pipeline.batches(found, to_example, batch_size=4, seed=0))
 splits.load_split("digits", sys.argv[1], "test", 1)
 heavy = {"tensorflow", "torch"} & {name.split(".")[0] for name in sys.modules}
 print("imported:", sorted(heavy))
