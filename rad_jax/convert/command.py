@@ -83,25 +83,12 @@ def convert(
     if to is not None and to not in (*FORMATS, ADAPTERS):
         raise UserError(f"--to is {to!r}; use one of {', '.join(FORMATS)}, {ADAPTERS}")
     if source.is_file():
-        if in_bucket(source):
-            raise UserError(f"{source}: is a file in a bucket; copy it here first")
-        if to is not None:
-            raise UserError(f"{source}: is a file; --to is for the folder of a model")
-        if base is not None:
-            raise UserError(f"{source}: is a file; --base is for a folder of adapters")
-        _file_to_folder(source, output, preset, choices, overwrite)
+        file = _checked_file(source, to, base)
+        _file_to_folder(file, output, preset, choices, overwrite)
         return
-    if not source.is_dir():
-        raise UserError(f"{source}: no such file or folder; check the name")
-    if preset is not None or choices.made():
-        name = "preset" if preset is not None else next(iter(choices.made()))
-        raise UserError(f"--{name} has no use with a folder: what it says is there")
-    if base is not None and to is not None:
-        raise UserError("--base and --to do not go together: convert twice")
+    _check_folder(source, preset, choices)
     if base is not None:
-        if in_bucket(source):
-            raise UserError(f"{source}: lies in a bucket; copy the adapters here first")
-        _merge(source, base, output, overwrite)
+        _merge(_checked_adapters(source, to), base, output, overwrite)
     elif (source / peft.RECORD).is_file():
         raise UserError(f"{source}: holds adapters; give their model as --base")
     elif to == ADAPTERS:
@@ -116,6 +103,35 @@ def convert(
         )
     else:
         _run_to_folder(source, output, overwrite)
+
+
+def _checked_file(source: AnyPath, to: str | None, base: Path | None) -> Path:
+    """The file; refuses one in a bucket, and flags that are for folders."""
+    if in_bucket(source):
+        raise UserError(f"{source}: is a file in a bucket; copy it here first")
+    if to is not None:
+        raise UserError(f"{source}: is a file; --to is for the folder of a model")
+    if base is not None:
+        raise UserError(f"{source}: is a file; --base is for a folder of adapters")
+    return source
+
+
+def _check_folder(source: AnyPath, preset: str | None, choices: Choices) -> None:
+    """Refuses a folder that is not there, and flags that are for files."""
+    if not source.is_dir():
+        raise UserError(f"{source}: no such file or folder; check the name")
+    if preset is not None or choices.made():
+        name = "preset" if preset is not None else next(iter(choices.made()))
+        raise UserError(f"--{name} has no use with a folder: what it says is there")
+
+
+def _checked_adapters(source: AnyPath, to: str | None) -> Path:
+    """The folder of adapters to merge; refuses one in a bucket, and --to."""
+    if to is not None:
+        raise UserError("--base and --to do not go together: convert twice")
+    if in_bucket(source):
+        raise UserError(f"{source}: lies in a bucket; copy the adapters here first")
+    return source
 
 
 def _file_to_folder(

@@ -6,6 +6,7 @@ import io
 import os
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import tensorflow_datasets as tfds
@@ -61,33 +62,25 @@ def prepare(
         UserError: the name is unknown, the source holds no images, the folder cannot
             be written, or the data set that it holds is damaged or of another size.
     """
-    given = (source, size, num_workers, num_train, labels or None)
-    if name in BUILDERS and any(x is not None for x in given):
-        raise UserError(f"data set {name!r}: takes no --source, nor what goes with it")
+    if name in BUILDERS:
+        _check_no_flags(name, (source, size, num_workers, num_train, labels or None))
     if source is not None and "://" in os.fspath(data_dir):
         raise UserError(f"{data_dir}: prepare into a local folder, then copy it")
     version = str(BUILDERS[name].VERSION) if name in BUILDERS else VERSION
     folder = epath.Path(data_dir).expanduser() / name / version
     already = folder.exists()
-    if not already and name not in BUILDERS:
-        _check_request(name, source, labels)
-    if not already and source is not None:
+    if not already and name in BUILDERS:
+        _build(BUILDERS[name], data_dir, folder)
+    elif not already:
         prepare_images(
             name,
             Path(folder.parents[1]),
-            Path(source).expanduser(),
+            _checked_source(name, source, labels),
             size=size or SIZE,
             num_workers=num_workers or len(os.sched_getaffinity(0)),
             num_train=num_train,
             labels=labels,
         )
-    elif not already:
-        try:
-            _write(BUILDERS[name], data_dir)
-        except UserError:
-            # Another process may have prepared it meanwhile; then all is well.
-            if not folder.exists():
-                raise
     _check(f"{name}:{version}", data_dir, folder)
     if already and name not in BUILDERS:
         check_size(name, Path(folder.parents[1]), size or SIZE)
@@ -95,10 +88,16 @@ def prepare(
     return folder
 
 
-def _check_request(
+def _check_no_flags(name: str, given: Sequence[object]) -> None:
+    """Refuses what a builder, which makes its own images, has no use for."""
+    if any(value is not None for value in given):
+        raise UserError(f"data set {name!r}: takes no --source, nor what goes with it")
+
+
+def _checked_source(
     name: str, source: str | os.PathLike[str] | None, labels: bool
-) -> None:
-    """Refuses a name that no data set can have, or none has, and stray flags."""
+) -> Path:
+    """The source; refuses a name that no data set can have or has, and stray flags."""
     if name in IMAGE_SETS and source is None:
         raise UserError(
             f"data set {name!r}: give --source, {IMAGE_SETS[name].wants}; see "
@@ -120,6 +119,20 @@ def _check_request(
             "and _, a letter first, and not 'folder', which configs give to images "
             "that are not prepared"
         )
+    return Path(source).expanduser()
+
+
+def _build(
+    builder_class: type[tfds.core.GeneratorBasedBuilder],
+    data_dir: str | os.PathLike[str],
+    folder: epath.Path,
+) -> None:
+    try:
+        _write(builder_class, data_dir)
+    except UserError:
+        # Another process may have prepared it meanwhile; then all is well.
+        if not folder.exists():
+            raise
 
 
 def _write(

@@ -116,12 +116,7 @@ def _what_else(head: bytes) -> str:
 
 def _state_dict(tree: Any) -> dict[str, Span]:
     """The arrays by key, out of what a file holds."""
-    for _ in range(MAX_NESTING):
-        nested = [tree.get(name) for name in NESTINGS] if type(tree) is dict else []
-        inner = next((found for found in nested if type(found) is dict), None)
-        if inner is None:
-            break
-        tree = inner
+    tree = _without_nesting(tree)
     if type(tree) is Span:
         raise BadFile("holds a single array, not a state dict")
     if type(tree) is not dict:
@@ -134,12 +129,29 @@ def _state_dict(tree: Any) -> dict[str, Span]:
         )
     if not spans:
         raise BadFile("holds no arrays by name")
-    for key in spans:
-        if type(key) is not str or not key.isprintable() or len(key) > 500:
-            raise BadFile(f"has an array with the unusable name {shown(key)}")
+    _check_names(spans)
     if all(key.startswith("module.") for key in spans):
         return {key.removeprefix("module."): span for key, span in spans.items()}
     return spans
+
+
+def _without_nesting(tree: Any) -> Any:
+    """What stands under the names under which programs keep the weights."""
+    # Bounded: a hostile pickle can hold a dictionary that holds itself.
+    for _ in range(MAX_NESTING):
+        nested = [tree.get(name) for name in NESTINGS] if type(tree) is dict else []
+        inner = next((found for found in nested if type(found) is dict), None)
+        if inner is None:
+            break
+        tree = inner
+    return tree
+
+
+def _check_names(spans: Mapping[Any, Span]) -> None:
+    """Refuses keys that are no text, or none that a line of output can show."""
+    for key in spans:
+        if type(key) is not str or not key.isprintable() or len(key) > 500:
+            raise BadFile(f"has an array with the unusable name {shown(key)}")
 
 
 def _safetensors_spans(file: BinaryIO, path: Path) -> dict[str, Span]:
