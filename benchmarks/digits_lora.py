@@ -73,7 +73,7 @@ def main() -> None:
         with stop_on_signals() as stop:
             train(experiment, args.workdir / name, stop)
         if stop:
-            print("stopped; the same command goes on")
+            print("stopped; rerun the same command to resume")
             return
         known = args.workdir / f"{name}.json"  # measured by an earlier call
         if known.exists():

@@ -1,4 +1,4 @@
-"""ADM's U-Net in PyTorch, told a noise level per image or per pixel: a peer to time.
+"""ADM's U-Net in PyTorch, conditioned per image or per pixel: a peer to time.
 
 It bears guided-diffusion's state-dict keys. Timesteps (b,) make it ADM, a map (b, h, w)
 makes it RAD as the paper has it (Sec. 3.3): every pixel is embedded, and the embedding

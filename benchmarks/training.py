@@ -55,7 +55,7 @@ def experiments(case: str, batch: int, dtype: str) -> dict[str, Experiment]:
 
 
 def one_level(config, lora) -> Apply:
-    """A network that is told the noise of the hole alone: plain ADM."""
+    """A network that is conditioned on the noise of the hole alone: plain ADM."""
     apply = make_apply(config, lora)
 
     def plain(params, x, noise, labels=None, dropout_keys=None):

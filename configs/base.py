@@ -28,7 +28,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.attention_resolutions = (16,)  # pixels
     config.model.in_channels = 3
     config.model.out_channels = 3
-    config.model.learn_sigma = True  # also put out the variance
+    config.model.learn_sigma = True  # also predict the variance
     config.model.num_heads = 4  # where num_head_channels is -1
     config.model.num_head_channels = 64  # channels per head
     config.model.num_heads_upsample = -1  # num_heads of the way up; -1 for the same

@@ -92,7 +92,7 @@ class Checkpoints:
         try:
             self._manager.close()
         except WRITE_ERRORS as error:
-            if kind is None:  # else: what went wrong first is told
+            if kind is None:  # else the first error is reported
                 raise self._unwritable(error) from error
 
     def save(
@@ -233,7 +233,7 @@ class Checkpoints:
     def _unwritable(self, error: BaseException) -> UserError:
         return UserError(
             f"{self.folder}: cannot be written ({short_reason(error)}); free some "
-            "space and run the same command again, it goes on from the last checkpoint"
+            "space and rerun the same command to resume"
         )
 
 
@@ -241,8 +241,8 @@ def _check_arrays(folder: AnyPath) -> None:
     """Reads a tree of arrays for nothing, one by one.
 
     Orbax reads them all at once: when one is damaged, the others fill stderr with
-    complaints, and what is raised cannot be told from a mistake of ours. After this,
-    whatever Orbax raises is one.
+    complaints, and its errors look like our own mistakes. After this, whatever Orbax
+    raises is one.
 
     Raises:
       _Damaged: a file is missing, cut short or not what was written.

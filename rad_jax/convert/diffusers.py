@@ -107,7 +107,7 @@ def diffusers_to_params(
 ) -> dict[str, Any]:
     """`UNet` parameters, a pure dict of float32 arrays, from a diffusers state dict.
 
-    The layers that are told the time may be linear, as in ADM, or 1x1 convolutions, as
+    The layers conditioned on the time may be linear, as in ADM, or 1x1 convolutions, as
     in RAD.
 
     Raises:
@@ -129,7 +129,7 @@ def params_to_diffusers(
 def entries(config: UNetConfig, *, pointwise_time: bool = False) -> list[Entry]:
     """The table for this architecture.
 
-    With `pointwise_time` the layers that are told the time are 1x1 convolutions (RAD),
+    With `pointwise_time` the layers conditioned on the time are 1x1 convolutions (RAD),
     otherwise linear (ADM).
     """
     found = [
@@ -164,7 +164,7 @@ def entries(config: UNetConfig, *, pointwise_time: bool = False) -> list[Entry]:
 
 
 def _pointwise(entry: Entry) -> Entry:
-    """The entry, or that of a 1x1 convolution if it is of a layer told the time."""
+    """The entry, or that of a 1x1 convolution if its layer takes the time."""
     if "time_embed" in entry.path and entry.path[-1] == "kernel":
         return dataclasses.replace(entry, layout=name_table.POINTWISE_2D)
     return entry

@@ -1,7 +1,7 @@
 """Adapters alone, as PEFT keeps them: a folder of a few megabytes, without the base.
 
 ``adapter_model.safetensors`` and ``adapter_config.json`` are PEFT's, with the names of
-diffusers' `UNet2DModel`; the layers that are told the time, which train in full, are
+diffusers' `UNet2DModel`; the layers conditioned on the time, which train in full, are
 among its "modules to save". ``rad_jax.json`` says what PEFT has no word for.
 """
 
@@ -179,6 +179,6 @@ def with_adapters(base: Model, folder: str | Path) -> Model:
         raise UserError(f"{folder / WEIGHTS}: {error}") from error
     _, frozen = partition(base.config, lora, base.params)
     merged = plain_params(base.config, lora, trained, frozen)
-    # The base may have been told the noise in another way.
+    # The base may have been conditioned on the noise in another way.
     ours = dataclasses.replace(base.config, noise_embedding=config.noise_embedding)
     return Model(ours, schedule, parametrisation, merged)

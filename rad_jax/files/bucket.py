@@ -108,7 +108,7 @@ class LogUploader:
     """
 
     def __init__(self, workdir: AnyPath, growing: Iterable[str] = ()):
-        """Fetches what goes on growing.
+        """Fetches the files that a run continues to append to.
 
         Args:
           workdir: of the run.

@@ -52,7 +52,7 @@ def read_picture(path: Path) -> Picture:
     """Reads a picture, upright, its samples as stored.
 
     1-bit, 8-bit grey and RGB (with or without alpha) and 16-bit grey stay what they
-    are; what becomes of other files, `decode` tells.
+    are; `decode` says what becomes of other files.
 
     Raises:
         UserError: as `decode`.

@@ -38,7 +38,7 @@ class MaskConfig:
       kind: "perlin" (RAD); "box", `box_mask`; "mixed", `mixed_mask`; or "full": the
         whole image, which in phase 1 is plain DDPM.
       blur: standard deviation, in pixels, of a Gaussian that makes the edges of the
-        holes soft; 0 for none. The network is then told a level for each pixel.
+        holes soft; 0 for none. The network is then conditioned on a level per pixel.
 
     Raises:
       UserError: naming the key whose value makes no masks.
@@ -107,7 +107,7 @@ def extreme_mask(key: PRNGKey, height: int, width: int) -> Mask:
 def stroke_mask(key: PRNGKey, height: int, width: int) -> Mask:
     """Draws strokes as in "wide" of the evaluation, where boxes are drawn too.
 
-    1 to 6 strokes of 1 to 5 segments; see `evaluation_masks` for where these go.
+    1 to 6 strokes of 1 to 5 segments; see `masks.evaluation` for where these go.
     Nothing is drawn again: a hole may be larger than half the image.
     """
     scale = max(height, width) / _CANVAS
@@ -121,7 +121,7 @@ def stroke_mask(key: PRNGKey, height: int, width: int) -> Mask:
     drawn &= (jnp.arange(_STROKES) < count)[:, None]
     # Pixel centres stay on themselves: theirs is half a pixel from the border.
     points = (jnp.stack([starts, ends], -2) + 0.5) * scale - 0.5
-    # `evaluation_masks.stroke_reach`
+    # As `evaluation.stroke_reach`.
     reach = jnp.maximum(0.5, ((widths + 1) // 2 + 0.3) * scale)
     points, reach = points.reshape(-1, 2, 2), reach.reshape(-1)
     reach = jnp.where(drawn.reshape(-1), reach, -1.0)

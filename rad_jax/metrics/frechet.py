@@ -43,7 +43,7 @@ class Statistics:
     Attributes:
       mean: float64.
       covariance: float64, with the divisor count - 1.
-      count: how many features; None where a file does not tell.
+      count: how many features; None where a file does not say.
       centred: their distances from the mean, float64, of a small set (`of_features`).
     """
 

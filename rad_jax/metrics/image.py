@@ -195,7 +195,7 @@ def to_rgb(images: Images) -> Float[Array, "b h w 3"]:
 
 
 def _unit(images: Images) -> Images:
-    """In [0, 1]: PSNR and SSIM are told that the range is 1."""
+    """In [0, 1]: PSNR and SSIM take the range as 1."""
     return (images + 1) / 2
 
 

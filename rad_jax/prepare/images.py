@@ -2,7 +2,8 @@
 
 While it is made, it lies beside the place where TFDS will look for it, in the folder
 ``.incomplete``, one file of a thousand images or so after the other. A killed
-preparation leaves the finished files there, and the same command makes the others.
+preparation leaves the finished files there, and the same command, run again, makes
+the others.
 What comes out depends on the images and the settings only.
 """
 
@@ -41,7 +42,7 @@ def prepare_images(
     num_train: int | None,
     labels: bool,
 ) -> Path:
-    """Makes the data set and prints what was skipped; ``prepare.prepare`` has the rest.
+    """Makes the data set and prints what was skipped; see `command.prepare`.
 
     Returns:
         The folder of the data set.

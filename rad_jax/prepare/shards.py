@@ -113,8 +113,8 @@ def unwritable(
             raise error
         reason = match[1]
     return UserError(
-        f"{os.fspath(folder)}: cannot be written ({reason}); free some space and give "
-        "the same command again, or choose another --data_dir"
+        f"{os.fspath(folder)}: cannot be written ({reason}); free some space and rerun "
+        "the same command to resume, or choose another --data_dir"
     )
 
 

@@ -61,8 +61,8 @@ def run_in_processes(
         pool.shutdown()
     except BrokenProcessPool as error:
         raise UserError(
-            "a worker process was killed, perhaps for want of memory; the same command "
-            "goes on, try a smaller --num_workers"
+            "a worker process was killed, perhaps for lack of memory; rerun the same "
+            "command to resume, with a smaller --num_workers"
         ) from error
     finally:
         ours.close()

@@ -1,4 +1,4 @@
-"""Whether a run can go on: what steps tell the host, read one step late.
+"""Whether a run can go on: what steps report to the host, read one step late.
 
 The devices always have a step to work on while the host reads what the last one said.
 All processes read the same, so that they stop in the same step.
@@ -47,7 +47,7 @@ class Health:
             raise UserError(
                 f"{self._workdir}: in {self._in_a_row} steps in a row, up to step "
                 f"{step - 1}, the loss or its gradient was not finite: training has "
-                "diverged; the checkpoints are from before or as they were then, so "
-                "train on in another --workdir with a lower optimizer.learning_rate"
+                "diverged; saved checkpoints are unaffected, so train on in "
+                "another --workdir with a lower optimizer.learning_rate"
             )
         return bool(stop)

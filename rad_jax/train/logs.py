@@ -79,7 +79,7 @@ class Logs:
             with self._writing():
                 self._files.close()
         except UserError:
-            if kind is None:  # else: what went wrong first is told
+            if kind is None:  # else the first error is reported
                 raise
 
     def scalars(
@@ -116,12 +116,12 @@ class Logs:
         except OSError as error:
             raise UserError(
                 f"{self._workdir}: the logs cannot be written ({error.strerror}); free "
-                "some space and run the same command again"
+                "some space and rerun the same command to resume"
             ) from error
 
 
 def start_wandb(project: str, workdir: Path) -> Any:
-    """A run of Weights & Biases; the same workdir goes on with the same run.
+    """A run of Weights & Biases; the same workdir continues the same run.
 
     Raises:
       UserError: it is not installed.

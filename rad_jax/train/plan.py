@@ -34,7 +34,7 @@ from rad_jax.train.step import (
 )
 
 DEVICES = (1, 8, 64)
-"""For which ``rad-jax train --dry_run`` tells the need."""
+"""Counts that ``rad-jax train --dry_run`` reports the need for."""
 
 LOWERED_FOR = 8
 """Devices that it lowers the step for."""

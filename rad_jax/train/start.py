@@ -1,4 +1,4 @@
-"""Where a run begins: at its latest checkpoint, else from what it is told."""
+"""Where a run begins: its latest checkpoint, a pretrained model or new parameters."""
 
 import dataclasses
 import functools
@@ -149,6 +149,6 @@ def write_config(experiment: Experiment, workdir: Path) -> None:
         os.replace(partial, workdir / "config.json")
     except OSError as error:
         raise UserError(
-            f"{workdir}: cannot be written ({error.strerror}); free some space and run "
-            "the same command again"
+            f"{workdir}: cannot be written ({error.strerror}); free some space and "
+            "rerun the same command to resume"
         ) from error

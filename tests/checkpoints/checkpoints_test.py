@@ -232,8 +232,7 @@ except UserError as error:
         done = run(program, tmp_path, limit, last)
         assert done.stdout == (
             f"{tmp_path}/checkpoints: cannot be written (File too large); free some "
-            "space and run the same command again, it goes on from the last "
-            "checkpoint\n"
+            "space and rerun the same command to resume\n"
         )
         assert done.stderr == ""
         assert latest(tmp_path) == 10

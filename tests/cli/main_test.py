@@ -73,8 +73,7 @@ def test_full_disk_while_saving(tiny, tiny_run, tmp_path, rad):
     assert said == [
         "rad-jax: resuming from step 5",
         f"rad-jax: {workdir}/checkpoints: cannot be written (File too large); free "
-        "some space and run the same command again, it goes on from the last "
-        "checkpoint",
+        "some space and rerun the same command to resume",
     ]
     assert out == ""
     assert "step 5," in rad("info", workdir)[1]

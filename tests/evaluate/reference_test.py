@@ -129,7 +129,7 @@ def test_missing_weights(digits_dir, tmp_path, rad):
 
 @pytest.mark.slow
 def test_the_network_itself(tiny_run, digits_dir, tmp_path, rad, monkeypatch):
-    """Weights follow a rule: the least FID of any images is 0 to 1e-6."""
+    """Weights follow a rule: the FID floor is 0 to 1e-6."""
     file = metric_files.publish(tmp_path, metric_files.inception())
     monkeypatch.setitem(inception.FILES, "inception", file)
     where = "--data", "digits", "--data_dir", digits_dir, "--num_images", 5

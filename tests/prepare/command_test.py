@@ -107,7 +107,7 @@ except UserError as error:
     done = run(program, tmp_path)
     assert done.stdout == (
         f"{tmp_path}: cannot be written (File too large); "
-        "free some space and give the same command again, or choose another "
+        "free some space and rerun the same command to resume, or choose another "
         "--data_dir\n"
     ), done.stderr
     assert left_in(tmp_path) == []

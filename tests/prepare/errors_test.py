@@ -40,7 +40,7 @@ sys.exit(main(sys.argv[1:]))
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
         f"rad-jax: {incomplete}/data: cannot be written (File too large); free some "
-        "space and give the same command again, or choose another --data_dir"
+        "space and rerun the same command to resume, or choose another --data_dir"
     ), done.stderr
     assert "Traceback" not in done.stderr
     finished = {x.name: x.stat().st_mtime_ns for x in incomplete.glob("data/cats*")}

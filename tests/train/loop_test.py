@@ -370,7 +370,7 @@ for limit in (0, 2000, 2**40):
         f"{tmp_path}: cannot be written (File too large); free some space and run the "
         "same command again",
         f"{tmp_path}: the logs cannot be written (File too large); free some space and "
-        "run the same command again",
+        "rerun the same command to resume",
     ]
     own = ("train: ", "rad-jax: needs about ")
     assert [x for x in done.stderr.splitlines() if not x.startswith(own)] == []
