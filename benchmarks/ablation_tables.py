@@ -1,4 +1,4 @@
-"""Results of the ablation as Markdown: what is told apart, and what `report` made."""
+"""Results of the ablation as Markdown: what differs, and the tables of `report`."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -32,7 +32,7 @@ def solvers_text(record: Mapping[str, Any] | None) -> str:
         f"{told:.3f}, two standard errors, may be chance."
     )
     rule = (
-        "The rule: of what on digits is behind the best of as many steps by at most "
+        "The rule: of those behind the best of as many steps on digits by at most "
         "two standard errors of the difference, the smallest error on the Gaussian. "
         "The last line is the default. Accuracy, error and diversity are the demo's, "
         "means over the masks; samples of the true distribution are as diverse as they "
@@ -108,7 +108,7 @@ def _same(best: Sequence[tuple[Row, Row]], default: tuple[Row, Row]) -> str:
             return (
                 f"Of these, {row['steps']} steps are the fewest that are no worse than "
                 f"the default on the Gaussian ({exact['error']:.1%} off beside "
-                f"{exact_default['error']:.1%}) and not told from it on digits (behind "
+                f"{exact_default['error']:.1%}) and as good on digits (behind "
                 f"by {behind['mean']:.4f} ± {behind['standard_error']:.4f})."
             )
     return "With fewer steps than the default's none of these is as good on both."

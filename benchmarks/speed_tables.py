@@ -160,9 +160,9 @@ def summary_table(unet: Record | None) -> str:
         [
             "one network call",
             "RAD",
-            "time over our plain ADM's",
-            "PyTorch's plain ADM takes, times RAD",
-            "PyTorch's RAD by pixels takes, times RAD",
+            "time / our plain ADM's",
+            "PyTorch's plain ADM / RAD",
+            "PyTorch's RAD, by pixels / RAD",
         ],
         rows,
     )

@@ -55,7 +55,7 @@ def demo_table(record: dict) -> str:
 
 
 def presets_table(presets: Mapping[str, Preset]) -> str:
-    """What no shape tells of the published checkpoints, as Markdown."""
+    """What shapes do not determine of the published checkpoints, as Markdown."""
     lines = [
         "| file | `--preset` | size | heads | order of q, k, v | noise | dropout |",
         "|---|---|---|---|---|---|---|",
