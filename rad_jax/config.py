@@ -177,7 +177,7 @@ class Experiment:
         if self.loss.vlb_weight and not self.model.learn_sigma:
             raise UserError(
                 "loss.vlb_weight trains the variance, which model.learn_sigma=False "
-                "does not put out; set one of them"
+                "does not predict; set one of them"
             )
         if self.model.num_classes is not None:
             raise UserError("model.num_classes: training with labels is not built yet")

@@ -17,7 +17,7 @@ DIFFUSERS = "diffusers"
 """Keys of diffusers' `UNet2DModel` (`convert.diffusers`)."""
 
 RAD = "rad"
-"""The same, but the layers that are told the time are 1x1 convolutions."""
+"""The same, but the time-embedding layers are 1x1 convolutions."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Facts:
       attention_levels: resolutions with attention, 0 the finest.
       in_channels: channels of the input.
       out_channels: channels predicted.
-      learn_sigma: whether as many more are put out.
+      learn_sigma: whether as many more are predicted, for the variance.
       num_classes: number of labels, or None.
       use_scale_shift_norm: the embedding scales and shifts.
       resblock_updown: residual blocks change the resolution.
@@ -87,7 +87,7 @@ def _openai(shapes: Shapes) -> Facts:
             "be converted"
         )
     # On the way up, the last block of each resolution but the finest goes on to a
-    # change of resolution; on the way down this is told by names only sometimes.
+    # change of resolution; on the way down the names show it only sometimes.
     by_conv = [_has(shapes, f"output_blocks.{i}.", "conv.weight") for i in outputs]
     by_block = [
         _has(shapes, f"output_blocks.{i}.", "in_layers.0.weight") for i in outputs

@@ -143,8 +143,8 @@ def complete(
         missing.append("--num_head_channels or --num_heads")
     if missing:
         raise UserError(
-            f"its shapes do not tell everything; give {', '.join(missing)}, or a preset"
-            f"{_hint(facts)}"
+            f"not inferable from tensor shapes: {', '.join(missing)}; give them, or a "
+            f"preset{_hint(facts)}"
         )
     others: dict[str, Any] = {
         "num_heads": 4,

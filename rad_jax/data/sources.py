@@ -66,7 +66,7 @@ class FolderImages:
             raise BadImage(f"{self.names[i]}: {error.strerror}") from error
         except OSError as error:
             if path.is_symlink():
-                raise BadImage(f"{self.names[i]}: a link to nothing") from error
+                raise BadImage(f"{self.names[i]}: broken symlink") from error
             raise UserError(
                 f"{path}: cannot be read ({error.strerror}); is it still there?"
             ) from error
@@ -189,8 +189,8 @@ def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[str
         if entry.is_dir():
             if not entry.name.startswith("."):
                 yield from _walk(folder / entry.name, name + "/", seen)
-        # A link to nothing is listed, so that it is reported. To open a pipe would be
-        # to wait for ever.
+        # A broken symlink is listed, so that it is reported. To open a pipe would be to
+        # wait for ever.
         elif entry.is_file() or not os.path.exists(entry.path):
             archive = entry.name.lower().endswith((".zip", ".tar"))
             if is_image_name(name) or (archive and not entry.name.startswith(".")):

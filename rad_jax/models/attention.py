@@ -58,6 +58,7 @@ def attend(
     In bfloat16 on NVIDIA's GPUs it is cuDNN's flash attention, which never holds the
     matrix of all pairs, where the chip, cuDNN and the shapes allow it.
     """
+    # JAX promotes bfloat16 logits to float32 for the softmax; cuDNN does so too.
     plain = jax.nn.dot_product_attention
     if q.dtype == jnp.bfloat16 and _compute_capability() >= AMPERE:
         flash = functools.partial(plain, implementation="cudnn")

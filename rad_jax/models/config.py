@@ -34,8 +34,8 @@ class UNetConfig:
       attention_resolutions: sides in pixels, at image_size, that have attention. Kept
         as a tuple.
       in_channels: channels of the input.
-      out_channels: channels predicted; twice as many are put out with learn_sigma.
-      learn_sigma: the network also puts out what its variance is made of.
+      out_channels: channels predicted; the output has twice as many with learn_sigma.
+      learn_sigma: the network also predicts what its variance is made of.
       num_heads: attention heads where num_head_channels is -1.
       num_head_channels: channels of a head, or -1.
       num_heads_upsample: num_heads of the way up, or -1 for the same.
@@ -47,8 +47,9 @@ class UNetConfig:
       dtype: of convolutions and attention, "float32" or "bfloat16". Parameters, and
         all that is small and delicate, are float32.
       use_remat: recompute each block in the backward pass instead of storing it.
-      noise_embedding: what the network is told of the noise: "spatial" (RAD), the level
-        of each pixel; or "time", one timestep for all of the image (`conditioning`).
+      noise_embedding: what the network is conditioned on: "spatial" (RAD), the noise
+        level of each pixel; or "time", one timestep for all of the image
+        (`conditioning`).
 
     Raises:
       UserError: naming the key whose value cannot be built.
@@ -110,7 +111,7 @@ class UNetConfig:
     def differences(self, other: "UNetConfig") -> dict[str, tuple[Any, Any]]:
         """Attributes in which another network is another function, with both values.
 
-        How it is computed, regularised and told of the noise may differ.
+        How it is computed, regularised and conditioned on the noise may differ.
         """
         free = {"dropout", "dtype", "use_remat", "noise_embedding"}
         if self.num_head_channels != -1:

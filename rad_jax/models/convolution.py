@@ -41,6 +41,7 @@ class Conv(nnx.Module):
         self, x: Activation, kernel: Float[Array, "3 3 c out"]
     ) -> Float[Array, "b _ _ out"]:
         """What it does with its kernel, with this one."""
+        # Activations only: the float32 kernel is rounded in `conv`, after any sums.
         x = x.astype(self.dtype)
         if self.upsampled:
             return upsampled_conv(x, kernel, self.precision)
@@ -58,7 +59,7 @@ def conv(
     """A convolution in x's type, with rows and columns of zeros around."""
     return jax.lax.conv_general_dilated(
         x,
-        kernel.astype(x.dtype),
+        kernel.astype(x.dtype),  # XLA convolves operands of one type
         window_strides=(stride, stride),
         padding=around,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
@@ -75,6 +76,8 @@ def upsampled_conv(
     columns. Summed in float32, their weights make a 2x2 convolution of x for each of
     the four pixels that one pixel becomes.
     """
+    # The first of two pixels sees the neighbour before it, the second the one after:
+    # so the zeros stand before or after.
     pixels = [
         [
             conv(x, quarter, ((1 - i, i), (1 - j, j)), precision=precision)

@@ -39,6 +39,7 @@ class Linear(nnx.Module):
 
     def __call__(self, x: Float[Array, "*shape inputs"]) -> Float[Array, "*shape out"]:
         """Applies the layer."""
+        # Rounded here alone: the optimiser and the average need float32 parameters.
         kernel, bias = (p[...].astype(self.dtype) for p in (self.kernel, self.bias))
         y = jnp.matmul(x.astype(self.dtype), kernel, precision=self.precision)
         return y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
@@ -93,6 +94,7 @@ class GroupNorm(nnx.Module):
 
     def __call__(self, x: Activation) -> Float[Array, "b h w c"]:
         """Normalises."""
+        # bfloat16 has 8 significant bits, too few for means over whole maps.
         x = x.astype(jnp.float32)
         x = x - _group_means(x)
         variance = _group_means(x * x)
@@ -154,12 +156,12 @@ class TimeEmbedding(nnx.Module):
 
 
 class ResBlock(nnx.Module):
-    """Residual block, told the noise level by scale and shift or by addition.
+    """Residual block, conditioned on the noise level by scale and shift or by addition.
 
     norm, SiLU, (resampling), conv, norm, scale and shift, SiLU, dropout, conv; the
     shortcut is resampled and, where the width changes, projected. Its own projection of
     the embedding bears the name of the network's `time_embed`, so that one filter finds
-    all layers that are told the time.
+    all time-embedding layers.
     """
 
     def __init__(
@@ -184,6 +186,7 @@ class ResBlock(nnx.Module):
             features, 2 * outputs if scale_shift else outputs, precision="highest"
         )
         self.norm2 = GroupNorm(outputs)
+        # Zero, as in ADM: a new block begins as its shortcut.
         self.conv2 = Conv(outputs, outputs, dtype=dtype, zero=True)
         self.shortcut = (
             None if inputs == outputs else Linear(inputs, outputs, dtype=dtype)
@@ -196,6 +199,7 @@ class ResBlock(nnx.Module):
         # Cast before resampling, which then moves less; the convolution casts anyway.
         h = jax.nn.silu(self.norm1(x)).astype(self.dtype)
         h = self.conv1(downsample(h) if self.resampling == "down" else h)
+        # The norms and the projection are float32; the next convolution casts.
         if self.scale_shift:
             scale, shift = project(self.time_embed, conditioning, 2)
             h = self.norm2(h) * (1 + scale) + shift

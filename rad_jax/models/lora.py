@@ -5,8 +5,8 @@ the same kind to `rank` channels, ``b`` a dense layer back (a 1x1 convolution af
 3x3 one). ``a`` begins Gaussian and ``b`` zero, so an adapted network begins as its
 base. Queries, keys and values have adapters of their own, as if they stood apart.
 
-What trains is one filter, `TRAINABLE`: the adapters, and in full all layers that are
-told the time. The rest is frozen. `merge` gives the plain network back for inference.
+What trains is one filter, `TRAINABLE`: the adapters, and in full all time-embedding
+layers. The rest is frozen. `merge` gives the plain network back for inference.
 """
 
 import functools
@@ -48,6 +48,7 @@ class AdaptedLinear(Linear):
 
     def __call__(self, x: Float[Array, "*shape inputs"]) -> Float[Array, "*shape out"]:
         """Applies both."""
+        # As the kernel is rounded; what trains is kept in float32.
         a, b = (p[...].astype(self.dtype) for p in (self.lora_a, self.lora_b))
         hidden = jnp.matmul(x.astype(self.dtype), a, precision=self.precision)
         update = jnp.matmul(hidden, b, precision=self.precision)
@@ -231,6 +232,7 @@ def _add_updates(
     config: UNetConfig, lora: LoRAConfig, params: Params, sign: float
 ) -> dict[str, Any]:
     graphdef, _ = nnx.split(_abstract(config, lora), nnx.Param)
+    # Frozen kernels may be bfloat16 (`base_dtype`), too coarse to add updates in.
     params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params)
     model = nnx.merge(graphdef, params, copy=True)
     for _, layer in nnx.iter_modules(model):

@@ -1,4 +1,4 @@
-"""How the network is told the noise level of every pixel (RAD Sec. 3.3).
+"""How the network is conditioned on the noise level of every pixel (RAD Sec. 3.3).
 
 ADM embeds one timestep c per image and gives each residual block Linear(SiLU(emb(c))).
 RAD has a map of timesteps instead, embeds every pixel, and resizes SiLU(emb) to each
@@ -53,7 +53,7 @@ Noise = NoiseLevels | NoiseMap
 
 
 class Conditioning(NamedTuple):
-    """What the blocks of one resolution are told about the noise.
+    """The noise that the blocks of one resolution are conditioned on.
 
     Attributes:
       embedding: SiLU(emb): a vector per level (b, k, d), or per pixel (b, h, w, d).
@@ -70,6 +70,7 @@ def sinusoid(timesteps: Timesteps, channels: int) -> Float[Array, "*shape c"]:
     ADM's order and frequencies; `channels` is even.
     """
     half = channels // 2
+    # In float64 by NumPy, and rounded once: JAX would do all of it in float32.
     frequencies = np.exp(-np.log(10000.0) * np.arange(half) / half)
     angles = timesteps[..., None] * np.float32(frequencies).reshape(
         (1,) * timesteps.ndim + (half,)

@@ -1,4 +1,4 @@
-"""The U-Net of ADM (Dhariwal & Nichol 2021), told a noise level per pixel (RAD)."""
+"""ADM's U-Net (Dhariwal & Nichol 2021), conditioned on each pixel's noise (RAD)."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ class UNet(nnx.Module):
             else nnx.Embed(
                 config.num_classes,
                 config.embedding_channels,
-                embedding_init=nnx.initializers.normal(1.0),
+                embedding_init=nnx.initializers.normal(1.0),  # PyTorch's, as in ADM
                 rngs=rngs,
             )
         )
@@ -63,6 +63,7 @@ class UNet(nnx.Module):
             [Stage(spec, config) for spec in decoder_stages(config)]
         )
         self.norm_out = GroupNorm(widths[0])
+        # float32: no later layer evens out the rounding of the prediction.
         self.conv_out = Conv(
             widths[0],
             config.output_channels,

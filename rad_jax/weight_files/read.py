@@ -1,8 +1,8 @@
 """State dicts from files of other programs: .pt and .pth, .safetensors, .npz.
 
-Files are told by their content, not by their name. None is trusted: what is wrong with
-one is said in a line, nothing in it is run, and nothing of a size that it merely claims
-is made.
+Files are recognised by their content, not by their name. None is trusted: what is wrong
+with one is said in a line, nothing in it is run, and nothing of a size that it merely
+claims is made.
 """
 
 import codecs
@@ -30,6 +30,7 @@ from rad_jax.weight_files.lazy_array import (
 )
 from rad_jax.weight_files.safe_unpickle import shown
 
+# The format is little-endian, whatever the machine is.
 SAFETENSORS = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
@@ -191,6 +192,7 @@ def _npy_span(file: BinaryIO, extent: Extent) -> Span:
     shape = tuple(int(size) for size in sizes.split(",") if size.strip())
     strides = contiguous_strides(shape)
     if order == "True":
+        # Fortran's order is C's of the reversed axes.
         strides = contiguous_strides(shape[::-1])[::-1]
     data = Extent(extent.start + header.end(), extent.size - header.end())
     return checked_span(data, dtype, 0, shape, strides)

@@ -158,7 +158,7 @@ def test_by_way_of_diffusers(tmp_path, converts, name):
 
 @pytest.mark.parametrize("kind", ["rad", "diffusers"])
 def test_diffusers_files_there_and_back(tmp_path, converts, kind):
-    """The authors' layers that are told the time are 1x1 convolutions."""
+    """The authors' time-embedding layers are 1x1 convolutions."""
     state = golden_weights(description("rad_unet")["state_dict"])
     if kind == "diffusers":
         state = {
@@ -469,8 +469,9 @@ def test_files_that_are_cut_short(tmp_path, refuses, adm_file, share):
     [
         (
             {"image_size": None, "num_heads": None, "num_head_channels": None},
-            "a.pt: its shapes do not tell everything; give --image_size, "
-            "--num_head_channels or --num_heads, or a preset; no preset fits",
+            "a.pt: not inferable from tensor shapes: --image_size, "
+            "--num_head_channels or --num_heads; give them, or a preset; no preset "
+            "fits",
         ),
         ({"noise_schedule": "square"}, "a.pt: schedule.kind is 'square'"),
         ({"image_size": 33}, "a.pt: image_size is 33"),
@@ -500,7 +501,7 @@ def test_choices_that_do_not_fit(refuses, adm_file, changes, match):
 def test_presets_that_would_fit_are_named(refuses, adm_file, monkeypatch):
     path, config = adm_file
     monkeypatch.setitem(PRESETS, "tiny", Preset("tiny.pt", config))
-    match = "give --image_size, --use_new_attention_order, --noise_schedule, --num_head"
+    match = "shapes: --image_size, --use_new_attention_order, --noise_schedule, --num_h"
     for arguments in ([], ["--preset", "lsun_cat"]):
         match = "is not what preset lsun_cat says" if arguments else match
         (line,) = refuses(path, "m", *arguments, match=match)

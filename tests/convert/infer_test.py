@@ -64,7 +64,7 @@ def test_every_fact(layout, changes):
 
 
 def test_the_authors_network():
-    """Layers that are told the time are convolutions in RAD's own code."""
+    """Time-embedding layers are convolutions in RAD's own code."""
     layout, facts = infer(description("rad_unet")["state_dict"])
     config = diffusers.config_from_diffusers(description("rad_unet")["config"])
     assert (layout, facts) == (RAD, facts_of(config))

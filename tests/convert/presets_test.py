@@ -117,11 +117,14 @@ def test_choices_that_are_missing_are_listed():
     with pytest.raises(UserError) as error:
         complete(OPENAI, facts(), None, Choices(dropout=0.1))
     assert str(error.value) == (
-        "its shapes do not tell everything; give --image_size, "
+        "not inferable from tensor shapes: --image_size, "
         "--use_new_attention_order, --noise_schedule, --num_head_channels or "
-        f"--num_heads, or a preset; presets that fit: {', '.join(ALIKE)}"
+        "--num_heads; give them, or a preset; presets that fit: "
+        f"{', '.join(ALIKE)}"
     )
-    with pytest.raises(UserError, match="give --noise_schedule, or a preset; no pres"):
+    with pytest.raises(
+        UserError, match=r"shapes: --noise_schedule; .* a preset; no pres"
+    ):
         one = dataclasses.replace(facts(), num_classes=3)
         complete(OPENAI, one, None, dataclasses.replace(STATED, noise_schedule=None))
 
@@ -161,7 +164,7 @@ def test_a_number_of_heads_replaces_their_width():
 def test_layouts_with_q_k_and_v_apart_need_no_order():
     choices = dataclasses.replace(STATED, use_new_attention_order=None)
     assert complete(DIFFUSERS, facts(), None, choices).use_new_attention_order
-    with pytest.raises(UserError, match="give --use_new_attention_order, or"):
+    with pytest.raises(UserError, match="shapes: --use_new_attention_order; give"):
         complete(OPENAI, facts(), None, choices)
     with_preset = complete(DIFFUSERS, facts(), "lsun_cat", Choices())
     assert with_preset.use_new_attention_order is False
