@@ -181,6 +181,7 @@ class Experiment:
             )
         if self.model.num_classes is not None:
             raise UserError("model.num_classes: training with labels is not built yet")
+        # Upsamplers take a second image, which the data sets do not have.
         if self.model.in_channels != self.model.out_channels:
             raise UserError("model.in_channels and out_channels must be equal")
         most, steps = self.schedule.hole_steps, self.train.sample_steps
@@ -193,6 +194,7 @@ class Experiment:
                 f"lora.rank is {self.lora.rank}, and adapters need a network to adapt: "
                 "set pretrained to the folder of a model, or lora.rank to 0"
             )
+        # Grain takes 32 bits.
         if not 0 <= self.seed < 2**32:
             raise UserError(f"seed is {self.seed}; it must lie in 0 .. 2**32 - 1")
 
@@ -208,6 +210,7 @@ def from_dict(blocks: Mapping[str, Any]) -> Experiment:
 
 def to_dict(experiment: Experiment) -> dict[str, Any]:
     """The inverse of ``from_dict``, as JSON stores it (lists for tuples)."""
+    # Through JSON, so that it equals what a checkpoint gives back.
     return json.loads(json.dumps(dataclasses.asdict(experiment)))
 
 
@@ -230,7 +233,7 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str]) -> Exper
     )
     try:
         with _importable(path.parent.parent):
-            values(argv)
+            values(argv)  # executes the file
             config = values["config"].value
     except Exception as error:  # whatever the file's own code raises
         raise UserError(f"{path.name}: {_one_line(error)}") from error
@@ -242,6 +245,7 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str]) -> Exper
 @contextlib.contextmanager
 def _importable(folder: Path) -> Iterator[None]:
     """Lets a config file import its neighbours as ``configs.base``."""
+    # First: some installed package may be called configs as well.
     sys.path.insert(0, str(folder))
     try:
         yield

@@ -137,6 +137,7 @@ def _checked_adapters(source: AnyPath, to: str | None) -> Path:
 def _file_to_folder(
     source: Path, folder: Path, preset: str | None, choices: Choices, overwrite: bool
 ) -> None:
+    # Before minutes of reading, not after.
     check_free(folder, overwrite=overwrite)
     state = read_state_dict(source)
     try:
@@ -158,6 +159,7 @@ def _file_to_folder(
         "layout": layout,
         "preset": preset,
     }
+    # No file says what its network predicts; every published ADM predicts the noise.
     model = Model(config, schedule, "eps", params)
     write_model(folder, model, provenance, overwrite=overwrite)
     print(f"rad-jax: the model is {folder}")
@@ -165,6 +167,7 @@ def _file_to_folder(
 
 def _params(config: UNetConfig, layout: str, state: MappedArrays) -> dict[str, Any]:
     """The parameters, made of one mapped array at a time."""
+    # Quantised weights, cast as they are, would be noise.
     for key, span in state.spans.items():
         if not jnp.issubdtype(span.dtype, jnp.floating):
             raise UserError(f"{key} is {span.dtype}; weights are floats")
@@ -172,7 +175,7 @@ def _params(config: UNetConfig, layout: str, state: MappedArrays) -> dict[str, A
     entries = ENTRIES[layout](config)
     ticks = iter(progress(entries, desc="convert", unit="array"))
     params = name_table.read(_watched(entries, ticks), abstract, state)
-    next(ticks, None)
+    next(ticks, None)  # past the end, which closes the bar
     return params
 
 
@@ -198,6 +201,7 @@ def _sha256(path: Path) -> str:
 
 def _run_to_folder(workdir: AnyPath, folder: AnyPath, overwrite: bool) -> None:
     check_free(folder, overwrite=overwrite)
+    # The optimiser's state stays behind: a model folder is for inference.
     model, provenance = read_folder(workdir)
     write_model(folder, model, provenance, overwrite=overwrite)
     step = provenance["step"]
@@ -207,6 +211,7 @@ def _run_to_folder(workdir: AnyPath, folder: AnyPath, overwrite: bool) -> None:
 def _merge(adapters: Path, base: Path, folder: Path, overwrite: bool) -> None:
     check_free(folder, overwrite=overwrite)
     model = peft.with_adapters(load(base), adapters)
+    # Names alone: a model is passed on, the folders that it was made in are not.
     names = {"base": base.resolve().name, "adapters": adapters.resolve().name}
     write_model(folder, model, names, overwrite=overwrite)
     print(f"rad-jax: the model is {folder}")
@@ -218,6 +223,7 @@ def _to_file(folder: AnyPath, path: Path, to: str, overwrite: bool) -> None:
     if path.exists() and not overwrite:
         raise UserError(f"{path}: exists; choose another output or --overwrite")
     model, provenance = read_folder(folder)
+    # What came in RAD's layout goes back to it.
     layout = DIFFUSERS if to == "diffusers" else OPENAI
     if to == "diffusers" and provenance.get("layout") == RAD:
         layout = RAD

@@ -70,6 +70,7 @@ def infer(shapes: Shapes) -> tuple[str, Facts]:
     if "time_embed.0.weight" in shapes and "input_blocks.0.0.weight" in shapes:
         return OPENAI, _openai(shapes)
     if "time_embedding.linear_1.weight" in shapes:
+        # The kernel of a 1x1 convolution has four axes, of a linear layer two.
         pointwise = len(shapes["time_embedding.linear_1.weight"]) == 4
         return (RAD if pointwise else DIFFUSERS), _diffusers(shapes)
     raise UserError(
@@ -109,7 +110,8 @@ def _openai(shapes: Shapes) -> Facts:
         labels="label_emb.weight",
         widths=widths,
         embedding=_size(shapes, f"{firsts[0]}.0.emb_layers.1.weight", 0),
-        num_res_blocks=blocks - 1,
+        num_res_blocks=blocks - 1,  # one more on the way up
+        # All blocks of a resolution have it, or none.
         has_attention=lambda level: f"{firsts[level]}.1.qkv.weight" in shapes,
         resblock_updown=not any(by_conv),
     )
@@ -169,6 +171,7 @@ def _facts(
         out_channels=images,
         learn_sigma=outputs == 2 * images,
         num_classes=_size(shapes, labels, 0) if labels in shapes else None,
+        # Scale and shift take a vector each, addition takes one.
         use_scale_shift_norm=embedding == 2 * widths[0],
         resblock_updown=resblock_updown,
     )
@@ -178,6 +181,7 @@ def _multiplier(width: int, model_channels: int) -> float | int:
     """The multiplier m with int(m * model_channels) == width."""
     if width % model_channels == 0:
         return width // model_channels
+    # The quotient may be rounded down, and int() would then cut a channel off.
     mult = width / model_channels
     return mult if int(mult * model_channels) == width else math.nextafter(mult, 2e9)
 
@@ -186,6 +190,7 @@ def _size(shapes: Shapes, key: str, axis: int) -> int:
     """Size of an axis of an array that a U-Net has."""
     if key not in shapes:
         raise UserError(f"lacks the key {key}, which such a U-Net has")
+    # The file is not trusted: sizes of zero would be divided by.
     shape = tuple(shapes[key])
     if len(shape) <= axis or 0 in shape:
         raise UserError(f"{key} has the shape {shape}, which no U-Net has")

@@ -48,6 +48,7 @@ def _upsampler(**flags: Any) -> UNetConfig:
     config = _adm(
         num_channels=192, channel_mult="1,1,2,2,4,4", class_cond=True, **flags
     )
+    # Three of each image; guided-diffusion has no flag for it.
     return dataclasses.replace(config, in_channels=6)
 
 
@@ -124,10 +125,12 @@ def complete(
         still to be made and the presets that would make them.
     """
     made = choices.made()
+    # Facts first: a preset of another network would fill in the wrong heads.
     if preset is not None:
         _check_preset(preset, facts)
         _, config, noise_schedule = PRESETS[preset]
         given = choices_of(config, noise_schedule).made()
+        # Channels per head, the preset's, would go before heads given by hand.
         if "num_heads" in made:
             given["num_head_channels"] = -1
         made = {**given, **made}
@@ -146,6 +149,7 @@ def complete(
             f"not inferable from tensor shapes: {', '.join(missing)}; give them, or a "
             f"preset{_hint(facts)}"
         )
+    # guided-diffusion's defaults.
     others: dict[str, Any] = {
         "num_heads": 4,
         "num_head_channels": -1,
@@ -182,6 +186,7 @@ def config_of(facts: Facts, choices: Choices) -> UNetConfig:
       UserError: they contradict each other, e.g. the heads do not divide the widths.
     """
     shapes: Mapping[str, Any] = dataclasses.asdict(facts)
+    # Shapes give the level with attention; a configuration has its side in pixels.
     size = choices.image_size or 0
     values = {
         **shapes,

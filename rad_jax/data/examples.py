@@ -57,6 +57,7 @@ class ToExample:
         Raises:
             UserError: the image cannot be decoded, or is too small.
         """
+        # Drawn first: whether crops are random does not change what is mirrored.
         mirrored = self.random_flip and rng.random() < 0.5
         image = decode(record, self.channels)
         crop_rng = rng if self.random_crop else None
@@ -143,5 +144,6 @@ def random_crop(image: Image.Image, size: int, rng: np.random.Generator) -> Imag
 
 def to_array(image: Image.Image) -> UInt8[np.ndarray, "h w c"]:
     """The pixels of an image of mode L or RGB."""
+    # PIL's grey has no axis of channels.
     pixels = np.asarray(image)
     return pixels[..., None] if pixels.ndim == 2 else pixels

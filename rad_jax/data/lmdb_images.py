@@ -30,7 +30,7 @@ class LmdbImages:
             if value is None:
                 raise UserError(f"{self._folder}: holds no {name!r}; has it changed?")
             check_bytes(name, len(value))
-            return bytes(value)
+            return bytes(value)  # copied: the buffer ends with the transaction
 
     def take(self, ids: Sequence[int]) -> "LmdbImages":
         """Some of the images."""
@@ -79,6 +79,7 @@ def _reading(folder: Path) -> Iterator[Any]:
 def _environment(folder: Path) -> Any:
     import lmdb
 
+    # A lock is a file, and the folder may be read-only; images are read in any order.
     environment = lmdb.open(
         str(folder), readonly=True, lock=False, readahead=False, create=False
     )

@@ -119,6 +119,7 @@ class Batches(Iterator[Batch]):
     def _start(self) -> grain.DatasetIterator:
         # Counted from here, every n-th part of a batch is this shard's.
         ahead = _Parts(self._examples[self._position :], self._part)
+        # Counted in batches, not examples: side by side they are the global batch.
         parts = ahead.slice(self._shard)
         if not self._workers.num_workers:
             return iter(parts.to_iter_dataset(READ_OPTIONS))
@@ -133,6 +134,7 @@ class Batches(Iterator[Batch]):
 
     def set_state(self, state: dict[str, int]) -> None:
         """Goes to a position that `get_state` gave, here or elsewhere."""
+        # What was read ahead belongs to the old position.
         self.close()
         self._position = state["global_next_index"]
 

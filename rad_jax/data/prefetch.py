@@ -41,6 +41,7 @@ class Prefetch(Iterator[Placed], Generic[Placed]):
         self.seconds_waited = 0.0
         self._batches = batches
         self._place = place
+        # One: with two, a batch could get the position of the next.
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "prefetch")
         self._ahead = collections.deque(
             self._thread.submit(self._fetch) for _ in range(depth)
@@ -48,6 +49,7 @@ class Prefetch(Iterator[Placed], Generic[Placed]):
 
     def _fetch(self) -> tuple[dict[str, int], Placed]:
         batch = next(self._batches)
+        # The position belongs to this batch; asked later, it would be ahead.
         return self._batches.get_state(), self._place(batch)
 
     def __next__(self) -> Placed:
@@ -56,6 +58,7 @@ class Prefetch(Iterator[Placed], Generic[Placed]):
         Raises:
             UserError: an image in it cannot be used.
         """
+        # Before the wait, so that the thread has work during it.
         self._ahead.append(self._thread.submit(self._fetch))
         start = time.monotonic()
         self.position, placed = self._ahead.popleft().result()

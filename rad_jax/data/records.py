@@ -109,6 +109,7 @@ def _open_files(path: str, split: str) -> Source:
     """The records of a split of image files; see ``source``."""
     images = open_images(path)
     parts = split_indices(len(images.names))
+    # Numbers are all that TFDS asks of a description of splits, to read a spec.
     infos = {
         name: types.SimpleNamespace(num_examples=len(ids))
         for name, ids in parts.items()
@@ -169,6 +170,7 @@ class _Examples:
                 f"{self.folder}: is damaged ({error}); delete it and prepare it again"
             ) from error
         features = example.features.feature
+        # Lists are boxes and the like, never a class.
         numbers = {
             name: feature.int64_list.value[0]
             for name, feature in features.items()

@@ -114,6 +114,7 @@ def open_images(path: str | os.PathLike[str]) -> Images:
 
 def fingerprint(images: Images) -> str:
     """A hash of the names and sizes of images."""
+    # No name has a zero byte, so no two lists of names give the same text.
     digest = hashlib.sha256()
     for name in images.names:
         digest.update(os.fsencode(name) + b"\0")

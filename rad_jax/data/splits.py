@@ -88,6 +88,7 @@ def load_split(
 
 
 def _as_it_is(record: Record, *, channels: int, image_size: int | None) -> Example:
+    # Never mirrored or cropped at random: scores are of the images as they are.
     image = decode(record, channels)
     if image_size is not None:
         image = fit(image, image_size, record)

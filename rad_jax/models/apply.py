@@ -37,6 +37,7 @@ def make_apply(config: UNetConfig, lora: LoRAConfig = NO_LORA) -> Apply:
     of a call through ``nnx.jit``.
     """
     abstract = nnx.eval_shape(lambda: adapted_unet(config, lora, rngs=nnx.Rngs(0)))
+    # Shapes are enough: the weights come with each call.
     graphdef, _ = nnx.split(abstract, nnx.Param)
 
     def apply(params: Params, x, noise, labels=None, dropout_keys=None) -> Outputs:

@@ -37,6 +37,7 @@ class Attention(nnx.Module):
     def __call__(self, x: Activation) -> Activation:
         """Attends; the softmax is in float32."""
         b, h, w, c = x.shape
+        # Positions in one axis, channels last: what JAX and cuDNN take.
         qkv = self.qkv(self.norm(x).reshape(b, h * w, c))
         if self.new_order:
             qkv = qkv.reshape(b, h * w, 3, self.heads, -1)
@@ -60,6 +61,7 @@ def attend(
     """
     # JAX promotes bfloat16 logits to float32 for the softmax; cuDNN does so too.
     plain = jax.nn.dot_product_attention
+    # cuDNN's kernel has no float32.
     if q.dtype == jnp.bfloat16 and _compute_capability() >= AMPERE:
         flash = functools.partial(plain, implementation="cudnn")
         try:

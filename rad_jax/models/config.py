@@ -77,6 +77,7 @@ class UNetConfig:
 
     def __post_init__(self):
         """Takes lists (of a JSON file) for tuples, and refuses what cannot be built."""
+        # What compiles a network is cached by its configuration: lists have no hash.
         for name in ("channel_mult", "attention_resolutions"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         _check_numbers(self)
@@ -96,6 +97,7 @@ class UNetConfig:
     @property
     def widths(self) -> tuple[int, ...]:
         """Channels of each resolution."""
+        # Cut, not rounded: so ADM does with multipliers such as 0.5.
         return tuple(int(mult * self.model_channels) for mult in self.channel_mult)
 
     @property
@@ -114,6 +116,7 @@ class UNetConfig:
         How it is computed, regularised and conditioned on the noise may differ.
         """
         free = {"dropout", "dtype", "use_remat", "noise_embedding"}
+        # Then nothing reads the numbers of heads.
         if self.num_head_channels != -1:
             free |= {"num_heads", "num_heads_upsample"}
         names = {field.name for field in dataclasses.fields(self)} - free
@@ -124,6 +127,7 @@ class UNetConfig:
 
     def has_attention(self, level: int) -> bool:
         """Whether resolution `level` (0 is the finest) has attention."""
+        # By the size that it was trained on, whatever the size of an input.
         return self.image_size >> level in self.attention_resolutions
 
     def heads(self, channels: int, *, up: bool) -> int:
@@ -163,6 +167,7 @@ class LoRAConfig:
 
     def __post_init__(self):
         """Takes a list for a tuple, and refuses what cannot be built."""
+        # A list has no hash, and adapted networks are cached by their settings.
         object.__setattr__(self, "targets", tuple(self.targets))
         if self.rank < 0 or self.alpha <= 0:
             raise UserError("lora.rank must be >= 0 and lora.alpha > 0")
@@ -244,6 +249,7 @@ def _check_numbers(config: UNetConfig) -> None:
             raise UserError(f"{name} is {getattr(config, name)}; it must be positive")
     if config.num_classes is not None and config.num_classes < 1:
         raise UserError(f"num_classes is {config.num_classes}; give a number or None")
+    # Asked this way round, NaN is refused, too.
     if not 0 <= config.dropout < 1:
         raise UserError(f"dropout is {config.dropout}; it must lie in [0, 1)")
     if config.dtype not in DTYPES:
@@ -279,6 +285,7 @@ def _check_widths(config: UNetConfig) -> None:
                 f"{config.channel_mult} make a width of {width}; it must be a multiple "
                 f"of {GROUPS}, the groups of the normalisation"
             )
+    # A cosine and a sine for each frequency of the embedding.
     if config.model_channels % 2:
         raise UserError(f"model_channels is {config.model_channels}; it must be even")
     attended = [w for i, w in enumerate(config.widths) if config.has_attention(i)]

@@ -52,6 +52,7 @@ def draw_weights(model: nnx.Module, key: PRNGKey) -> None:
     trained. All numbers come from one draw: to compile a draw for every array takes
     most of a minute for a network of any size.
     """
+    # Layers of zeros, as in ADM: every residual branch begins as the identity.
     layers = [
         layer
         for _, layer in nnx.iter_modules(model)
@@ -99,6 +100,7 @@ class GroupNorm(nnx.Module):
         x = x - _group_means(x)
         variance = _group_means(x * x)
         shape = (1, 1, 1, -1)
+        # Joined while they are vectors: one multiplication per pixel, not two.
         scale = jax.lax.rsqrt(variance + 1e-5) * self.scale[...].reshape(shape)
         return x * scale + self.bias[...].reshape(shape)
 

@@ -52,10 +52,12 @@ class AdaptedLinear(Linear):
         a, b = (p[...].astype(self.dtype) for p in (self.lora_a, self.lora_b))
         hidden = jnp.matmul(x.astype(self.dtype), a, precision=self.precision)
         update = jnp.matmul(hidden, b, precision=self.precision)
+        # A Python float has no type of its own: bfloat16 stays bfloat16.
         return super().__call__(x) + self.scale * update
 
     def update(self) -> Float[Array, "inputs out"]:
         """What the adapter adds to the kernel, float32."""
+        # Computed once for good: a rounded product would stay in every later call.
         a, b = self.lora_a[...], self.lora_b[...]
         return self.scale * jnp.matmul(a, b, precision="highest")
 
@@ -114,6 +116,7 @@ class AdaptedQKV(Linear):
 
     def _join(self, parts: Float[Array, "*shape 3 c"]) -> Float[Array, "*shape 3*c"]:
         """Queries, keys and values in the layer's order of channels (`Attention`)."""
+        # Three apart until here, as PEFT has them for three layers.
         parts = parts.reshape(*parts.shape[:-1], self.heads, -1)
         if not self.new_order:
             parts = jnp.swapaxes(parts, -3, -2)
@@ -128,6 +131,7 @@ def adapted_unet(config: UNetConfig, lora: LoRAConfig, *, rngs: nnx.Rngs) -> UNe
     model = UNet(config, rngs=rngs)
     if not lora.rank:
         return model
+    # A list, since layers are replaced on the way.
     for _, module in list(nnx.iter_modules(model)):
         for name in lora.targets:
             if isinstance(layer := getattr(module, name, None), (Conv, Linear)):
@@ -155,6 +159,7 @@ def adapted_params(config: UNetConfig, lora: LoRAConfig) -> dict[str, Any]:
 
 @functools.cache
 def _trainable_paths(config: UNetConfig, lora: LoRAConfig) -> frozenset[tuple]:
+    # Without adapters all of the network trains; the filter would freeze most of it.
     what = TRAINABLE if lora.rank else nnx.Param
     state = nnx.state(_abstract(config, lora), what)
     return frozenset(flatten_dict(nnx.to_pure_dict(state)))

@@ -90,6 +90,7 @@ def interpolation_matrix(size: int, new_size: int) -> np.ndarray:
     fraction = np.float32(source - left)
     matrix = np.zeros((new_size, size), np.float32)
     rows = np.arange(new_size)
+    # Added, since left and right are the same sample where there is only one.
     matrix[rows, left] += 1 - fraction
     matrix[rows, np.minimum(left + 1, size - 1)] += fraction
     return matrix
@@ -125,6 +126,7 @@ def membership(
     Raises:
       UserError: if h or w is no multiple of 2^(num_resolutions - 1).
     """
+    # The order of `Step.timesteps`.
     if masks.ndim == 3:
         masks = jnp.stack([1 - masks, masks], axis=-1)
     height, width = masks.shape[1:3]
@@ -166,6 +168,7 @@ def condition(
     if label_embedding is not None:
         axes = tuple(range(1, embedding.ndim - 1))
         embedding = embedding + jnp.expand_dims(label_embedding, axes)
+    # Before any resize: (M2) swaps only what is linear.
     embedding = jax.nn.silu(embedding)
     if isinstance(noise, NoiseMap):
         return tuple(
@@ -190,6 +193,7 @@ def project(
     small sum into its consumer and no map of vectors is ever stored.
     """
     embedding, weights = conditioning
+    # Scale and shift are split as `chunk(2)` splits them in ADM.
     vectors = jnp.split(projection(embedding), parts, axis=-1)
     if embedding.ndim == 4:
         return vectors

@@ -55,6 +55,7 @@ class UNet(nnx.Module):
             )
         )
         self.conv_in = Conv(config.in_channels, widths[0], dtype=dtype)
+        # nnx takes a plain list for static data, not for modules.
         self.encoder = nnx.List(
             [Stage(spec, config) for spec in encoder_stages(config)]
         )
@@ -98,6 +99,7 @@ class UNet(nnx.Module):
           ValueError: if labels are missing or unexpected, or if `noise` does not fit.
         """
         config = self.config
+        # Here, since deep inside a skip of another size fails with no clear message.
         check_size(x.shape[1], x.shape[2], config.num_resolutions)
         conditionings = condition(
             noise, self.time_embed, self._embed(labels), config.num_resolutions
@@ -111,6 +113,7 @@ class UNet(nnx.Module):
             skips.append(h)
         h = self.middle(h, conditionings[-1], keys.pop())
         for stage in self.decoder:
+            # In this order checkpoints have the input channels of their kernels.
             h = jnp.concatenate([h, skips.pop()], axis=-1)
             h = stage(h, conditionings, keys.pop())
         return self.conv_out(jax.nn.silu(self.norm_out(h)))
@@ -146,6 +149,7 @@ class Stage(nnx.Module):
             h = _run(self.res, self.use_remat, h, conditionings[self.spec.level], keys)
         if self.attn is not None:
             h = _run(self.attn, self.use_remat, h)
+        # Of what changes the resolution, only a residual block is conditioned.
         if isinstance(self.resample, ResBlock):
             conditioning = conditionings[self.spec.resampled_level]
             h = _run(self.resample, self.use_remat, h, conditioning, resample_keys)
@@ -180,6 +184,7 @@ def split_keys(keys: PRNGKeys | None, num: int) -> list[PRNGKeys | None]:
     """For each image keys from its key; from none, as many times none."""
     if keys is None:
         return [None] * num
+    # Layers first, images second: each layer takes one key per image.
     return list(jax.vmap(lambda key: jax.random.split(key, num), out_axes=1)(keys))
 
 

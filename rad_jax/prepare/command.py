@@ -142,8 +142,10 @@ def _write(
     """Runs the builder, silencing tfds's prints and bars: the builder shows ours."""
     tfds.disable_progress_bar()
     try:
+        # ArrayRecord is read by index, and without TensorFlow.
         builder = builder_class(data_dir=data_dir, file_format="array_record")
         with (
+            # TFDS makes a folder for downloads, even of none, else in data_dir.
             tempfile.TemporaryDirectory() as downloads,
             contextlib.redirect_stdout(io.StringIO()),
         ):
@@ -156,6 +158,7 @@ def _check(name: str, data_dir: str | os.PathLike[str], folder: epath.Path) -> N
     """Refuses a folder that has the data set's name but cannot be read as one."""
     try:
         builder = records.open_data_set(name, data_dir)
+        # The description may be whole where a split's file is not.
         for split in builder.info.splits:
             records.open_split(builder, split)
     except UserError as error:

@@ -82,6 +82,7 @@ def abstract_mesh(devices: int, fsdp: int = 1) -> AbstractMesh:
 
 def batch_sharding(mesh: AnyMesh) -> NamedSharding:
     """Of a batch: its first axis over all devices."""
+    # Over "fsdp", too: devices that share parameters compute different images.
     return NamedSharding(mesh, PartitionSpec(AXES))
 
 
@@ -107,6 +108,7 @@ def tree_shardings(tree: Any, mesh: AnyMesh) -> Any:
         axes = [axis for axis, n in enumerate(leaf.shape) if n % fsdp == 0]
         if fsdp == 1 or leaf.size < SMALLEST_SHARDED or not axes:
             return everywhere(mesh)
+        # Pieces of a short axis may be narrower than the tiles of a matrix unit.
         longest = max(axes, key=lambda axis: leaf.shape[axis])
         return NamedSharding(mesh, PartitionSpec(*[None] * longest, "fsdp"))
 
@@ -141,6 +143,7 @@ def place_batch(local: np.ndarray, mesh: Mesh) -> jax.Array:
 def local_copy(tree: T, mesh: Mesh) -> T:
     """What all processes share, gathered, as NumPy arrays; all of them must call it."""
     shardings = jax.tree.map(lambda _: everywhere(mesh), tree)
+    # Other processes' shards cannot be read from here; a program can gather them.
     gathered = jax.jit(lambda x: x, out_shardings=shardings)(tree)
     return jax.tree.map(lambda x: jax.device_get(x.addressable_data(0)), gathered)
 
@@ -156,8 +159,10 @@ def sum_over_devices(tree: T, mesh: AnyMesh) -> T:
     if size == 1:
         return tree
     platform = mesh.devices.flat[0].platform if isinstance(mesh, Mesh) else ""
+    # Pairs at doubling distances need a power of two.
     if platform != "cpu" or size & (size - 1):
         return jax.lax.psum(tree, AXES)
+    # One vector: a message per round, not one per leaf.
     flat, unravel = ravel_pytree(tree)
     distance = 1
     while distance < size:
@@ -183,6 +188,7 @@ def on_all_devices(batch: T, params: P) -> tuple[T, P]:
     """
     count = len(jax.tree.leaves(batch)[0])
     mesh = local_mesh(count)
+    # Copies of the last entry, not zeros: they are valid, keys and masks alike.
     if count % mesh.size:
         rows = np.minimum(np.arange(count + -count % mesh.size), count - 1)
         batch = jax.tree.map(lambda x: x[rows], batch)
@@ -195,6 +201,7 @@ def _copied(params: P, mesh: Mesh) -> P:
     `jax.device_put` is slow with many arrays, also with those that are in place, and a
     network has hundreds: it was felt in every call of a small one.
     """
+    # Each device has all parameters, so that no layer waits for another device.
     there = everywhere(mesh)
 
     def copied(x: Any) -> bool:

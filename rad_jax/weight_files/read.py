@@ -166,6 +166,7 @@ def _safetensors_spans(file: BinaryIO, path: Path) -> dict[str, Span]:
     (length,) = struct.unpack("<Q", file.read(8))
     header: Mapping[str, Any] = json.loads(file.read(length))
     spans = {}
+    # Its numbers are safe: the library has just compared them with the file.
     for key, entry in header.items():
         if key == "__metadata__":
             continue
@@ -191,8 +192,10 @@ def _npy_span(file: BinaryIO, extent: Extent) -> Span:
         raise BadFile(f"has an array of the unusable type {name}")
     shape = tuple(int(size) for size in sizes.split(",") if size.strip())
     strides = contiguous_strides(shape)
+    # Fortran's order is C's of the reversed axes.
     if order == "True":
         # Fortran's order is C's of the reversed axes.
         strides = contiguous_strides(shape[::-1])[::-1]
+    # A member's size counts its header, too.
     data = Extent(extent.start + header.end(), extent.size - header.end())
     return checked_span(data, dtype, 0, shape, strides)
