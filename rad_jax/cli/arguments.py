@@ -13,10 +13,10 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Names the default of every flag that has one, and breaks no lines of a table."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
-        text = action.help or ""
-        if action.default in (None, False, argparse.SUPPRESS):
+        text, default = action.help or "", action.default
+        if default is None or default is False or default in ("", argparse.SUPPRESS):
             return text
-        return f"{text}{' ' if text else ''}(default: %(default)s)"
+        return f"{text} (default: %(default)s)"
 
 
 class Parser(argparse.ArgumentParser):

@@ -33,7 +33,12 @@ def add_flags(sub: Parser) -> None:
         default=",".join(Evaluation.masks),
         help=f"of {', '.join(KINDS)}; or folders of mask files",
     )
-    sub.add_argument("--num_images", type=count, default=Evaluation.num_images)
+    sub.add_argument(
+        "--num_images",
+        type=count,
+        default=Evaluation.num_images,
+        help="the first ones of the split",
+    )
     sub.add_argument(
         "--method",
         default=Evaluation.method,
@@ -44,7 +49,7 @@ def add_flags(sub: Parser) -> None:
     sub.add_argument(
         "--metrics",
         type=names,
-        default=[],
+        default="",
         help="of pixels, lpips, fid, classifier (of digits); by default the "
         "classifier of digits, of anything else lpips and fid",
     )

@@ -22,12 +22,12 @@ finally:
 
 
 def flags_with_defaults(verb):
-    """Option and default of each flag that has a default and a help text."""
+    """Option and default of each flag that has one."""
     sub = Parser()
     VERBS[verb].add_flags(sub)
     for action in sub._actions:
-        given = action.default not in (None, False, argparse.SUPPRESS)
-        if action.option_strings and action.help and given:
+        given = action.default is not None and action.default is not False
+        if given and action.default not in ("", argparse.SUPPRESS):
             yield action.option_strings[0], action.default
 
 
@@ -51,6 +51,9 @@ def test_help_imports_no_jax_and_names_defaults(verb):
 
 def test_defaults_that_are_worth_knowing():
     """Those that `flags_with_defaults` must find, as help names them."""
-    assert {"--steps": 100, "--batch_size": 16}.items() <= dict(
-        flags_with_defaults("inpaint")
-    ).items()
+    assert {
+        "--steps": 100,
+        "--batch_size": 16,
+        "--seed": 0,
+        "--eta": 0.0,
+    }.items() <= dict(flags_with_defaults("inpaint")).items()

@@ -58,9 +58,7 @@ def computed(experiment, mesh):
     """Gradient and one step of the same images, parameters and keys."""
     pixels = np.random.RandomState(0).randint(0, 256, (BATCH, 16, 16, 1))
     flags = np.zeros(mesh.size, np.int32)
-    batch = Batch(
-        place_batch(pixels.astype(np.uint8), mesh), place_batch(flags, mesh)
-    )
+    batch = Batch(place_batch(pixels.astype(np.uint8), mesh), place_batch(flags, mesh))
     keys = jax.random.split(jax.random.key(1), BATCH)
     state = place(init_state(experiment), state_shardings(experiment, mesh))
     gradient_of = jax.jit(make_gradient(experiment, mesh))
