@@ -55,7 +55,8 @@ def test_imports_follow_the_order():
 
 
 def test_modules_import_no_module_that_imports_them():
-    left = {a: imported(tree, set(modules())) for a, tree in modules().items()}
+    trees = modules()
+    left = {name: imported(tree, set(trees)) for name, tree in trees.items()}
     while free := [a for a, targets in left.items() if not targets & left.keys()]:
         left = {a: targets for a, targets in left.items() if a not in free}
     assert not left, "a cycle"

@@ -31,7 +31,7 @@ def load(
       folder: a model folder, or the workdir of a training run: of its latest checkpoint
         the averaged parameters. Also one in a bucket, gs://...
       dtype: what it computes in, `UNetConfig.dtype`; by default as it was trained.
-      noise_embedding: what it is told, `UNetConfig.noise_embedding`; the same.
+      noise_embedding: `UNetConfig.noise_embedding`; the same.
 
     Raises:
       UserError: the folder is neither, or nothing in it can be read; or there is no

@@ -231,8 +231,8 @@ def _to_file(folder: AnyPath, path: Path, to: str, overwrite: bool) -> None:
     state = name_table.write(entries, abstract, model.params)
     write = write_torch if to == "torch" else write_safetensors
     write(path, state)
-    untold = choices_of(model.config, model.schedule.kind).made()
-    text = ", ".join(f"{name} {value}" for name, value in untold.items())
+    unstored = choices_of(model.config, model.schedule.kind).made()
+    text = ", ".join(f"{name} {value}" for name, value in unstored.items())
     if model.config.noise_embedding != "spatial":
         text += f", noise embedding {model.config.noise_embedding}"
     print(f"not in the file: {text}, prediction {model.parametrisation}")
@@ -242,10 +242,10 @@ def _to_file(folder: AnyPath, path: Path, to: str, overwrite: bool) -> None:
 def _report(path: Path, state: MappedArrays, layout: str, facts: Facts) -> str:
     count = sum(math.prod(span.shape) for span in state.spans.values())
     types = sorted({str(span.dtype) for span in state.spans.values()})
-    told = [f"{name} {value}" for name, value in dataclasses.asdict(facts).items()]
+    found = [f"{name} {value}" for name, value in dataclasses.asdict(facts).items()]
     return (
         f"{path}: {len(state)} arrays, {count:,} parameters, {'/'.join(types)}, in the "
-        f"layout of {layout}\nfrom shapes: {', '.join(told)}"
+        f"layout of {layout}\nfrom shapes: {', '.join(found)}"
     )
 
 

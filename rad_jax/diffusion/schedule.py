@@ -225,7 +225,7 @@ def time_timestep(
     The hole's own in phase 1, where the known pixels are clean. In phase 2, where the
     hole no longer changes, it goes on counting: 1000 more than that of the known
     pixels. With phases of ADM's 1000 steps it is t - 1 throughout. RAD's ablation
-    (Table 3, "t embedding") leaves open what its network was told.
+    (Table 3, "t embedding") leaves open what its network was conditioned on.
 
     Args:
       schedule: the tables.

@@ -1,7 +1,7 @@
 """Whole images from noise with a trained or converted ADM: arrays in, arrays out.
 
 All pixels have one noise level, that of a hole pixel in phase 1, which is plain DDPM:
-the network is told it as ADM tells it (K = 1 of (M2)).
+the network is conditioned on it as ADM's is (K = 1 of (M2)).
 """
 
 import functools
@@ -142,7 +142,7 @@ def check_low_res(config: UNetConfig, size: tuple[int, int] | None) -> None:
 
 
 def enlarge(low_res: Images, size: int) -> Float[Array, "b _ _ c"]:
-    """Bilinear to (size, size) as ADM's upsamplers are told the low-resolution image.
+    """Bilinear to (size, size) as ADM's upsamplers get the low-resolution image.
 
     Pixel centres are half a pixel from the border (PyTorch's align_corners False).
     """

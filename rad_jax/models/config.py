@@ -47,9 +47,8 @@ class UNetConfig:
       dtype: of convolutions and attention, "float32" or "bfloat16". Parameters, and
         all that is small and delicate, are float32.
       use_remat: recompute each block in the backward pass instead of storing it.
-      noise_embedding: what the network is conditioned on: "spatial" (RAD), the noise
-        level of each pixel; or "time", one timestep for all of the image
-        (`conditioning`).
+      noise_embedding: what the network is conditioned on: "spatial" (RAD), each
+        pixel's noise level; or "time", one timestep for the image (`conditioning`).
 
     Raises:
       UserError: naming the key whose value cannot be built.
@@ -116,7 +115,6 @@ class UNetConfig:
         How it is computed, regularised and conditioned on the noise may differ.
         """
         free = {"dropout", "dtype", "use_remat", "noise_embedding"}
-        # Then nothing reads the numbers of heads.
         if self.num_head_channels != -1:
             free |= {"num_heads", "num_heads_upsample"}
         names = {field.name for field in dataclasses.fields(self)} - free
@@ -127,7 +125,6 @@ class UNetConfig:
 
     def has_attention(self, level: int) -> bool:
         """Whether resolution `level` (0 is the finest) has attention."""
-        # By the size that it was trained on, whatever the size of an input.
         return self.image_size >> level in self.attention_resolutions
 
     def heads(self, channels: int, *, up: bool) -> int:
@@ -167,7 +164,6 @@ class LoRAConfig:
 
     def __post_init__(self):
         """Takes a list for a tuple, and refuses what cannot be built."""
-        # A list has no hash, and adapted networks are cached by their settings.
         object.__setattr__(self, "targets", tuple(self.targets))
         if self.rank < 0 or self.alpha <= 0:
             raise UserError("lora.rank must be >= 0 and lora.alpha > 0")
@@ -285,7 +281,6 @@ def _check_widths(config: UNetConfig) -> None:
                 f"{config.channel_mult} make a width of {width}; it must be a multiple "
                 f"of {GROUPS}, the groups of the normalisation"
             )
-    # A cosine and a sine for each frequency of the embedding.
     if config.model_channels % 2:
         raise UserError(f"model_channels is {config.model_channels}; it must be even")
     attended = [w for i, w in enumerate(config.widths) if config.has_attention(i)]

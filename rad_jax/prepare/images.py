@@ -108,7 +108,7 @@ def _locked(incomplete: Path) -> Iterator[None]:
 
 
 def _same_plan(plan: Plan, incomplete: Path) -> None:
-    """Refuses to go on with what was begun otherwise."""
+    """Refuses to resume what was begun otherwise."""
     facts = {
         "version": VERSION,
         "size": plan.size,

@@ -1,4 +1,4 @@
-"""Whether a run can go on: what steps report to the host, read one step late.
+"""Whether a run can continue: what steps report to the host, read one step late.
 
 The devices always have a step to work on while the host reads what the last one said.
 All processes read the same, so that they stop in the same step.

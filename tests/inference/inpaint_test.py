@@ -317,6 +317,17 @@ def test_the_grid_says_where_the_steps_lie(run_files):
     assert (filled["uniform"] != filled["quadratic"]).any()
 
 
+def test_eta_puts_noise_into_ddim(run_files):
+    filled = {}
+    for eta in (0.0, 1.0):
+        folder = run_files(f"eta{eta}", steps=10, sampler="ddim", eta=eta)
+        with Image.open(folder / "0.png") as image:
+            said = image.info["Sampler"]
+            filled[eta] = np.asarray(image)
+    assert said == "ddim, 10 steps, grid uniform, eta 1"
+    assert (filled[0.0] != filled[1.0]).any()
+
+
 @pytest.fixture
 def limit(model, monkeypatch):
     """``limit(2)``: the sampler fails with more images than that."""
