@@ -1,5 +1,7 @@
 """Line charts by Matplotlib, which comes with the extra ``report``."""
 
+import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -96,21 +98,25 @@ def figure(
     drawn = Figure(size, layout="constrained")  # no pyplot: no state, no display
     for i, panel in enumerate(panels):
         _draw(panel, drawn.add_subplot(1, len(panels), i + 1))
-    columns = max(len(colours), len(markers))
-    handles = [
+    lines = [
         Line2D([], [], color=COLOURS[i], label=name) for i, name in enumerate(colours)
-    ] + [
+    ]
+    points = [
         Line2D([], [], color="black", linestyle="", marker=MARKERS[i], label=name)
         for i, name in enumerate(markers)
     ]
-    if handles:
+    # A legend fills its columns one by one: so colours have a row, and markers.
+    pairs = itertools.zip_longest(lines, points)
+    if handles := [handle for pair in pairs for handle in pair if handle]:
+        columns = max(len(lines), len(points))
         drawn.legend(handles=handles, loc="outside upper center", ncols=columns)
     return drawn
 
 
 def _draw(panel: Panel, axes: "Axes") -> None:
     axes.set(title=panel.title, xlabel=panel.x_name, ylabel=panel.y_name)
-    axes.grid(visible=True, color="#dddddd")
+    axes.grid(visible=True, which="both", color="#dddddd")
+    axes.set_axisbelow(True)
     for series in panel.series:
         colour, marker = COLOURS[series.colour], MARKERS[series.marker]
         axes.plot(*zip(*series.points, strict=True), color=colour, marker=marker)
@@ -126,18 +132,27 @@ def _draw(panel: Panel, axes: "Axes") -> None:
         return
     axes.set_yscale("log")
     _label(axes.yaxis, [y for series in panel.series for _, y in series.points])
+    middle = math.prod(axes.get_xlim()) ** 0.5
     for series in panel.series:
+        left = series.points[-1][0] > middle  # to the side that has room
         axes.annotate(
-            series.name, series.points[-1], xytext=(6, 0), textcoords="offset points"
+            series.name,
+            series.points[-1],
+            xytext=(-6 if left else 6, 0),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            va="center",
         )
 
 
 def _label(axis: "Axis", values: Sequence[float | int]) -> None:
-    """Plain numbers, 1, 2 and 5 of each decade; within one decade more of them."""
-    from matplotlib.ticker import FuncFormatter, LogLocator
+    """Plain numbers: 1, 2 and 5 of each decade; of a narrow range evenly spaced."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-    narrow = max(values) < 5 * min(values)
-    steps = (1.5, 2, 3, 4, 5, 6, 7, 8, 9) if narrow else (2, 5)
-    axis.set_minor_locator(LogLocator(subs=steps))
+    if max(values) < 5 * min(values):
+        axis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10)))
+        axis.set_minor_locator(NullLocator())
+    else:
+        axis.set_minor_locator(LogLocator(subs=(2, 5)))
     for put in (axis.set_major_formatter, axis.set_minor_formatter):
         put(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -1,8 +1,9 @@
 """Writes the messages ``tf.train.Example`` that TFDS keeps examples in.
 
-Names are sorted: the same example gives the same bytes. Protocol Buffers' deterministic
-serialisation gives these, too, but the message's class comes with TFDS alone, which
-every worker process would have to import, or from descriptors longer than this module.
+Names are sorted: the same example gives the same bytes. In Protocol Buffers'
+deterministic serialisation these depend on its implementation where one name begins
+another; and the message's class comes with TFDS alone, which every worker process would
+have to import, or from descriptors that take more lines than this module.
 """
 
 from collections.abc import Mapping

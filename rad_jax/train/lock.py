@@ -1,7 +1,7 @@
 """One run at a time in a workdir.
 
-Not by filelock: of its versions only the newest leave the holder's name in the file,
-and where a file system has no locks it makes files that outlive a killed run.
+Not by filelock: before 3.30 it empties the file, which loses the holder's name, and may
+take a file system without locks for another run; since then it saves two lines.
 """
 
 import contextlib

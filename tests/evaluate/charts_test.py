@@ -1,6 +1,7 @@
 """Charts: points where they belong, and a legend."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from rad_jax.evaluate.charts import COLOURS, Panel, Series, figure, save_figure
@@ -27,3 +28,30 @@ def test_chart_puts_points_where_they_belong(tmp_path):
     left, right = chart.axes
     assert [text.get_text() for text in left.get_xticklabels()] == ["1", "10"]
     assert [text.get_text() for text in right.texts] == ["last"]
+
+
+def test_names_and_ticks_are_within_the_frame():
+    """Of points at either side, and of values that lie close together."""
+    series = [Series(0, 0, [(1, 0.062)], "left"), Series(1, 0, [(9, 0.079)], "right")]
+    chart = figure([Panel("t", "x", "y", series)])
+    chart.draw_without_rendering()
+    (axes,) = chart.axes
+    frame = axes.get_window_extent()
+    for text in axes.texts:
+        box = text.get_window_extent()
+        assert frame.x0 < box.x0 and box.x1 < frame.x1, text.get_text()
+    low, high = axes.get_ylim()
+    ticks = [tick for tick in axes.get_yticks() if low <= tick <= high]
+    assert ticks == pytest.approx([0.065, 0.07, 0.075])
+    assert axes.yaxis.get_major_formatter()(0.065, 0) == "0.065"
+
+
+def test_colours_and_markers_have_a_row_each_in_the_legend():
+    panel = Panel("t", "x", "y", [Series(0, 0, [(1, 1), (2, 2)])])
+    chart = figure([panel], ["a", "b", "c"], ["u", "v"])
+    chart.draw_without_rendering()
+    rows = {
+        text.get_text(): round(text.get_window_extent().y0 / 10)
+        for text in chart.legends[0].get_texts()
+    }
+    assert rows["a"] == rows["b"] == rows["c"] > rows["u"] == rows["v"]
