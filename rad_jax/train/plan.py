@@ -23,7 +23,7 @@ from rad_jax.runtime.sharding import (
     shapes_on,
     tree_shardings,
 )
-from rad_jax.train.objective import make_loss
+from rad_jax.train import objective
 from rad_jax.train.speed import Speed
 from rad_jax.train.state import TrainState, init_state
 from rad_jax.train.step import (
@@ -220,7 +220,7 @@ def _activations(
     """
     settings = experiment.train
     count = settings.batch_size // devices // settings.microbatches
-    loss = make_loss(experiment)
+    loss = objective.make_loss(experiment)
 
     def kept(params, frozen, images, keys):
         return jax.vjp(lambda p: loss(p, frozen, images, keys)[0], params)[1]

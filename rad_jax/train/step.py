@@ -19,7 +19,7 @@ from rad_jax.runtime.sharding import (
     sum_over_devices,
     tree_shardings,
 )
-from rad_jax.train.objective import make_loss
+from rad_jax.train import objective
 from rad_jax.train.state import TrainState, init_state, make_optimizer
 from rad_jax.train.totals import Totals
 from rad_jax.typing import Scalar
@@ -64,7 +64,7 @@ def make_gradient(experiment: Experiment, mesh: AnyMesh):
       UserError: the devices cannot share the batch equally.
     """
     check_batch(experiment.train, mesh.size)
-    loss = make_loss(experiment)
+    loss = objective.make_loss(experiment)
     parts, most = experiment.train.microbatches, experiment.optimizer.clip_norm
 
     def device(params: Params, frozen: Params, batch: Batch, keys: Array):

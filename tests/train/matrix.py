@@ -7,7 +7,7 @@ checkpoints, processes. `install` is for programs; tests use the fixture `matrix
 import jax
 import jax.numpy as jnp
 
-from rad_jax.train import state, step, totals
+from rad_jax.train import objective, state, totals
 
 
 def init_params(config, key):
@@ -29,4 +29,4 @@ def make_loss(experiment):
 
 def install(setattr_=setattr):
     setattr_(state, "init_params", init_params)
-    setattr_(step, "make_loss", make_loss)
+    setattr_(objective, "make_loss", make_loss)
