@@ -122,7 +122,7 @@ def _check_folder(source: AnyPath, preset: str | None, choices: Choices) -> None
         raise UserError(f"{source}: no such file or folder; check the name")
     if preset is not None or choices.made():
         name = "preset" if preset is not None else next(iter(choices.made()))
-        raise UserError(f"--{name} has no use with a folder: what it says is there")
+        raise UserError(f"--{name} has no use with a folder, which records it")
 
 
 def _checked_adapters(source: AnyPath, to: str | None) -> Path:

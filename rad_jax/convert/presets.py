@@ -170,7 +170,7 @@ def _check_preset(name: str, facts: Facts) -> None:
     ]
     if wrong:
         raise UserError(
-            f"is not what preset {name} says: {'; '.join(wrong)}{_hint(facts)}"
+            f"does not match preset {name}: {'; '.join(wrong)}{_hint(facts)}"
         )
 
 

@@ -147,7 +147,7 @@ def hybrid_loss(
       output: the network's, (h, w, c) or (h, w, 2c) when it learns the variance.
       x0: clean image in [-1, 1].
       noise: the noise in x_t.
-      x_t: ``diffusion.forward_marginal`` of the two.
+      x_t: ``gaussian.forward_marginal`` of the two.
       step: a unit step t -> t - 1.
       hole_weight: of the mask.
 

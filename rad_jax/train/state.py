@@ -52,7 +52,7 @@ def init_state(experiment: Experiment, pretrained: Params | None = None) -> Trai
     Args:
       experiment: what to train.
       pretrained: parameters to start from, as `UNet`'s. Of those that are frozen the
-        state has none: see `loading.read_frozen`.
+        state has none: see `checkpoints.load.read_frozen`.
     """
     key = jax.random.fold_in(jax.random.key(experiment.seed), 0)
     params = pretrained or init_params(experiment.model, key)

@@ -487,7 +487,7 @@ def test_files_that_are_cut_short(tmp_path, refuses, adm_file, share):
         ({"preset": "ffhq"}, "a.pt: 'ffhq' is no preset; there are imagenet64_cond, "),
         (
             {"preset": "ffhq256"},
-            "a.pt: is not what preset ffhq256 says: model_channels is 32, the preset's "
+            "a.pt: does not match preset ffhq256: model_channels is 32, the preset's "
             "128; channel_mult is ",
         ),
     ],
@@ -503,7 +503,7 @@ def test_presets_that_would_fit_are_named(refuses, adm_file, monkeypatch):
     monkeypatch.setitem(PRESETS, "tiny", Preset("tiny.pt", config))
     match = "shapes: --image_size, --use_new_attention_order, --noise_schedule, --num_h"
     for arguments in ([], ["--preset", "lsun_cat"]):
-        match = "is not what preset lsun_cat says" if arguments else match
+        match = "does not match preset lsun_cat" if arguments else match
         (line,) = refuses(path, "m", *arguments, match=match)
         assert line.endswith("; presets that fit: tiny")
 
@@ -618,7 +618,7 @@ def test_a_folder_is_not_replaced_by_a_file_nor_a_file_by_a_folder(
         (
             "folder",
             ["--to", "torch", "--preset", "ffhq256"],
-            "--preset has no use with a folder: what it says is there",
+            "--preset has no use with a folder, which records it",
         ),
         (
             "folder",

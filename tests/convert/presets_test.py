@@ -73,7 +73,7 @@ def test_every_wrong_preset_is_refused(name):
         with pytest.raises(UserError) as error:
             complete(layout, facts, wrong, Choices())
         text = str(error.value)
-        assert text.startswith(f"is not what preset {wrong} says: ")
+        assert text.startswith(f"does not match preset {wrong}: ")
         expected = dataclasses.asdict(facts_of(PRESETS[wrong].config))
         for key, value in dataclasses.asdict(facts).items():
             line = f"{key} is {value}, the preset's {expected[key]}"
