@@ -103,7 +103,7 @@ def sample_files(
     name = f"{options.sampler}, respacing {options.respacing}"
     texts = [
         png_text(name, seed, label)
-        for label in ([None] * count if labels is None else labels)
+        for label in ([None] * count if labels is None else labels.tolist())
     ]
     _draw_all(RetryOnOOM(prepare_numbered), outputs, texts, files.batch_size)
 
