@@ -23,6 +23,7 @@ from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.from_dict import build
+from rad_jax.files.paths import plain
 from rad_jax.masks.training import MaskConfig
 from rad_jax.models.config import LoRAConfig, UNetConfig
 
@@ -51,7 +52,8 @@ class DataConfig:
     num_workers: int = 0
 
     def __post_init__(self):
-        """Refuses a count that is none."""
+        """Makes the path plain; refuses a count that is none."""
+        _make_plain(self, "data_dir", "data.")
         if self.num_workers < 0:
             raise UserError(f"data.num_workers is {self.num_workers}; it must be >= 0")
 
@@ -173,7 +175,9 @@ class Experiment:
     train: TrainConfig
 
     def __post_init__(self):
-        """Refuses blocks that contradict each other."""
+        """Makes the path plain; refuses blocks that contradict each other."""
+        if self.pretrained:
+            _make_plain(self, "pretrained")
         if self.loss.vlb_weight and not self.model.learn_sigma:
             raise UserError(
                 "loss.vlb_weight trains the variance, which model.learn_sigma=False "
@@ -197,6 +201,14 @@ class Experiment:
         # Grain takes 32 bits.
         if not 0 <= self.seed < 2**32:
             raise UserError(f"seed is {self.seed}; it must lie in 0 .. 2**32 - 1")
+
+
+def _make_plain(block: Any, name: str, prefix: str = "") -> None:
+    """Makes a path of a frozen block `plain`, or names its key."""
+    try:
+        object.__setattr__(block, name, plain(getattr(block, name)))
+    except UserError as error:
+        raise UserError(f"{prefix}{name}: {error}") from error
 
 
 def from_dict(blocks: Mapping[str, Any]) -> Experiment:

@@ -10,7 +10,7 @@ PACKAGE = Path(rad_jax.__file__).parent
 # A room imports only from those above it; `conditioning` makes inputs of the network.
 ORDER = (
     *("errors", "version", "typing", "progress"),
-    *("runtime", "files", "masks", "models", "diffusion", "config"),
+    *("files", "runtime", "masks", "models", "diffusion", "config"),
     *("checkpoints", "weight_files", "convert", "data", "prepare", "inference"),
     *("metrics", "train", "evaluate", "cli"),
 )

@@ -4,10 +4,7 @@
 "ema", "optimizer") and JSON records ("data", "config"): inference reads two of them.
 """
 
-import json
 import logging
-import os
-import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -16,10 +13,16 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-import tensorstore
 
-from rad_jax.errors import UserError, first_line
-from rad_jax.files.bucket import AnyPath, absolute, in_bucket, remove_folder
+from rad_jax.checkpoints.damage import (
+    Damaged,
+    check_arrays,
+    short_reason,
+    sorted_out,
+)
+from rad_jax.checkpoints.orbax_path import orbax_path
+from rad_jax.errors import UserError
+from rad_jax.files.bucket import AnyPath, in_bucket, remove_folder
 from rad_jax.runtime.distributed import from_main, is_main, say
 
 # Orbax reports at length; what a person needs to know is said here.
@@ -44,11 +47,10 @@ warnings.filterwarnings("ignore", "coroutine 'async_serialize", RuntimeWarning)
 WRITE_ERRORS = (OSError, ValueError, RuntimeError)
 """What Orbax and TensorStore raise when a disk is full or a folder is not ours."""
 
+_OUTCOMES = (type(None), Damaged, UserError)
+"""Of looking at the arrays of a checkpoint, by number."""
+
 T = TypeVar("T")
-
-
-class _Damaged(Exception):
-    """Files of a checkpoint are missing, cut short or not what was written."""
 
 
 class Checkpoints:
@@ -63,9 +65,11 @@ class Checkpoints:
           keep_every: those of multiples of these steps stay too; 0 for none.
 
         Raises:
-          UserError: the folder cannot be made, or is not there to read.
+          UserError: the folder cannot be made, or is not there to read, or as
+            `orbax_path`.
         """
-        self.folder = absolute(workdir) / "checkpoints"
+        folder = orbax_path(workdir, write=keep is not None)
+        self.folder = folder / "checkpoints"
         if keep is None and not self.folder.is_dir():
             raise UserError(
                 f"{workdir}: holds no checkpoints; give the workdir of a training run"
@@ -144,9 +148,11 @@ class Checkpoints:
           like: for each item, a tree of arrays or shapes that it must have, on the
             devices of their shardings or, without one, on the first.
         """
-        damage = self._damage(step, like) if is_main() else ""
-        if from_main(np.int32(bool(damage))):
-            raise _Damaged(damage)
+        found = self._read(step, like) if is_main() else None
+        # One process looks, for all: the others must not wait for what will not come.
+        outcome = from_main(np.int32(_OUTCOMES.index(type(found))))
+        if outcome:
+            raise found or _OUTCOMES[int(outcome)](f"{self.folder}: see process 0")
         # Else Orbax wants the kind of device that wrote them.
         here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
@@ -162,16 +168,20 @@ class Checkpoints:
 
     def records(self, step: int, names: Iterable[str]) -> dict[str, Any]:
         """Reads JSON records; call it from ``latest``."""
+        folder = self.folder / str(step)
         items = {name: ocp.args.JsonRestore() for name in names}
         try:
+            for name in items:  # Orbax calls missing whatever it cannot read
+                (folder / name / "metadata").read_bytes()
             return dict(self._manager.restore(step, args=ocp.args.Composite(**items)))
         except (OSError, ValueError, KeyError) as error:
-            raise _Damaged(short_reason(error)) from error
+            raise sorted_out(error, folder) from error
 
     def latest(self, read: Callable[[int], T]) -> T | None:
         """Reads the newest checkpoint, or the newest one that is not damaged.
 
-        Damaged ones are named on stderr.
+        Damaged ones are named on stderr; one that cannot be read for another reason is
+        an error, since what was trained after the one before it would be lost.
 
         Args:
           read: reads the checkpoint of a step, by ``trees`` and ``records``.
@@ -180,13 +190,13 @@ class Checkpoints:
           What ``read`` returns, or None if there are no checkpoints.
 
         Raises:
-          UserError: there are, and all are damaged.
+          UserError: there are, and all are damaged, or one cannot be read.
         """
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step in steps:
             try:
                 return read(step)
-            except _Damaged as error:
+            except Damaged as error:
                 self._damaged.append(step)
                 say(
                     f"{self.folder / str(step)}: damaged, trying the one before "
@@ -194,18 +204,19 @@ class Checkpoints:
                 )
         if steps:
             raise UserError(
-                f"{self.folder}: every checkpoint is damaged; delete it to start again"
+                f"{self.folder}: every checkpoint is damaged; restore the folder from "
+                "a copy, or train in another --workdir"
             )
         return None
 
-    def _damage(self, step: int, names: Iterable[str]) -> str:
+    def _read(self, step: int, names: Iterable[str]) -> Damaged | UserError | None:
         """What is wrong with the arrays of a checkpoint, if anything is."""
         try:
             for name in names:
-                _check_arrays(self.folder / str(step) / name)
-        except _Damaged as error:
-            return str(error)
-        return ""
+                check_arrays(self.folder / str(step) / name)
+        except (Damaged, UserError) as error:
+            return error
+        return None
 
     def _remove_damaged(self) -> None:
         """Once, and only when writing: whoever reads changes nothing."""
@@ -235,40 +246,3 @@ class Checkpoints:
             f"{self.folder}: cannot be written ({short_reason(error)}); free some "
             "space and rerun the same command to resume"
         )
-
-
-def _check_arrays(folder: AnyPath) -> None:
-    """Reads a tree of arrays for nothing, one by one.
-
-    Orbax reads them all at once: when one is damaged, the others fill stderr with
-    complaints, and its errors look like our own mistakes. After this, whatever Orbax
-    raises is one.
-
-    Raises:
-      _Damaged: a file is missing, cut short or not what was written.
-    """
-    path = f"{folder}/"
-    base = path if in_bucket(folder) else {"driver": "file", "path": path}
-    store = {"driver": "ocdbt", "base": base}
-    try:
-        for file in (folder / "_METADATA", *folder.glob("array_metadatas/*")):
-            json.loads(file.read_bytes())
-        context = tensorstore.Context()
-        keys = tensorstore.KvStore.open(store, context=context).result().list().result()
-        names = [key[: -len(b".zarray")] for key in keys if key.endswith(b"/.zarray")]
-        if not names:
-            raise _Damaged(f"{folder.name} holds no array")
-        for name in names:
-            spec = {"driver": "zarr", "kvstore": store | {"path": name.decode()}}
-            array = tensorstore.open(spec, context=context, open=True).result()
-            array.read().result()
-    except (OSError, ValueError) as error:
-        raise _Damaged(f"{folder.name}: {short_reason(error)}") from error
-
-
-def short_reason(error: BaseException) -> str:
-    """The few words of an error that say why."""
-    text = first_line(error)
-    if system := re.search(r"\[os_error_code='(\d+)'\]", text):  # TensorStore's
-        return os.strerror(int(system[1]))
-    return (getattr(error, "strerror", None) or text)[:200]

@@ -13,11 +13,13 @@ import orbax.checkpoint as ocp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from rad_jax.checkpoints import model_record
-from rad_jax.checkpoints.checkpoints import WRITE_ERRORS, short_reason
+from rad_jax.checkpoints.checkpoints import WRITE_ERRORS
+from rad_jax.checkpoints.damage import Damaged, short_reason, sorted_out
 from rad_jax.checkpoints.model import Model
+from rad_jax.checkpoints.orbax_path import orbax_path
 from rad_jax.errors import UserError
 from rad_jax.files.atomic import atomic_folder
-from rad_jax.files.bucket import AnyPath, absolute
+from rad_jax.files.bucket import AnyPath
 from rad_jax.models.unet import abstract_params
 
 RECORD = "model.json"
@@ -29,7 +31,8 @@ FIX_HINT = "convert the model again"
 
 
 def check_free(folder: AnyPath, *, overwrite: bool) -> None:
-    """`model_record.check_free` of a model folder."""
+    """`model_record.check_free` of a model folder, and `orbax_path`'s check."""
+    orbax_path(folder, write=True)
     model_record.check_free(
         folder, overwrite=overwrite, kind=KIND, record=RECORD, others=(PARAMS,)
     )
@@ -67,7 +70,7 @@ def write_model(
         try:
             with ocp.Checkpointer(_handler()) as checkpointer:
                 checkpointer.save(
-                    absolute(part) / PARAMS, args=ocp.args.PyTreeSave(arrays)
+                    orbax_path(part) / PARAMS, args=ocp.args.PyTreeSave(arrays)
                 )
         except WRITE_ERRORS as error:
             raise OSError(short_reason(error)) from error
@@ -105,14 +108,15 @@ def _read_params(folder: AnyPath, abstract: Mapping[str, Any]) -> dict[str, Any]
                     restore_args=jax.tree.map(lambda _: AS_NUMPY, like),
                     partial_restore=True,
                 )
-                part = checkpointer.restore(absolute(folder), args=args)
+                part = checkpointer.restore(orbax_path(folder), args=args)
                 found |= flatten_dict(part)
     # Orbax and TensorStore raise many kinds of errors for a file that is cut short,
     # missing or not theirs.
     except Exception as error:
-        raise UserError(
-            f"{folder}: is damaged ({short_reason(error)}); {FIX_HINT}"
-        ) from error
+        found = sorted_out(error, folder)
+        if isinstance(found, Damaged):
+            found = UserError(f"{folder}: is damaged ({found}); {FIX_HINT}")
+        raise found from error
     # Orbax gives arrays as they were written, of whatever shape and type.
     if any(found[path].shape != leaf.shape for path, leaf in flat.items()):
         raise UserError(

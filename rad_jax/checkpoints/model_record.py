@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rad_jax.checkpoints.checkpoints import short_reason
+from rad_jax.checkpoints.damage import short_reason
 from rad_jax.diffusion.losses import LossConfig
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError

@@ -6,6 +6,7 @@ from typing import NoReturn
 
 from rad_jax.diffusion.options import GRIDS, METHODS, SamplingOptions
 from rad_jax.errors import UserError
+from rad_jax.files.paths import local_path
 from rad_jax.inference.file_options import FileOptions
 
 
@@ -34,10 +35,18 @@ def count(text: str) -> int:
     return int(text)
 
 
+def path(text: str) -> Path:
+    """A file or folder of this machine."""
+    try:
+        return local_path(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def folder(text: str):
     """A folder, which may lie in a bucket: `bucket.AnyPath`, imported if needed."""
     if "://" not in text:
-        return Path(text)
+        return path(text)
     from rad_jax.files.bucket import folder_at
 
     try:
@@ -115,7 +124,7 @@ def add_data_flags(sub: Parser) -> None:
         "--data", required=True, help="name of a prepared data set, or: folder"
     )
     sub.add_argument(
-        "--data_dir", type=Path, default=Path("data"), help="of data sets, or of images"
+        "--data_dir", type=path, default=Path("data"), help="of data sets, or of images"
     )
 
 
@@ -123,7 +132,7 @@ def add_weights_flag(sub: Parser) -> None:
     """Where the metrics' networks lie."""
     sub.add_argument(
         "--weights",
-        type=Path,
+        type=path,
         help="folder with the files of LPIPS' and FID's networks",
     )
 

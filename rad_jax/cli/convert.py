@@ -1,9 +1,8 @@
 """``rad-jax convert``."""
 
 import argparse
-from pathlib import Path
 
-from rad_jax.cli.arguments import Parser, count, folder
+from rad_jax.cli.arguments import Parser, count, folder, path
 from rad_jax.convert.choices import FILES, Choices
 
 HELP = "Make a model folder of an ADM checkpoint, and back."
@@ -36,14 +35,14 @@ def add_flags(sub: Parser) -> None:
         required=True,
         help="checkpoint (.pt, .pth, .safetensors, .npz), or folder of a model",
     )
-    sub.add_argument("--output", type=Path, required=True, help="new folder or file")
+    sub.add_argument("--output", type=path, required=True, help="new folder or file")
     sub.add_argument(
         "--to",
         help="torch, safetensors or diffusers: write such a file; "
         "adapters: the folder of a run's adapters alone",
     )
     sub.add_argument(
-        "--base", type=Path, help="folder of the model to merge adapters into"
+        "--base", type=path, help="folder of the model to merge adapters into"
     )
     sub.add_argument("--overwrite", action="store_true", help="replace the output")
     sub.add_argument("--preset", help="published checkpoint; sets all options below")

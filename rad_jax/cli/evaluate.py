@@ -1,7 +1,6 @@
 """``rad-jax evaluate``."""
 
 import argparse
-from pathlib import Path
 
 from rad_jax.cli.arguments import (
     Parser,
@@ -12,6 +11,7 @@ from rad_jax.cli.arguments import (
     add_weights_flag,
     count,
     names,
+    path,
 )
 from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.evaluate.settings import METHODS, Evaluation
@@ -24,7 +24,7 @@ HELP = "Fill held-out images, and score the fillings."
 def add_flags(sub: Parser) -> None:
     """Adds the verb's flags."""
     add_model_flags(sub)
-    sub.add_argument("--output", type=Path, required=True, help="folder of its own")
+    sub.add_argument("--output", type=path, required=True, help="folder of its own")
     add_data_flags(sub)
     sub.add_argument("--split", help="by default validation, of digits and photos test")
     sub.add_argument(
@@ -55,7 +55,7 @@ def add_flags(sub: Parser) -> None:
     )
     add_weights_flag(sub)
     sub.add_argument(
-        "--reference", type=Path, help=".npz of FID; by default the images themselves"
+        "--reference", type=path, help=".npz of FID; by default the images themselves"
     )
     sub.add_argument("--name", default="", help="what tables call the model")
     sub.add_argument(

@@ -1,12 +1,12 @@
 """``rad-jax inpaint``."""
 
 import argparse
-from pathlib import Path
 
 from rad_jax.cli.arguments import (
     Parser,
     add_model_flags,
     add_sampling_flags,
+    path,
     set_up_jax,
 )
 from rad_jax.diffusion.options import SamplingOptions
@@ -18,15 +18,15 @@ HELP = "Fill the holes of an image or a folder of images."
 def add_flags(sub: Parser) -> None:
     """Adds the verb's flags."""
     add_model_flags(sub)
-    sub.add_argument("--image", type=Path, required=True, help="file or folder")
+    sub.add_argument("--image", type=path, required=True, help="file or folder")
     sub.add_argument(
         "--mask",
-        type=Path,
+        type=path,
         required=True,
         help="file, or folder with the images' names; white is filled",
     )
     sub.add_argument(
-        "--output", type=Path, required=True, help=".png file, or folder of them"
+        "--output", type=path, required=True, help=".png file, or folder of them"
     )
     add_sampling_flags(sub)
     sub.add_argument(

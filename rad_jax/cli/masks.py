@@ -1,9 +1,8 @@
 """``rad-jax masks``."""
 
 import argparse
-from pathlib import Path
 
-from rad_jax.cli.arguments import Parser, add_any_coverage_flag
+from rad_jax.cli.arguments import Parser, add_any_coverage_flag, path
 from rad_jax.masks.kinds import KINDS, MAX_COVERAGE
 
 HELP = "Draw a set of masks, seeded, and its statistics."
@@ -15,7 +14,7 @@ def add_flags(sub: Parser) -> None:
     sub.add_argument("--size", type=int, default=256, help="pixels")
     sub.add_argument("--count", type=int, default=100, help="masks")
     sub.add_argument("--seed", type=int, default=0, help="of the whole set")
-    sub.add_argument("--output", type=Path, required=True, help="new folder")
+    sub.add_argument("--output", type=path, required=True, help="new folder")
     add_any_coverage_flag(sub)
 
 

@@ -1,16 +1,15 @@
 """``rad-jax preflight``."""
 
 import argparse
-from pathlib import Path
 
-from rad_jax.cli.arguments import Parser, add_overrides, folder
+from rad_jax.cli.arguments import Parser, add_overrides, folder, path
 
 HELP = "Check devices, data and workdir of a run."
 
 
 def add_flags(sub: Parser) -> None:
     """Adds the verb's flags."""
-    sub.add_argument("--config", type=Path, help="of the run; checks its data, too")
+    sub.add_argument("--config", type=path, help="of the run; checks its data, too")
     sub.add_argument("--workdir", type=folder, help="checks that it can be written")
     add_overrides(sub)
 

@@ -1,9 +1,8 @@
 """``rad-jax prepare``."""
 
 import argparse
-from pathlib import Path
 
-from rad_jax.cli.arguments import Parser, count
+from rad_jax.cli.arguments import Parser, count, folder, path
 
 HELP = "Write a data set as TFDS ArrayRecord files."
 
@@ -15,9 +14,11 @@ def add_flags(sub: Parser) -> None:
         help="digits, photos, ffhq256, lsun_bedroom256, imagenet256, celeba_hq256, or "
         "a new one for images of your own",
     )
-    sub.add_argument("--data_dir", default="data", help="folder of TFDS data sets")
     sub.add_argument(
-        "--source", type=Path, help="folder, zip or tar of the images, or LSUN's LMDB"
+        "--data_dir", type=folder, default="data", help="folder of TFDS data sets"
+    )
+    sub.add_argument(
+        "--source", type=path, help="folder, zip or tar of the images, or LSUN's LMDB"
     )
     sub.add_argument(
         "--size", type=count, help="pixels per side to crop to; by default 256"

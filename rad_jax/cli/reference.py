@@ -1,13 +1,13 @@
 """``rad-jax reference``."""
 
 import argparse
-from pathlib import Path
 
 from rad_jax.cli.arguments import (
     Parser,
     add_data_flags,
     add_weights_flag,
     count,
+    path,
     set_up_jax,
 )
 
@@ -16,7 +16,7 @@ HELP = "Make the statistics that FID is measured by."
 
 def add_flags(sub: Parser) -> None:
     """Adds the verb's flags."""
-    sub.add_argument("--output", type=Path, required=True, help="new .npz file")
+    sub.add_argument("--output", type=path, required=True, help="new .npz file")
     add_data_flags(sub)
     sub.add_argument("--split", help="by default train, of a folder all images")
     sub.add_argument("--image_size", type=count, help="crops images that are larger")

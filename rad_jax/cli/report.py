@@ -1,17 +1,16 @@
 """``rad-jax report``."""
 
 import argparse
-from pathlib import Path
 
-from rad_jax.cli.arguments import Parser
+from rad_jax.cli.arguments import Parser, path
 
 HELP = "Make tables and plots of results of evaluate."
 
 
 def add_flags(sub: Parser) -> None:
     """Adds the verb's flags."""
-    sub.add_argument("results", type=Path, nargs="+", help="files, or folders of them")
-    sub.add_argument("--output", type=Path, required=True, help="folder")
+    sub.add_argument("results", type=path, nargs="+", help="files, or folders of them")
+    sub.add_argument("--output", type=path, required=True, help="folder")
 
 
 def run(args: argparse.Namespace) -> int:

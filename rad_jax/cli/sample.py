@@ -1,9 +1,8 @@
 """``rad-jax sample``."""
 
 import argparse
-from pathlib import Path
 
-from rad_jax.cli.arguments import Parser, add_model_flags, count, set_up_jax
+from rad_jax.cli.arguments import Parser, add_model_flags, count, path, set_up_jax
 from rad_jax.diffusion.options import GENERATION_METHODS, GenerationOptions
 from rad_jax.inference.file_options import FileOptions
 
@@ -24,7 +23,7 @@ def add_flags(sub: Parser) -> None:
     """Adds the verb's flags."""
     add_model_flags(sub)
     sub.add_argument(
-        "--output", type=Path, required=True, help="new folder, or .png file for one"
+        "--output", type=path, required=True, help="new folder, or .png file for one"
     )
     sub.add_argument(
         "--num_samples",
@@ -54,7 +53,7 @@ def add_flags(sub: Parser) -> None:
         help="e.g. 207,360, over and over; by default drawn from the seed",
     )
     sub.add_argument(
-        "--low_res", type=Path, help="what an upsampler enlarges: file or folder"
+        "--low_res", type=path, help="what an upsampler enlarges: file or folder"
     )
     sub.add_argument(
         "--overwrite", action="store_true", help="replace files of the same names"

@@ -2,9 +2,8 @@
 
 import argparse
 import signal
-from pathlib import Path
 
-from rad_jax.cli.arguments import Parser, add_overrides, folder
+from rad_jax.cli.arguments import Parser, add_overrides, folder, path
 from rad_jax.errors import UserError
 
 HELP = "Train a model; rerun the same command to resume."
@@ -13,7 +12,7 @@ HELP = "Train a model; rerun the same command to resume."
 def add_flags(sub: Parser) -> None:
     """Adds the verb's flags."""
     sub.add_argument(
-        "--config", type=Path, required=True, help="e.g. configs/digits.py"
+        "--config", type=path, required=True, help="e.g. configs/digits.py"
     )
     sub.add_argument("--workdir", type=folder, help="folder of the run; also gs://...")
     sub.add_argument(

@@ -22,9 +22,13 @@ from tensorflow_datasets.proto import tf_example_generated_pb2 as tf_example
 from rad_jax.data.image_file import BadImage
 from rad_jax.data.sources import Images, open_images, split_indices
 from rad_jax.errors import UserError
+from rad_jax.files.paths import plain
 
 FIX_HINT = "take it out, or put a good one in its place"
 """What to do about an image that cannot be read or decoded."""
+
+AGAIN = "prepare it again, in another --data_dir"
+"""What to do about a damaged data set: nothing is lost by it."""
 
 _Example: Any = getattr(tf_example, "Example")  # noqa: B009 (generated at run time)
 
@@ -69,13 +73,11 @@ def open_data_set(
     name: str, data_dir: str | os.PathLike[str]
 ) -> tfds.core.DatasetBuilder:
     """The read-only builder of a prepared data set; see ``source``."""
-    data_dir = os.fspath(data_dir)
+    data_dir = plain(data_dir)
     try:
         return read_only_builder.builder_from_files(name, data_dir=data_dir)
     except (json_format.ParseError, DatasetInfoFileError) as error:
-        raise UserError(
-            f"{data_dir}: holds a damaged {name!r}; delete it and prepare it again"
-        ) from error
+        raise UserError(f"{data_dir}: holds a damaged {name!r}; {AGAIN}") from error
     except ValueError as error:
         raise UserError(
             f"{data_dir}: holds no data set {name!r}; "
@@ -166,9 +168,7 @@ class _Examples:
         try:
             example: Any = _Example.FromString(self.data[index])
         except (RuntimeError, DecodeError) as error:  # ArrayRecord's, protobuf's
-            raise UserError(
-                f"{self.folder}: is damaged ({error}); delete it and prepare it again"
-            ) from error
+            raise UserError(f"{self.folder}: is damaged ({error}); {AGAIN}") from error
         features = example.features.feature
         # Lists are boxes and the like, never a class.
         numbers = {

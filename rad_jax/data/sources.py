@@ -14,6 +14,7 @@ from rad_jax.data.archives import ArchiveImages, Member, is_archive, members
 from rad_jax.data.image_file import BadImage, check_bytes, is_image_name
 from rad_jax.data.lmdb_images import open_lmdb
 from rad_jax.errors import UserError
+from rad_jax.files.paths import local_path
 
 NUM_HELD_OUT = 1000  # at most
 SPLIT_SEED = 0
@@ -97,7 +98,7 @@ def open_images(path: str | os.PathLike[str]) -> Images:
         UserError: there is nothing, no image, something damaged, or two images of the
             same name.
     """
-    path = Path(path).expanduser()
+    path = local_path(path)
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; check the name")
     try:

@@ -128,7 +128,7 @@ def read_fills(task: Task, indices: Sequence[int]) -> UInt8[np.ndarray, "n s h w
             if pixels.shape != out.shape[2:] or pixels.dtype != np.uint8:
                 raise UserError(
                     f"{path}: is not a picture of {width}x{height} with {channels} "
-                    "channels of 8 bits; delete it and evaluate again"
+                    "channels of 8 bits; take it out of the folder and evaluate again"
                 )
             out[row, sample] = pixels
     return out

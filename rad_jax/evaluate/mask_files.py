@@ -83,9 +83,7 @@ def _empty_folder(folder: Path) -> Path:
             f"{folder}: cannot be made a folder for masks ({reason}); choose another"
         ) from error
     if holds_files:
-        raise UserError(
-            f"{folder}: holds files already; choose a new folder or empty this one"
-        )
+        raise UserError(f"{folder}: holds files already; choose a new folder")
     return folder
 
 

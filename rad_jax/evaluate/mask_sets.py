@@ -8,6 +8,7 @@ from jaxtyping import Bool
 
 from rad_jax.errors import UserError
 from rad_jax.evaluate.protocol import Protocol
+from rad_jax.files.paths import local_path
 from rad_jax.files.pictures import read_mask
 from rad_jax.masks.evaluation import check_settings, evaluation_mask
 from rad_jax.masks.kinds import KINDS
@@ -17,7 +18,7 @@ SUFFIX = ".png"
 
 def name_of(masks: str) -> str:
     """What results call these masks: the kind, or the folder's name."""
-    return masks if masks in KINDS else Path(masks).resolve().name
+    return masks if masks in KINDS else local_path(masks).resolve().name
 
 
 def check_masks(every: Sequence[str], protocol: Protocol) -> None:
@@ -37,7 +38,7 @@ def check_masks(every: Sequence[str], protocol: Protocol) -> None:
         if names.count(name) > 1:
             raise UserError(f"masks: {name!r} is named twice; leave one out, or rename")
     for masks in every:
-        if masks in KINDS or not Path(masks).is_dir():
+        if masks in KINDS or not local_path(masks).is_dir():
             check_settings(
                 masks,
                 protocol.image_size,
@@ -71,6 +72,6 @@ def _files(folder: str) -> list[Path]:
     """Those of a set that ``rad-jax masks`` wrote are masks but for its picture."""
     return sorted(
         path
-        for path in Path(folder).glob(f"*{SUFFIX}")
+        for path in local_path(folder).glob(f"*{SUFFIX}")
         if path.name != "contact_sheet.png"
     )

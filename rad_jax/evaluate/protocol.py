@@ -11,7 +11,7 @@ import numpy as np
 
 from rad_jax.checkpoints.model import Model
 from rad_jax.diffusion.options import SamplingOptions
-from rad_jax.errors import UserError
+from rad_jax.errors import UserError, first_line
 from rad_jax.evaluate.settings import METHODS, Evaluation
 from rad_jax.files.atomic import atomic_write
 from rad_jax.inference.file_options import require_seed
@@ -127,7 +127,7 @@ def claim(folder: Path, protocol: Protocol) -> None:
             if mine.get(name) != value:
                 raise UserError(
                     f"{folder}: holds an evaluation with {name} {value!r}, not "
-                    f"{mine.get(name)!r}; give another --output, or delete it"
+                    f"{mine.get(name)!r}; give another --output"
                 )
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -145,6 +145,6 @@ def _read(path: Path) -> dict[str, Any]:
             raise ValueError
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path}: cannot be read; delete the folder and evaluate again"
+            f"{path}: cannot be read ({first_line(error)}); give another --output"
         ) from error
     return found

@@ -50,7 +50,7 @@ def make_reference(
         missing; the data set or some of it is, or an image cannot be used.
     """
     if output.exists():
-        raise UserError(f"{output}: is there already; delete it or name another file")
+        raise UserError(f"{output}: is there already; name another file")
     if split is None:
         split = "train+validation" if data == "folder" else "train"
     examples = in_order(

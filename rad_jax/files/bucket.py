@@ -1,4 +1,4 @@
-"""Folders in a bucket (gs://), and what is written here to appear there.
+"""Folders in a bucket (gs://).
 
 Such a path reads like pathlib's. But a bucket has no locks, no renames, and its files
 do not grow: what is written line by line is written here and copied.
@@ -6,9 +6,7 @@ do not grow: what is written line by line is written here and copied.
 
 import contextlib
 import importlib.util
-import secrets
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from fsspec.config import conf
 from typing_extensions import TypeIs
 
 from rad_jax.errors import UserError, first_line
-from rad_jax.runtime.distributed import say
+from rad_jax.files.paths import plain
 
 SCHEME = "gs://"
 CHUNK_BYTES = 2**24
@@ -30,11 +28,12 @@ def folder_at(place: str | AnyPath) -> AnyPath:
     """The path of a folder, on this machine or, if it begins with gs://, in a bucket.
 
     Raises:
-      UserError: it is an address of another kind, or gcsfs is not installed.
+      UserError: it is an address of another kind, or gcsfs is not installed, or as
+        `plain`.
     """
-    address = str(place)
+    address = plain(place)
     if "://" not in address:
-        return Path(place)
+        return Path(address)
     if not address.startswith(SCHEME):
         raise UserError(f"{address}: give a folder, or an address that begins gs://")
     if importlib.util.find_spec("gcsfs") is None:
@@ -47,11 +46,6 @@ def folder_at(place: str | AnyPath) -> AnyPath:
 def in_bucket(path: AnyPath) -> TypeIs[epath.Path]:
     """Whether a path is one of a bucket."""
     return isinstance(path, epath.Path)
-
-
-def absolute(path: AnyPath) -> AnyPath:
-    """The path from the root; epath's own makes a local one of a bucket's."""
-    return path if in_bucket(path) else path.absolute()
 
 
 @contextlib.contextmanager
@@ -95,70 +89,3 @@ def copy_files(files: Iterable[AnyPath], source: AnyPath, target: AnyPath) -> No
             (target / path).parent.mkdir(parents=True, exist_ok=True)
         with (source / path).open("rb") as old, (target / path).open("wb") as new:
             shutil.copyfileobj(old, new, CHUNK_BYTES)
-
-
-class LogUploader:
-    """A folder on this machine for what a run writes bit by bit; a context manager.
-
-    It is the run's own folder, unless that lies in a bucket: then files are copied
-    there by ``publish``, and at the end.
-
-    Attributes:
-      folder: where to write.
-    """
-
-    def __init__(self, workdir: AnyPath, growing: Iterable[str] = ()):
-        """Fetches the files that a run continues to append to.
-
-        Args:
-          workdir: of the run.
-          growing: names of files that a run continues, if they are there.
-
-        Raises:
-          UserError: the bucket cannot be reached, or not be written.
-        """
-        self._workdir = workdir
-        self._published: dict[Path, tuple[int, int]] = {}
-        if not in_bucket(workdir):
-            self.folder = workdir
-            return
-        with bucket_errors(workdir):
-            probe = workdir / f".{secrets.token_hex(8)}"
-            probe.write_bytes(b"")
-            probe.unlink()
-        self._scratch = tempfile.TemporaryDirectory(prefix="rad_jax-")
-        self.folder = Path(self._scratch.name) / workdir.name
-        self.folder.mkdir()
-        there = [path for name in growing if (path := workdir / name).exists()]
-        copy_files(there, workdir, self.folder)
-
-    def __enter__(self) -> "LogUploader":
-        """Returns itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Publishes the rest."""
-        self.publish()
-        if in_bucket(self._workdir):
-            self._scratch.cleanup()
-
-    def publish(self) -> None:
-        """Copies what is new or has grown.
-
-        What does not arrive now is named, and tried again the next time: a run does not
-        end for want of its logs.
-        """
-        if not in_bucket(self._workdir):
-            return
-        seen = {
-            path: ((stat := path.stat()).st_size, stat.st_mtime_ns)
-            for path in self.folder.rglob("*")
-            if path.is_file()
-        }
-        new = [path for path, mark in seen.items() if self._published.get(path) != mark]
-        try:
-            copy_files(new, self.folder, self._workdir)
-        except Exception as error:  # of many kinds, see `bucket_errors`
-            say(f"{self._workdir}: the logs wait here ({first_line(error)[:200]})")
-        else:
-            self._published |= {path: seen[path] for path in new}

@@ -86,7 +86,7 @@ def pictures_by_stem(path: Path) -> dict[str, Path]:
         if file.stem in stems:
             raise UserError(
                 f"{path}: {stems[file.stem].name} and {file.name} have the same name "
-                "but for the suffix; rename or remove one"
+                "but for the suffix; rename one"
             )
         stems[file.stem] = file
     return stems
@@ -100,7 +100,7 @@ def _require_all(
     if lone:
         raise UserError(
             f"{folder}: no {kind} for {_some(lone)}; add it under the same name, or "
-            "remove the other"
+            "take the other out"
         )
 
 

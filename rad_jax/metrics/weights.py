@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from rad_jax.errors import UserError
-from rad_jax.runtime.compilation_cache import cache_folder
+from rad_jax.files.paths import cache_home, local_path
 from rad_jax.weight_files import name_table
 from rad_jax.weight_files.name_table import Entry
 from rad_jax.weight_files.read import read_state_dict
@@ -84,9 +84,9 @@ def metrics_folder(folder: Path | None = None) -> Path:
     if folder is not None:
         return folder
     if os.environ.get(VARIABLE):
-        return Path(os.environ[VARIABLE]).expanduser()
+        return local_path(os.environ[VARIABLE])
     try:
-        return cache_folder().parent / "metrics"
+        return cache_home() / "metrics"
     except RuntimeError as error:
         raise UserError(
             f"there is no home folder; name that of the metrics' weights in {VARIABLE}"

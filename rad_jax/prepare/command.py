@@ -13,7 +13,8 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from rad_jax.data import records
-from rad_jax.errors import UserError
+from rad_jax.errors import UserError, first_line
+from rad_jax.files.paths import local_path, plain
 from rad_jax.prepare.digits import Digits
 from rad_jax.prepare.image_sets import IMAGE_SETS
 from rad_jax.prepare.images import VERSION, check_size, prepare_images
@@ -64,10 +65,11 @@ def prepare(
     """
     if name in BUILDERS:
         _check_no_flags(name, (source, size, num_workers, num_train, labels or None))
-    if source is not None and "://" in os.fspath(data_dir):
+    data_dir = plain(data_dir)
+    if source is not None and "://" in data_dir:
         raise UserError(f"{data_dir}: prepare into a local folder, then copy it")
     version = str(BUILDERS[name].VERSION) if name in BUILDERS else VERSION
-    folder = epath.Path(data_dir).expanduser() / name / version
+    folder = epath.Path(data_dir) / name / version
     already = folder.exists()
     if not already and name in BUILDERS:
         _build(BUILDERS[name], data_dir, folder)
@@ -119,7 +121,7 @@ def _checked_source(
             "and _, a letter first, and not 'folder', which configs give to images "
             "that are not prepared"
         )
-    return Path(source).expanduser()
+    return local_path(source)
 
 
 def _build(
@@ -163,5 +165,6 @@ def _check(name: str, data_dir: str | os.PathLike[str], folder: epath.Path) -> N
             records.open_split(builder, split)
     except UserError as error:
         raise UserError(
-            f"{folder}: is damaged or incomplete; delete it and prepare it again"
+            f"{folder}: is damaged or incomplete, or cannot be read "
+            f"({first_line(error.__cause__ or error)}); {records.AGAIN}"
         ) from error

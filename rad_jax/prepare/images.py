@@ -88,7 +88,7 @@ def check_size(name: str, data_dir: Path, size: int) -> None:
     if there not in (size, None):
         raise UserError(
             f"{data_dir / name / VERSION}: has images of {there}x{there} pixels, not "
-            f"{size}x{size}; give --size {there}, another --data_dir, or delete it"
+            f"{size}x{size}; give --size {there} or another --data_dir"
         )
 
 
@@ -130,7 +130,7 @@ def _same_plan(plan: Plan, incomplete: Path) -> None:
                 differs = "other names or sizes of files"
             raise UserError(
                 f"{incomplete}: was begun with {differs}; go on as it was begun, or "
-                "delete it to start afresh"
+                "prepare into another --data_dir"
             )
 
 

@@ -13,6 +13,7 @@ import filelock
 import jax
 
 from rad_jax.errors import first_line
+from rad_jax.files.paths import cache_home
 
 SETTINGS = {
     # Bytes; the least recently used go first.
@@ -41,7 +42,7 @@ def enable_compilation_cache() -> None:
     if config.jax_compilation_cache_dir is not None:
         return
     try:
-        folder = cache_folder()
+        folder = cache_home() / "compiled"
         _prepare(folder)
     except (KeyError, OSError, RuntimeError) as error:
         print(
@@ -54,18 +55,6 @@ def enable_compilation_cache() -> None:
         if name.upper() not in os.environ:
             config.update(name, value)
     config.update("jax_compilation_cache_dir", str(folder))
-
-
-def cache_folder() -> Path:
-    """Where it is, after the XDG base directory specification.
-
-    Raises:
-      RuntimeError: there is no home folder.
-    """
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if not base.is_absolute():  # as the specification has it
-        base = Path.home() / ".cache"
-    return base / "rad_jax" / "compiled"
 
 
 def _prepare(folder: Path) -> None:

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from rad_jax.checkpoints.checkpoints import Checkpoints
 from rad_jax.config import Experiment, to_dict
 from rad_jax.data.prefetch import Prefetch
-from rad_jax.files.bucket import AnyPath, LogUploader
+from rad_jax.files.bucket import AnyPath
 from rad_jax.models.lora import plain_params
 from rad_jax.progress import progress
 from rad_jax.runtime.distributed import is_main, say
@@ -19,6 +19,7 @@ from rad_jax.runtime.sharding import local_copy, make_mesh, place_batch
 from rad_jax.train.health import Health
 from rad_jax.train.input import open_batches
 from rad_jax.train.lock import lock
+from rad_jax.train.log_uploader import LogUploader
 from rad_jax.train.logs import GROWING, Logs
 from rad_jax.train.plan import make_plan, step_speed
 from rad_jax.train.profile import Profile

@@ -1,5 +1,6 @@
 """Checkpoints: written whole or not at all, and what becomes of damaged ones."""
 
+import errno
 import json
 import os
 import shutil
@@ -11,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rad_jax.checkpoints.checkpoints import Checkpoints, short_reason
+from rad_jax.checkpoints.checkpoints import Checkpoints
+from rad_jax.checkpoints.damage import short_reason
 from rad_jax.errors import UserError
 
 
@@ -153,8 +155,22 @@ def test_damaged_checkpoint_is_replaced(copied):
 def test_all_damaged_is_one_line(copied):
     for step in ("5", "10"):
         damage(copied / "checkpoints" / step, "cut short")
-    with pytest.raises(UserError, match="every checkpoint is damaged; delete it to st"):
+    with pytest.raises(UserError, match="every checkpoint is damaged; restore the"):
         latest(copied)
+
+
+@pytest.mark.parametrize("item", ["params/_METADATA", "params/manifest.ocdbt", "data"])
+def test_what_cannot_be_read_is_not_called_damage(copied, item):
+    """Nor passed over: resuming would remove it, and what was trained since."""
+    path = copied / "checkpoints" / "10" / item
+    for file in path.iterdir() if path.is_dir() else [path]:
+        file.unlink()
+        file.symlink_to(file.name)  # ELOOP, whoever reads it
+    reason = os.strerror(errno.ELOOP)
+    match = rf"/10\S*: cannot be read \({reason}\)"
+    with Checkpoints(copied, 2) as checkpoints, pytest.raises(UserError, match=match):
+        checkpoints.latest(reader(checkpoints))
+    assert steps(copied) == ["10", "5"]
 
 
 @pytest.mark.parametrize("error", [ValueError, TypeError, KeyError, OSError])

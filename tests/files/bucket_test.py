@@ -17,9 +17,10 @@ from rad_jax.checkpoints.model_folder import write_model
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.atomic import atomic_folder
-from rad_jax.files.bucket import LogUploader, absolute, copy_files, folder_at
+from rad_jax.files.bucket import copy_files, folder_at
 from rad_jax.models.apply import init_params
 from rad_jax.models.lora import partition
+from rad_jax.train.log_uploader import LogUploader
 from rad_jax.train.loop import train
 from rad_jax.train.pretrained import load_pretrained, write_base
 from rad_jax.train.stop import StopRequest
@@ -206,7 +207,6 @@ def test_what_lies_at_the_top_is_copied_last(tmp_path, monkeypatch):
 def test_folders_stay_what_they_are():
     assert folder_at("runs/a") == Path("runs/a")
     assert folder_at(Path("/runs")) == Path("/runs")
-    assert absolute(Path("runs")) == Path.cwd() / "runs"
 
 
 def test_other_addresses_are_refused(rad, tiny):

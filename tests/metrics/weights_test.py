@@ -53,7 +53,7 @@ def test_without_a_home_folder(monkeypatch):
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.delenv("RAD_JAX_METRICS", raising=False)
-    monkeypatch.setattr(weights, "cache_folder", homeless)
+    monkeypatch.setattr(weights, "cache_home", homeless)
     with pytest.raises(UserError, match=r"no home folder; name .* in RAD_JAX_METRICS$"):
         metrics_folder()
 

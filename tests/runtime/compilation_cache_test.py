@@ -14,9 +14,10 @@ from rad_jax.checkpoints.model import Model
 from rad_jax.checkpoints.model_folder import write_model
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
+from rad_jax.files.paths import cache_home
 from rad_jax.models.unet import abstract_params
 from rad_jax.runtime import compilation_cache
-from rad_jax.runtime.compilation_cache import cache_folder, enable_compilation_cache
+from rad_jax.runtime.compilation_cache import enable_compilation_cache
 from tests.conftest import DIGITS, PROGRESS, ROOT
 from tests.inference.generate_test import FIXED
 from tests.models.adm_files import random_params
@@ -198,7 +199,7 @@ def test_a_folder_that_cannot_be_used_is_one_line(
 
 
 def test_an_entry_that_another_command_is_writing_stays(updates, tmp_path):
-    folder = cache_folder()
+    folder = cache_home() / "compiled"
     folder.mkdir(parents=True)
     (folder / "x-cache").touch()
     with filelock.FileLock(folder / ".lockfile"):
@@ -214,7 +215,7 @@ def test_the_folder_of_the_specification(monkeypatch, base):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     if base is not None:
         monkeypatch.setenv("XDG_CACHE_HOME", base)
-    assert cache_folder() == Path("/home/somebody/.cache/rad_jax/compiled")
+    assert cache_home() == Path("/home/somebody/.cache/rad_jax")
 
 
 FILES = "--image a --mask b --output c"
