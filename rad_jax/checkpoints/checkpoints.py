@@ -150,9 +150,12 @@ class Checkpoints:
         """
         found = self._read(step, like) if is_main() else None
         # One process looks, for all: the others must not wait for what will not come.
-        outcome = from_main(np.int32(_OUTCOMES.index(type(found))))
+        outcome = int(from_main(np.int32(_OUTCOMES.index(type(found)))))
+        if found is not None:
+            raise found
         if outcome:
-            raise found or _OUTCOMES[int(outcome)](f"{self.folder}: see process 0")
+            kind = Damaged if outcome == _OUTCOMES.index(Damaged) else UserError
+            raise kind(f"{self.folder}: see process 0")
         # Else Orbax wants the kind of device that wrote them.
         here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 

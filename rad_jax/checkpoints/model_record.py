@@ -41,7 +41,7 @@ def write_record(
         "provenance": dict(provenance),
         **others,
     }
-    path.write_text(json.dumps(record, indent=2) + "\n")
+    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def read_record(path: AnyPath, kind: str) -> dict[str, Any]:

@@ -36,6 +36,19 @@ def add_flags(sub: Parser) -> None:
         help="noise of the sampler ddim, 0 to 1",
     )
     sub.add_argument("--invert_mask", action="store_true", help="black is filled")
+    alpha = sub.add_mutually_exclusive_group()
+    alpha.add_argument(
+        "--opaque_hole",
+        action="store_true",
+        default=None,
+        help="make filled pixels opaque where the image is transparent",
+    )
+    alpha.add_argument(
+        "--keep_alpha",
+        dest="opaque_hole",
+        action="store_false",
+        help="keep transparency in the hole, and say nothing of it",
+    )
     sub.add_argument("--label", type=int, help="class of the images, if it has some")
 
 
@@ -45,7 +58,11 @@ def run(args: argparse.Namespace) -> int:
         args.steps, args.sampler, args.grid, args.eta, args.label
     )
     files = FileOptions(
-        args.seed, args.num_samples, args.batch_size, invert_mask=args.invert_mask
+        args.seed,
+        args.num_samples,
+        args.batch_size,
+        invert_mask=args.invert_mask,
+        opaque_hole=args.opaque_hole,
     )
     set_up_jax()
     from rad_jax.checkpoints.load import load

@@ -5,6 +5,7 @@ stderr explains, 130 stopped by Ctrl-C, 141 nobody reads the output any more (`|
 """
 
 import argparse
+import io
 import os
 import sys
 import traceback
@@ -47,6 +48,9 @@ VERBS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a verb; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):  # a name in another alphabet is no error
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
     unknown = [x for x in rest if not (x.startswith("--config.") and "=" in x)]

@@ -116,7 +116,7 @@ def _summary(coverage: Sequence[float]) -> dict[str, float | list[float]]:
 
 def _write_json(path: Path, content: dict) -> None:
     try:
-        path.write_text(json.dumps(content, indent=2) + "\n")
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(

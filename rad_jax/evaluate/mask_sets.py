@@ -8,10 +8,12 @@ from jaxtyping import Bool
 
 from rad_jax.errors import UserError
 from rad_jax.evaluate.protocol import Protocol
+from rad_jax.files.mask_file import read_mask
 from rad_jax.files.paths import local_path
-from rad_jax.files.pictures import read_mask
+from rad_jax.files.remarks import Remarks
 from rad_jax.masks.evaluation import check_settings, evaluation_mask
 from rad_jax.masks.kinds import KINDS
+from rad_jax.runtime.distributed import say
 
 SUFFIX = ".png"
 
@@ -62,10 +64,21 @@ def mask_set(protocol: Protocol, masks: str) -> Bool[np.ndarray, "n h w"]:
     """
     size = protocol.image_size
     if masks not in KINDS:
-        return np.stack([read_mask(file, (size, size)) for file in _files(masks)])
+        return _read_all(_files(masks), size)
     options = {"seed": protocol.seed, "max_coverage": protocol.max_coverage}
     indices = range(protocol.num_images)
     return np.stack([evaluation_mask(masks, size, index=i, **options) for i in indices])
+
+
+def _read_all(files: Sequence[Path], size: int) -> Bool[np.ndarray, "n h w"]:
+    remarks, holes = Remarks(), []
+    for file in files:
+        mask = read_mask(file, (size, size))
+        remarks.add(file, mask.remark)
+        holes.append(mask.hole)
+    for line in remarks.lines():
+        say(line)
+    return np.stack(holes)
 
 
 def _files(folder: str) -> list[Path]:

@@ -140,7 +140,7 @@ def claim(folder: Path, protocol: Protocol) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(found, dict):
             raise ValueError
     except (OSError, ValueError) as error:

@@ -5,22 +5,52 @@ and whatever a decoder raises becomes one line.
 """
 
 import contextlib
+import dataclasses
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, features
 
 from rad_jax.errors import UserError, first_line
+from rad_jax.files.metadata import Metadata, metadata_of, png_chunks
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+OPTIONAL = {"AVIF": "avif", "JPEG2000": "jpg_2000"}
+"""What Pillow opens where it was built with their libraries, by its names of these."""
+
+FORMATS = (
+    *("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"),
+    *(name for name, library in OPTIONAL.items() if features.check(library)),
+)
 """What Pillow may open. Of a file with several frames we take the first."""
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
+    *(".avif" for name in FORMATS if name == "AVIF"),
+    *(x for x in (".jp2", ".j2k", ".jpx", ".jpf") if "JPEG2000" in FORMATS),
+)
 """Which files of a folder are pictures; compared in lower case."""
 
 _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap height and width
 _DEEP = (";16B", ";16L", ";16N")  # Pillow's names of 16-bit samples it cuts to 8
+
+
+class Decoded(NamedTuple):
+    """A picture's samples, and what there is to say of its file.
+
+    Attributes:
+        image: turned upright, its mode 1, L, LA, RGB, RGBA or I;16 (in either byte
+            order), and of a mask I or F as well.
+        metadata: what the file says of it.
+        orientation: EXIF's, 1 to 8, that was followed; 5 to 8 swap height and width.
+        frames: whether there are more than this first one.
+    """
+
+    image: Image.Image
+    metadata: Metadata
+    orientation: int
+    frames: bool
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -34,28 +64,46 @@ def picture_size(path: Path) -> tuple[int, int]:
     with _opened(path) as image:
         width, height = image.size
         # Pillow turns the size of a TIFF by itself.
-        if image.format != "TIFF" and image.getexif().get(_ORIENTATION) in range(5, 9):
+        if image.format != "TIFF" and _orientation(image) >= 5:
             return width, height
         return height, width
 
 
-def decode(path: Path) -> Image.Image:
+def decode(path: Path, *, as_mask: bool = False) -> Decoded:
     """Decodes a picture, turned upright as its EXIF orientation says.
 
     A palette becomes RGB or, with transparency, RGBA; a transparent colour becomes an
     alpha channel; CMYK becomes RGB and loses its colour profile, which would not fit.
 
-    Returns:
-        An image of mode 1, L, LA, RGB, RGBA or I;16 (in either byte order), with what
-        the file holds of ``info["icc_profile"]`` and ``info["exif"]``.
+    Args:
+        path: of the file.
+        as_mask: whole numbers of 32 bits and floats are read, too: a mask is not
+            written back.
 
     Raises:
         UserError: the file is missing, broken, empty, too large, no picture, or holds
-            samples that we could not write back unchanged (16-bit colour, floats).
+            samples that Pillow changes (16-bit colour, ...) or, but for a mask, that
+            we could not write back unchanged (floats, ...).
     """
-    with _opened(path) as image:
-        _refuse_lossy(image, path)
-        return _plain(ImageOps.exif_transpose(image))
+    with _opened(path) as file:
+        _refuse_lossy(file, path, as_mask)
+        # Before it is read: a JPEG file with previews is no animation.
+        frames = file.format != "MPO" and bool(getattr(file, "is_animated", False))
+        if frames:
+            file.seek(0)
+        chunks = png_chunks(file)
+        orientation = 1 if file.format == "TIFF" else _orientation(file)
+        upright = ImageOps.exif_transpose(file)
+        swapped = orientation in range(5, 9)
+        metadata = metadata_of(file, upright, chunks, swapped=swapped)
+        if upright.mode == "CMYK":
+            metadata = dataclasses.replace(metadata, icc_profile=None)
+        return Decoded(_plain(upright), metadata, orientation, frames)
+
+
+def _orientation(image: Image.Image) -> int:
+    found = image.getexif().get(_ORIENTATION)
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
 @contextlib.contextmanager
@@ -98,33 +146,55 @@ def _drop_broken_exif(image: ImageFile.ImageFile) -> None:
             del image.info["exif"]
 
 
-def _refuse_lossy(image: ImageFile.ImageFile, path: Path) -> None:
+def _refuse_lossy(image: ImageFile.ImageFile, path: Path, as_mask: bool) -> None:
     """Refuses an opened, not yet decoded image whose samples Pillow would change."""
     codings = [
         str(tile.args[0] if isinstance(tile.args, tuple) and tile.args else tile.args)
         for tile in image.tile
     ]
     grey16 = image.mode.startswith("I;16")
-    if grey16 and "I;12" in codings:
-        kind = "12-bit samples"
-    elif not grey16 and any(coding.endswith(_DEEP) for coding in codings):
-        kind = "16-bit colour or alpha (only 16-bit grey without alpha is kept)"
+    bits = _coded_bits(image)
+    reason = "which we could not write back unchanged"
+    if "I;12" in codings or bits not in (8, 16):
+        kind = f"{12 if 'I;12' in codings else bits}-bit samples"
+        reason = "which Pillow reads as others"
+    elif not grey16 and (bits == 16 or any(x.endswith(_DEEP) for x in codings)):
+        kind = "16-bit colour or alpha (only 16-bit grey without alpha is read whole)"
+        reason = "of which Pillow reads the upper 8 bits alone"
     elif "transparency" in image.info and (grey16 or {"L;2", "L;4"} & {*codings}):
         kind = "a transparent grey level in a file that is not 8-bit"
+        reason = "which Pillow does not find"
+    elif image.mode in ("I", "F") and as_mask:
+        return
     elif not grey16 and image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK"):
-        kind = f"samples of mode {image.mode}"
+        kind = {"I": "32-bit samples", "F": "samples that are floats"}.get(
+            image.mode, f"samples of mode {image.mode}"
+        )
     else:
         return
-    raise UserError(
-        f"{path}: has {kind}, which we could not write back unchanged; save it as an "
-        "8-bit PNG file"
-    )
+    raise UserError(f"{path}: has {kind}, {reason}; save it as an 8-bit PNG file")
+
+
+def _coded_bits(image: ImageFile.ImageFile) -> int:
+    """Bits of a sample in formats of which Pillow does not tell; 8 in the others."""
+    if image.format not in OPTIONAL or image.fp is None:
+        return 8
+    at = image.fp.tell()
+    image.fp.seek(0)
+    head = image.fp.read(2**16)
+    image.fp.seek(at)
+    if image.format == "AVIF":  # of its configuration, high_bitdepth and twelve_bit
+        flags = head[head.find(b"av1C") + 6 :][:1] if b"av1C" in head else b"\0"
+        return {0x40: 10, 0x60: 12}.get(flags[0] & 0x60, 8) if flags else 8
+    # JPEG 2000: of the first component, behind SOC, SIZ and the sizes.
+    size = head.find(b"\xff\x4f\xff\x51")
+    depth = head[size + 42 : size + 43] if size >= 0 else b""
+    return (depth[0] & 0x7F) + 1 if depth else 8
 
 
 def _plain(image: Image.Image) -> Image.Image:
     """Turns palettes, transparent colours and CMYK into grey or RGB, with alpha."""
     if image.mode == "CMYK":
-        image.info.pop("icc_profile", None)
         return image.convert("RGB")
     if image.mode == "P":
         return image.convert("RGBA" if image.has_transparency_data else "RGB")

@@ -1,4 +1,4 @@
-"""Pictures and masks from files, generated pixels into pictures, PNG files written."""
+"""Pictures from files, generated pixels into pictures, PNG files written."""
 
 import dataclasses
 import io
@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float32, UInt8, UInt16
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from rad_jax.errors import UserError
 from rad_jax.files.atomic import atomic_write
 from rad_jax.files.decode import decode
+from rad_jax.files.metadata import NONE, Metadata, with_chunks
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's "L"
 HOLE_GREY = 128
@@ -27,19 +27,26 @@ class Picture:
         samples: the stored numbers, with alpha if the file has it (the last channel of
             2 or 4): uint8, or uint16 for 16-bit grey. A 1-bit file has 0 and 255.
         bilevel: the file has 1 bit per pixel.
-        icc_profile: the colour profile, or None.
-        exif: the EXIF block, or None.
+        metadata: what else its file says.
+        orientation: EXIF's, 1 to 8, which was followed; more than 4 swap the sides.
+        frames: the file has more than this frame.
     """
 
     samples: UInt8[np.ndarray, "h w k"] | UInt16[np.ndarray, "h w 1"]
     bilevel: bool = False
-    icc_profile: bytes | None = None
-    exif: bytes | None = None
+    metadata: Metadata = NONE
+    orientation: int = 1
+    frames: bool = False
 
     @property
     def colours(self) -> int:
         """Channels without alpha: 1 (grey) or 3."""
         return 1 if self.samples.shape[2] < 3 else 3
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the last channel is alpha."""
+        return self.samples.shape[2] in (2, 4)
 
     @property
     def colour(self) -> Float32[np.ndarray, "h w colours"]:
@@ -57,7 +64,8 @@ def read_picture(path: Path) -> Picture:
     Raises:
         UserError: as `decode`.
     """
-    image = decode(path)
+    decoded = decode(path)
+    image = decoded.image
     samples = np.asarray(image)
     if image.mode == "1":
         samples = samples.astype(np.uint8) * np.uint8(255)
@@ -66,39 +74,10 @@ def read_picture(path: Path) -> Picture:
     return Picture(
         samples=samples[..., None] if samples.ndim == 2 else samples,
         bilevel=image.mode == "1",
-        icc_profile=image.info.get("icc_profile") or None,
-        exif=image.info.get("exif") or None,
+        metadata=decoded.metadata,
+        orientation=decoded.orientation,
+        frames=decoded.frames,
     )
-
-
-def read_mask(
-    path: Path, size: tuple[int, int], *, invert: bool = False
-) -> Bool[np.ndarray, "h w"]:
-    """Reads a mask: True (to be filled) where the file is lighter than mid-grey.
-
-    A mask of one colour only and not everywhere opaque is read from its alpha.
-
-    Args:
-        path: any file that `read_picture` reads.
-        size: height and width that it must have.
-        invert: fill what is dark instead.
-
-    Raises:
-        UserError: as `read_picture`, or another size.
-    """
-    picture = read_picture(path)
-    if picture.samples.shape[:2] != size:
-        h, w, _ = picture.samples.shape
-        raise UserError(
-            f"{path}: the mask has {w}x{h} pixels and its picture {size[1]}x{size[0]}; "
-            "scale one to the other's size"
-        )
-    level = model_input(picture, 1)[..., 0]
-    if picture.samples.shape[2] in (2, 4):
-        colour, alpha = picture.samples[..., :-1], picture.samples[..., -1]
-        if (colour == colour[0, 0]).all() and (alpha < 255).any():
-            level = alpha * np.float32(2 / 255) - np.float32(1)
-    return (level > 0) != invert
 
 
 def model_input(picture: Picture, channels: int) -> Float32[np.ndarray, "h w channels"]:
@@ -113,16 +92,20 @@ def compose(
     picture: Picture,
     generated: Float32[np.ndarray, "h w c"],
     hole: Bool[np.ndarray, "h w"],
+    *,
+    opaque: bool = False,
 ) -> UInt8[np.ndarray, "h w k"] | UInt16[np.ndarray, "h w 1"]:
     """Puts generated pixels into the hole of a picture.
 
-    Outside the hole, and in alpha everywhere, the result has the picture's own samples.
+    Outside the hole, and in alpha everywhere unless the hole is to be opaque, the
+    result has the picture's own samples.
 
     Args:
         picture: the picture.
         generated: 1 or 3 channels, clipped to [-1, 1]. A grey picture gets the mean of
             3 channels, an RGB picture 1 channel three times.
         hole: True where the generated pixels go, rounded to the nearest sample.
+        opaque: whether alpha becomes opaque in the hole.
     """
     samples = picture.samples.copy()
     inside = generated[hole]
@@ -132,6 +115,8 @@ def compose(
     steps = 1 if picture.bilevel else top
     levels = np.rint((np.clip(inside, -1, 1) + 1) / 2 * steps) * (top // steps)
     samples[hole, : picture.colours] = levels.astype(samples.dtype)
+    if opaque and picture.has_alpha:
+        samples[hole, -1] = top
     return samples
 
 
@@ -171,8 +156,9 @@ def write_picture(
     Args:
         path: the file; one that exists is replaced, missing folders are made.
         array: samples like those of ``picture``, from `compose`.
-        picture: where bit depth, colour profile and EXIF come from.
-        text: PNG text chunks; keys are Latin-1, at most 79 characters.
+        picture: where bit depth and metadata come from.
+        text: PNG text chunks, instead of the picture's own of the same keys; keys are
+            Latin-1, at most 79 characters.
 
     Raises:
         UserError: the file cannot be written.
@@ -180,15 +166,19 @@ def write_picture(
     image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
     if picture.bilevel:
         image = image.convert("1", dither=Image.Dither.NONE)
+    said = picture.metadata
     chunks = PngInfo()
-    for key, value in text.items():
+    for key, value in {**said.text, **text}.items():
         chunks.add_text(key, value)
+    if said.xmp:
+        chunks.add_itxt("XML:com.adobe.xmp", said.xmp.decode("utf-8", "replace"))
     _write_png(
         image,
         path,
+        said.chunks,
         pnginfo=chunks,
-        icc_profile=picture.icc_profile,
-        exif=picture.exif,
+        icc_profile=said.icc_profile,
+        exif=said.exif,
     )
 
 
@@ -263,8 +253,13 @@ def _rgb_tile(tile: np.ndarray, scale: int) -> UInt8[np.ndarray, "h w 3"]:
     return tile.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
-def _write_png(image: Image.Image, path: Path, **options) -> None:
+def _write_png(
+    image: Image.Image,
+    path: Path,
+    chunks: tuple[tuple[bytes, bytes], ...] = (),
+    **options,
+) -> None:
     encoded = io.BytesIO()
     image.save(encoded, "png", **options)
     with atomic_write(path) as part:
-        part.write_bytes(encoded.getbuffer())
+        part.write_bytes(with_chunks(encoded.getvalue(), chunks))

@@ -14,6 +14,8 @@ class FileOptions:
       num_samples: results for each picture, >= 1.
       batch_size: images at once at most, >= 1; fewer where the memory is too little.
       invert_mask: black is the hole instead of white.
+      opaque_hole: make filled pixels opaque; False keeps the picture's alpha, as None
+        does, which says where that hides the filling.
       overwrite: replace files of the same names (`inpaint` always does).
 
     Raises:
@@ -24,6 +26,7 @@ class FileOptions:
     num_samples: int = 1
     batch_size: int = 16
     invert_mask: bool = False
+    opaque_hole: bool | None = None
     overwrite: bool = False
 
     def __post_init__(self):

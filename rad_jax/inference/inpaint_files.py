@@ -16,17 +16,18 @@ from numpy.typing import ArrayLike
 
 from rad_jax.errors import UserError
 from rad_jax.files.decode import picture_size
-from rad_jax.files.pairing import Pair, pair_by_stem
+from rad_jax.files.mask_file import Mask, read_mask
+from rad_jax.files.pairing import Pair, pair_by_stem, stem_of
 from rad_jax.files.pictures import (
     Picture,
     compose,
     model_input,
     pad_to_stride,
     padded_size,
-    read_mask,
     read_picture,
     write_picture,
 )
+from rad_jax.files.remarks import Remarks, some
 from rad_jax.inference.file_options import FileOptions
 from rad_jax.inference.results import require_finite
 from rad_jax.progress import progress
@@ -73,6 +74,7 @@ class _Done(NamedTuple):
     failed: dict[Pair, UserError]  # always empty if the picture is alone
     whole: dict[Pair, None]  # an ordered set of those without a hole
     written: list[Path]
+    remarks: Remarks
 
 
 def sample_seed(seed: int, stem: str, sample: int) -> int:
@@ -80,7 +82,7 @@ def sample_seed(seed: int, stem: str, sample: int) -> int:
 
     Args:
         seed: the seed of the run.
-        stem: the picture's file name without suffix.
+        stem: the picture's file name without suffix, in Unicode's form NFC.
         sample: the number of the result among those of its picture, from 0.
     """
     return zlib.crc32(os.fsencode(f"{seed}/{stem}/{sample}"))
@@ -121,19 +123,21 @@ def inpaint_files(
         UserError: names do not pair; the one picture or the one mask cannot be read;
             the model returns no numbers; a result cannot be written.
     """
-    pairs = pair_by_stem(image, mask, output, options.num_samples)
+    remarks = Remarks()
+    pairs = pair_by_stem(image, mask, output, options.num_samples, remarks)
     if not mask.is_dir():
         picture_size(mask)  # one broken mask for all is one error, not one a picture
     alone = not image.is_dir()
     settings = _Settings(fill, channels, stride, options, alone)
-    return 1 if _inpaint_pairs(pairs, settings, text).failed else 0
+    done = _Done({}, {}, [], remarks)
+    _inpaint_pairs(pairs, settings, text, done)
+    return 1 if done.failed else 0
 
 
 def _inpaint_pairs(
-    pairs: Sequence[Pair], settings: _Settings, text: Mapping[str, str]
-) -> _Done:
+    pairs: Sequence[Pair], settings: _Settings, text: Mapping[str, str], done: _Done
+) -> None:
     start = time.monotonic()
-    done = _Done({}, {}, [])
     try:
         batches = _batches(pairs, settings, done)
         for batch in progress(batches, desc="inpaint", unit="batch"):
@@ -143,8 +147,7 @@ def _inpaint_pairs(
                 write_picture(path, samples, loaded[task.pair].picture, text)
                 done.written.append(path)
     finally:  # a full disk must not hide what is done and what was left out
-        _report(done, time.monotonic() - start)
-    return done
+        _report(done, len(pairs), time.monotonic() - start)
 
 
 def _batches(pairs: Sequence[Pair], settings: _Settings, done: _Done) -> list[_Batch]:
@@ -185,14 +188,37 @@ def _load(batch: _Batch, settings: _Settings, done: _Done) -> dict[Pair, _Loaded
             h, w, _ = picture.samples.shape
             if padded_size((h, w), settings.stride) != batch.size:
                 raise UserError(f"{pair.image}: changed meanwhile; start again")
-            hole = read_mask(pair.mask, (h, w), invert=settings.options.invert_mask)
+            invert, turned = settings.options.invert_mask, picture.orientation > 1
+            mask = read_mask(pair.mask, (h, w), invert=invert, turned=turned)
         except UserError as error:
             _leave_out(pair, error, settings, done)
             continue
-        loaded[pair] = _Loaded(picture, hole)
-        if not hole.any():
+        loaded[pair] = _Loaded(picture, mask.hole)
+        if not mask.hole.any():
             done.whole[pair] = None
+        done.remarks.add(pair.mask, mask.remark)
+        for remark in _remarks(picture, mask, settings):
+            done.remarks.add(pair.image, remark)
     return loaded
+
+
+def _remarks(picture: Picture, mask: Mask, settings: _Settings) -> Iterator[str]:
+    """What may surprise in the result of a picture."""
+    if picture.frames:
+        yield "has several frames; the first one is used"
+    # The mask was made for the file as it is, or for the upright picture: who can tell?
+    either = picture.orientation < 5 or mask.hole.shape[0] == mask.hole.shape[1]
+    if picture.orientation > 1 and either and not mask.turned:
+        yield "is turned upright, as its EXIF says; its mask is taken as it is"
+    inside = picture.samples[mask.hole]
+    if settings.channels == 1 and (inside[:, :1] != inside[:, : picture.colours]).any():
+        yield "is in colour; this model makes grey, and fills the hole with grey"
+    hidden = picture.has_alpha and (inside[:, -1] < np.iinfo(inside.dtype).max).any()
+    if hidden and settings.options.opaque_hole is None:
+        yield (
+            "is transparent within the hole, which hides the filling; --opaque_hole "
+            "shows it, --keep_alpha leaves it so"
+        )
 
 
 def _results(
@@ -214,7 +240,8 @@ def _results(
         h, w = hole.shape
         generated = generated[:h, :w]
         require_finite(generated[hole], task.pair.image)
-        yield task, compose(picture, generated, hole)
+        opaque = bool(settings.options.opaque_hole)
+        yield task, compose(picture, generated, hole, opaque=opaque)
 
 
 def _filled(
@@ -227,19 +254,26 @@ def _filled(
         image = model_input(picture, settings.channels)
         images.append(pad_to_stride(image, settings.stride)[0])
         holes.append(pad_to_stride(hole.astype(np.float32), settings.stride)[0])
-        seeds.append(sample_seed(settings.options.seed, pair.image.stem, sample))
+        seeds.append(sample_seed(settings.options.seed, stem_of(pair.image), sample))
     seeds = np.array(seeds, np.uint32)
     return np.asarray(
         settings.fill(np.stack(images), np.stack(holes), seeds), np.float32
     )
 
 
-def _report(done: _Done, seconds: float) -> None:
+def _report(done: _Done, pairs: int, seconds: float) -> None:
     """Says what was left out, and where the results are and how long one took."""
+    for line in done.remarks.lines():
+        print(line)
     for pair, error in done.failed.items():
         print(f"left out {pair.image.name}: {error}", file=sys.stderr)
-    for pair in done.whole:
+    if len(done.whole) == pairs == 1:
+        (pair,) = done.whole
         print(f"{pair.image}: its mask {pair.mask} has no hole; written as it is")
+    elif done.whole:
+        names = some(pair.image for pair in done.whole)
+        count = f"{len(done.whole)} of {pairs} masks have no hole"
+        print(f"{count}; written as they are: {names}")
     count = len(done.written)
     if count == 1:
         print(f"{done.written[0]}: {seconds:.3g} s")

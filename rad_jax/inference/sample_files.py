@@ -26,6 +26,7 @@ from rad_jax.files.pictures import (
     write_picture,
 )
 from rad_jax.files.pixel_ranges import to_truncated_bytes
+from rad_jax.files.remarks import Remarks
 from rad_jax.inference.file_options import FileOptions
 from rad_jax.inference.generate import (
     adm_sampler,
@@ -83,7 +84,7 @@ def sample_files(
     classes, seed = options.classes, files.seed
     sampler = adm_sampler(model, options.sampler, options.eta)
     prepare = prepare_generate(model, options.respacing, sampler)
-    pictures = _pictures(model.config, low_res)
+    pictures = _pictures(model.config, low_res, output)
     count = options.num_samples or max(len(pictures), len(classes or ()), 1)
     labels = _labels(model.config, classes, count, seed)
     outputs = _outputs(output, count, files.overwrite, pictures)
@@ -108,12 +109,15 @@ def sample_files(
     _draw_all(RetryOnOOM(prepare_numbered), outputs, texts, files.batch_size)
 
 
-def _pictures(config: UNetConfig, low_res: Path | None) -> list[Path]:
+def _pictures(config: UNetConfig, low_res: Path | None, output: Path) -> list[Path]:
     """Low-resolution pictures, whose sizes fit."""
     if low_res is None:
         check_low_res(config, None)
         return []
-    pictures = list(pictures_by_stem(low_res).values())
+    remarks = Remarks()
+    pictures = list(pictures_by_stem(low_res, remarks, output).values())
+    for line in remarks.lines():
+        print(line)
     for path in pictures:
         size = picture_size(path)
         try:
@@ -149,7 +153,7 @@ def _outputs(
         outputs = _Outputs(samples, output / SHEET)
     elif count > 1:
         raise UserError(f"{output}: {count} samples need a folder; give its name")
-    elif output.suffix != ".png":
+    elif output.suffix.lower() != ".png":
         name = output.with_suffix(".png").name
         raise UserError(f"{output}: samples are .png files; name it {name}")
     else:

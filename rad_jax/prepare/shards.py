@@ -94,7 +94,7 @@ def write_shard(shard: Shard) -> Iterator[None]:
 
 def read_written(record: Path) -> Written:
     """What a record says."""
-    return Written(**json.loads(record.read_text()))
+    return Written(**json.loads(record.read_text(encoding="utf-8")))
 
 
 def unwritable(

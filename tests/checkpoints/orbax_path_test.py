@@ -22,6 +22,7 @@ def read(folder):
     like = {"params": {"a": jnp.zeros(3)}}
     with Checkpoints(folder) as checkpoints:
         trees = checkpoints.latest(lambda step: checkpoints.trees(step, like))
+    assert trees is not None
     np.testing.assert_array_equal(trees["params"]["a"], np.arange(3.0))
 
 

@@ -369,7 +369,7 @@ def test_checkpoint_cut_off_in_the_middle(rad, tiny_run, tmp_path):
         assert found == code
         assert f"rad-jax: {folder}: damaged" in " ".join(err)
         assert out.startswith(f"{workdir}: step 5") == (code == 0)
-    assert "every checkpoint is damaged; delete it to start again" in err[-1]
+    assert "every checkpoint is damaged; restore the folder from a copy" in err[-1]
 
 
 def test_info(rad, tiny_run, tmp_path):

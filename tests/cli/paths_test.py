@@ -9,6 +9,7 @@ from PIL import Image
 
 import rad_jax
 from rad_jax.cli import main
+from rad_jax.cli.arguments import Parser
 from tests.conftest import DIGITS
 
 
@@ -31,9 +32,11 @@ def no_odd_folder(home):
 
 def test_every_flag_of_a_path_makes_it_plain():
     """One that took the text as it is would make a folder that is named ~."""
-    sub = main._parser()._subparsers._group_actions[0].choices
-    flags = [action for parser in sub.values() for action in parser._actions]
-    assert not [action.dest for action in flags if action.type is Path]
+    for name, verb in main.VERBS.items():
+        parser = Parser()
+        verb.add_flags(parser)
+        as_it_is = [x.dest for x in parser._actions if x.type is Path]
+        assert not as_it_is, name
 
 
 @pytest.mark.parametrize("kind", ["~/{}", "~/here/../{}", "../{}", "../here/.././{}"])

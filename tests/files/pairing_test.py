@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 
 from rad_jax.errors import UserError
-from rad_jax.files.pairing import Pair, pair_by_stem
+from rad_jax.files import pairing
+from rad_jax.files.pairing import Pair
+from rad_jax.files.remarks import Remarks
+
+
+def pair_by_stem(image, mask, output, num_samples=1):
+    return pairing.pair_by_stem(image, mask, output, num_samples, Remarks())
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -45,6 +51,8 @@ def test_one_mask_for_a_folder(tmp_path):
         ("x.png", 1, ["x.png"]),
         ("new/x.png", 1, ["new/x.png"]),
         ("folder", 1, ["folder/a.png"]),
+        ("new.v2", 1, ["new.v2/a.png"]),
+        ("x.PNG", 1, ["x.PNG"]),
         ("old.folder", 1, ["old.folder/a.png"]),
         ("folder", 2, ["folder/a_0.png", "folder/a_1.png"]),
         ("new.folder", 2, ["new.folder/a_0.png", "new.folder/a_1.png"]),
@@ -71,7 +79,6 @@ ERRORS = {
     "twins": ("twins", "m", "out", 1, "a.jpg and a.png have the same name"),
     "twin masks": ("i-a", "twins", "out", 1, "a.jpg and a.png have the same name"),
     "jpeg": ("i/a.png", "m", "x.jpg", 1, "name it x.png"),
-    "unknown suffix": ("i/a.png", "m", "x.v2", 1, "name it x.png"),
     "file for a folder": ("i", "m", "x.png", 1, "several results need a folder"),
     "file for samples": ("i/a.png", "m", "x.png", 2, "several results need a folder"),
     "folder in a file": ("i", "m", "i/a.png/out", 1, "a.png: cannot be written to"),

@@ -15,7 +15,6 @@ from rad_jax.files.pictures import (
     contact_sheet,
     model_input,
     pad_to_stride,
-    read_mask,
     read_picture,
     save_png,
     write_picture,
@@ -141,46 +140,6 @@ def test_profile_exif_and_text_are_written(tmp_path):
         assert image.info["icc_profile"] == profile
         assert image.getexif()[0x010E] == "a description"
         assert {key: image.info[key] for key in text} == text
-
-
-MASKS = {
-    "1": SOME,
-    "L": np.where(SOME, 128, 127).astype(np.uint8),
-    "I;16": np.where(SOME, 32768, 32767).astype(np.uint16),
-    "RGB": np.where(SOME[..., None], [0, 255, 0], [255, 0, 255]).astype(np.uint8),
-    "alpha of white": np.dstack([np.full((H, W, 3), 255), SOME * 255]).astype(np.uint8),
-    "alpha of black": np.dstack([np.zeros((H, W)), SOME * 200]).astype(np.uint8),
-    "strokes on transparent black": np.dstack([SOME * 255] * 4).astype(np.uint8),
-    "colours of any alpha": np.dstack([*[SOME * 255] * 3, ALPHA]).astype(np.uint8),
-    "opaque": np.dstack([*[SOME * 255] * 3, SOME * 0 + 255]).astype(np.uint8),
-}
-
-
-@pytest.mark.parametrize("name", MASKS)
-def test_masks_of_every_kind(name, tmp_path):
-    path = saved(tmp_path / "m.png", MASKS[name])
-    np.testing.assert_array_equal(read_mask(path, (H, W)), SOME)
-    np.testing.assert_array_equal(read_mask(path, (H, W), invert=True), ~SOME)
-
-
-def test_palette_mask(tmp_path):
-    mask = Image.fromarray(SOME.astype(np.uint8), "P")
-    mask.putpalette([0, 0, 0, 255, 255, 255])
-    mask.save(tmp_path / "m.png")
-    np.testing.assert_array_equal(read_mask(tmp_path / "m.png", (H, W)), SOME)
-
-
-@pytest.mark.parametrize(("level", "alpha", "hole"), [(0, 255, False), (255, 0, False)])
-def test_blank_masks_with_alpha_have_no_hole(level, alpha, hole, tmp_path):
-    mask = np.dstack([np.full((H, W, 3), level), np.full((H, W), alpha)])
-    path = saved(tmp_path / "m.png", mask.astype(np.uint8))
-    assert (read_mask(path, (H, W)) == hole).all()
-
-
-def test_mask_of_another_size_is_refused(tmp_path):
-    path = saved(tmp_path / "m.png", GREY)
-    with pytest.raises(UserError, match=r"m\.png: .* 25x33 .* 33x25; scale"):
-        read_mask(path, (W, H))
 
 
 def test_padding_continues_images_and_knows_the_mask():

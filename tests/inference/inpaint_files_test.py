@@ -275,15 +275,16 @@ def test_pictures_are_read_batch_by_batch(folders, monkeypatch):
     events = []
     decode = sys.modules["rad_jax.files.pictures"].decode
 
-    def spy(path: Path):
+    def spy(path: Path, **options):
         events.append(path.stem)
-        return decode(path)
+        return decode(path, **options)
 
     def fill(images, holes, seeds):
         events.append("fill")
         return noise(images, holes, seeds)
 
     monkeypatch.setattr("rad_jax.files.pictures.decode", spy)
+    monkeypatch.setattr("rad_jax.files.mask_file.decode", spy)
     inpaint(images, masks, out, fill, batch_size=1)
     assert events == ["a", "a", "fill", "c", "c", "fill", "b", "b", "fill"]
 

@@ -1,0 +1,265 @@
+"""``rad-jax inpaint`` with what people hand in; pixels are judged."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import ROOT
+from tests.files import mask_file_test
+
+SIZE = 32
+HOLE = np.zeros((SIZE, SIZE), bool)
+HOLE[4:20, 7:29] = True
+FOLDERS = ("--image", "i", "--mask", "m", "--output", "o")
+FILES = ("--image", "a.png", "--mask", "m.png", "--output", "o.png")
+RGB = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+
+
+@pytest.fixture
+def inpaint(rad, tiny_run, tmp_path, monkeypatch):
+    """``inpaint("--image", ...)``: exit code, lines of stdout, and of stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*flags):
+        code, out, err = rad("inpaint", "--model", tiny_run[0], "--steps", 1, *flags)
+        return code, out.splitlines(), err
+
+    return run
+
+
+def save(path, array, **options):
+    path.parent.mkdir(exist_ok=True, parents=True)
+    Image.fromarray(array).save(path, **options)
+    return path
+
+
+def read(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def assert_filled(path, hole, before=RGB):
+    """Known pixels are the picture's, and those of the hole are mostly others."""
+    after = read(path)[..., :3]
+    np.testing.assert_array_equal(after[~hole], before[..., :3][~hole])
+    if hole.any():
+        assert (after[hole] != before[..., :3][hole]).any(axis=-1).mean() > 0.9
+
+
+def test_masks_of_every_kind_fill_the_hole_and_nothing_else(inpaint, tmp_path):
+    """Each of them alone was once taken for one without a hole, or filled it all."""
+    kinds = {
+        name.replace(" ", "_").replace(",", ""): mask
+        for name, mask in mask_file_test.MASKS.items()
+    }
+    h, w = mask_file_test.H, mask_file_test.W
+    picture = np.random.default_rng(1).integers(0, 256, (h, w, 3), np.uint8)
+    for name, mask in kinds.items():
+        mask = mask if mask.dtype in (bool, np.uint16) else mask.astype(np.uint8)
+        save(tmp_path / "m" / f"{name}.png", mask)
+        save(tmp_path / "i" / f"{name}.png", picture)
+    for flags, hole in (
+        ([], mask_file_test.SOME),
+        (["--invert_mask"], ~mask_file_test.SOME),
+    ):
+        code, out, err = inpaint(*FOLDERS, *flags)
+        assert (code, err) == (0, [])
+        for name in kinds:
+            assert_filled(tmp_path / "o" / f"{name}.png", hole, picture)
+    assert "m/7_and_9.png: has the levels 7, 9; the brighter is the hole" in out
+    two = "m/0_and_1.png, m/0_and_1_in_16_bits.png: has the levels 0, 1; the brighter"
+    assert any(line.startswith(two) for line in out), out
+
+
+def test_unclear_masks_are_named_and_the_others_filled(inpaint, tmp_path):
+    unclear = mask_file_test.UNCLEAR
+    h, w = mask_file_test.H, mask_file_test.W
+    picture = np.random.default_rng(1).integers(0, 256, (h, w, 3), np.uint8)
+    for number, (mask, _) in enumerate(unclear.values()):
+        mask = mask.astype(np.uint8) if mask.dtype == int else mask
+        save(tmp_path / "m" / f"{number}.tif", mask)
+        save(tmp_path / "i" / f"{number}.png", picture)
+    for name in "a", "b", "c":
+        save(tmp_path / "i" / f"{name}.png", picture)
+        save(tmp_path / "m" / f"{name}.png", np.zeros((h, w), bool))
+    save(tmp_path / "m" / "c.png", mask_file_test.SOME)
+    code, out, err = inpaint(*FOLDERS)
+    assert code == 1 and sorted(os.listdir("o")) == ["a.png", "b.png", "c.png"]
+    assert len(err) == len(unclear)
+    assert_filled(tmp_path / "o" / "c.png", mask_file_test.SOME, picture)
+    count = f"2 of {len(unclear) + 3} masks have no hole; written as they are: i/a.png,"
+    assert any(line.startswith(count) for line in out), out
+
+
+def pictures(folder, *names):
+    for name in names:
+        save(folder / name, HOLE if "mask" in name.lower() else RGB)
+
+
+PAIRED = {
+    # What lies in the image folder, in the mask folder (None: the same), and the line.
+    "_mask": (["a.png", "a_mask.png"], None, "1 mask paired by names like x_mask"),
+    "_mask001": (["a.png", "a_mask001.png"], None, "paired by names like x_mask"),
+    "-mask": (["a.png", "a-Mask.png"], None, "paired by names like x_mask"),
+    "apart": (["a.png"], ["a_mask.png"], "paired by names like x_mask"),
+    "among": (["a.png", "a_mask.png"], ["a_mask000.png"], "they are masks: a_mask.png"),
+    "both": (["a.png", "mask.png"], "i/mask.png", "they are masks: mask.png"),
+    "other": (["a.png", "a_mask.png", "m.jfif"], "i/a_mask.png", "a_mask.png"),
+}
+
+
+@pytest.mark.parametrize("name", PAIRED)
+def test_masks_beside_pictures(name, inpaint, tmp_path):
+    images, masks, line = PAIRED[name]
+    pictures(tmp_path / "i", *images)
+    mask = masks if isinstance(masks, str) else "i" if masks is None else "m"
+    pictures(tmp_path / "m", *(masks if isinstance(masks, list) else []))
+    code, out, err = inpaint("--image", "i", "--mask", mask, "--output", "o")
+    assert (code, err) == (0, [])
+    assert any(line in each for each in out), out
+    assert "a.png" in os.listdir("o") and not any("mask" in x for x in os.listdir("o"))
+    assert_filled(tmp_path / "o" / "a.png", HOLE)
+
+
+def test_a_picture_named_like_a_mask_with_a_mask_of_its_own(inpaint, tmp_path):
+    pictures(tmp_path / "i", "iron.png")
+    save(tmp_path / "i" / "iron_mask.png", RGB)
+    for name in "iron.png", "iron_mask.png":
+        save(tmp_path / "m" / name, HOLE)
+    code, _, err = inpaint(*FOLDERS)
+    assert (code, err) == (0, [])
+    assert_filled(tmp_path / "o" / "iron_mask.png", HOLE)
+
+
+OWN = {
+    "one folder": (
+        ["a.png", "b.png"],
+        "i",
+        "i",
+        "would be its own mask; name the mask",
+    ),
+    "one file": (["a.png"], "i/a.png", "i/a.png", "is the picture itself; give its"),
+    "its folder": (["a.png"], "i/a.png", "i", "would be its own mask"),
+    "a link": (["a.png"], "i/a.png", "l", "is the picture itself"),
+    "two masks": (
+        ["a.png", "a_mask1.png", "a_mask2.png"],
+        *("i", "i", "has several masks, a_mask1.png, a_mask2.png; keep one"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_no_picture_is_its_own_mask(name, inpaint, tmp_path):
+    files, image, mask, match = OWN[name]
+    pictures(tmp_path / "i", *files)
+    (tmp_path / "l").symlink_to("i/a.png")
+    code, _, err = inpaint("--image", image, "--mask", mask, "--output", "o")
+    assert code == 2 and len(err) == 1 and match in err[0], err
+    assert not os.path.exists("o")
+
+
+def test_what_is_left_out_of_a_folder_is_counted(inpaint, tmp_path):
+    pictures(tmp_path / "i", "a.jfif", "b.png")
+    os.makedirs("i/sub/deep")
+    os.makedirs("i/o")
+    for name in "notes.txt", "c.heic", "README", ".hidden":
+        (tmp_path / "i" / name).write_text("x")
+    save(tmp_path / "m.png", HOLE)
+    code, out, _ = inpaint(*["--image", "i", "--mask", "m.png", "--output", "i/o"])
+    assert code == 0 and sorted(os.listdir("i/o")) == ["a.png", "b.png"]
+    assert "i: left out 1 folder in it" in out
+    text = "i: left out 3 files, no pictures by their suffix (.heic, .txt, no suffix)"
+    assert text in out
+
+
+def test_names_are_compared_in_one_form(inpaint, tmp_path):
+    """macOS writes é as two characters."""
+    pictures(tmp_path / "i", "caf\u00e9.png")
+    shutil.copytree("i", "i2")
+    os.rename("i2/caf\u00e9.png", "i2/cafe\u0301.png")
+    save(tmp_path / "m" / "cafe\u0301.png", HOLE)
+    for folder in "i", "i2":
+        output = f"o{folder}"
+        code, _, err = inpaint("--image", folder, "--mask", "m", "--output", output)
+        assert (code, err) == (0, [])
+    first, second = (read(next((tmp_path / x).iterdir())) for x in ("oi", "oi2"))
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("output", ["res.v2", "x.PNG", "new/x.png", "2024.01.31"])
+def test_outputs_with_dots(output, inpaint, tmp_path):
+    save(tmp_path / "a.png", RGB)
+    save(tmp_path / "m.png", HOLE)
+    code, _, err = inpaint(*["--image", "a.png", "--mask", "m.png", "--output"], output)
+    assert (code, err) == (0, [])
+    path = tmp_path / output
+    assert_filled(path if "x." in output else path / "a.png", HOLE)
+
+
+def test_what_may_surprise_is_said(inpaint, tmp_path):
+    """Frames, transparency, colour for a grey model, orientation; each in a line."""
+    alpha = np.where(HOLE, 0, 255).astype(np.uint8)
+    save(tmp_path / "i" / "clear.png", np.dstack([RGB, alpha]))
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    save(tmp_path / "i" / "turned.png", RGB[::-1, ::-1].copy(), exif=exif)
+    frames = [Image.fromarray(array) for array in (RGB, 255 - RGB)]
+    frames[0].save(tmp_path / "i" / "frames.png", save_all=True, append_images=frames)
+    grey = np.repeat(RGB[..., :1], 3, axis=2)
+    save(tmp_path / "i" / "grey.png", grey)
+    save(tmp_path / "m.png", HOLE)
+    flags = ["--image", "i", "--mask", "m.png", "--output", "o"]
+    code, out, err = inpaint(*flags)
+    assert (code, err) == (0, [])
+    said = {line.split(": ", 1)[0]: line.split(": ", 1)[1] for line in out[:-1]}
+    assert said["i/frames.png"] == "has several frames; the first one is used"
+    assert "turned upright, as its EXIF says; its mask is" in said["i/turned.png"]
+    assert said["i/clear.png"].startswith("is transparent within the hole")
+    colour = "i/clear.png, i/frames.png, i/turned.png"
+    assert said[colour].startswith("is in colour; this model makes grey")
+    for name in ("clear", "turned", "frames"):
+        assert_filled(tmp_path / "o" / f"{name}.png", HOLE)
+    np.testing.assert_array_equal(read("o/clear.png")[..., 3], alpha)
+    assert_filled(tmp_path / "o" / "grey.png", HOLE, grey)
+
+    code, out, _ = inpaint(*flags, "--opaque_hole")
+    assert code == 0 and not any("transparent" in line for line in out)
+    assert (read("o/clear.png")[..., 3] == 255).all()
+    code, out, _ = inpaint(*flags, "--keep_alpha")
+    assert code == 0 and not any("transparent" in line for line in out)
+    np.testing.assert_array_equal(read("o/clear.png")[..., 3], alpha)
+    code, _, err = inpaint(*flags, "--keep_alpha", "--opaque_hole")
+    assert code == 2 and "not allowed with" in err[0]
+
+
+def test_a_mask_of_the_file_that_was_turned(inpaint, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save(tmp_path / "a.png", RGB[:20].copy(), exif=exif)
+    save(tmp_path / "m.png", HOLE[:20])
+    code, _, err = inpaint(*FILES)
+    assert code == 2 and "turn it like the picture, whose EXIF" in err[0]
+    save(tmp_path / "m.png", np.rot90(HOLE[:20], -1))
+    code, out, err = inpaint(*FILES)
+    assert (code, err) == (0, []) and not any("EXIF" in line for line in out)
+    turned = np.rot90(RGB[:20], -1)
+    assert_filled(tmp_path / "o.png", np.rot90(HOLE[:20], -1), turned)
+
+
+def test_an_output_that_cannot_show_a_name(tmp_path, tiny_run):
+    """Printing never fails: the pictures are written by then."""
+    name = "caf\u00e9 \u6a21.png"
+    save(tmp_path / "i" / name, RGB)
+    save(tmp_path / "i" / os.fsdecode(b"\xff.png"), RGB)
+    save(tmp_path / "m.png", ~HOLE & HOLE)
+    command = [sys.executable, "-m", "rad_jax", "inpaint", "--image", "i"]
+    command += ["--mask", "m.png", "--output", "o", "--model", tiny_run[0]]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True)
+    assert run.returncode == 0 and b"Traceback" not in run.stderr, run.stderr
+    assert b"caf\\xe9" in run.stdout and len(os.listdir(tmp_path / "o")) == 2
