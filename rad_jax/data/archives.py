@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from rad_jax.data.image_file import BadImage, check_bytes, is_image_name
+from rad_jax.data.image_file import BadImage, Others, check_bytes, is_image_name
 from rad_jax.errors import UserError, first_line
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a zip's member: lengths of what follows
@@ -31,7 +31,7 @@ class Member(NamedTuple):
         size: bytes of the file.
         method: zip's number of the compression; None in a tar.
         crc: checksum of the file in a zip, else 0.
-        encrypted: needs a password.
+        problem: why it cannot be read, if that is known.
     """
 
     name: str
@@ -41,22 +41,23 @@ class Member(NamedTuple):
     size: int
     method: int | None = None
     crc: int = 0
-    encrypted: bool = False
+    problem: str = ""
 
 
 class ArchiveImages:
     """The images of archives; see ``sources.Images``."""
 
-    def __init__(self, members: Sequence[Member]):
-        """Wraps members that are there."""
+    def __init__(self, members: Sequence[Member], others: Others | None = None):
+        """Wraps members that are there, and counts of what is no image."""
         self._members = members
+        self.others = Others() if others is None else others
         self.names: Sequence[str] = [member.name for member in members]
 
     def read(self, i: int) -> bytes:
         """The bytes of an image file."""
         member = self._members[i]
-        if member.encrypted:
-            raise BadImage(f"{member.name}: encrypted")
+        if member.problem:
+            raise BadImage(f"{member.name}: {member.problem}")
         check_bytes(member.name, max(member.stored, member.size))
         try:
             with open(member.archive, "rb") as file:
@@ -99,21 +100,21 @@ def is_archive(path: Path) -> bool:
     return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
 
 
-def members(path: Path) -> list[Member]:
+def members(path: Path, others: Others) -> list[Member]:
     """Looks through an archive.
 
     Images are what counts; where a tar holds none, then those of the tars that it
-    holds, each as if it were a folder.
+    holds, each as if it were a folder. ``others`` counts what is no image.
 
     Raises:
         UserError: it is damaged, cut short or cannot be read.
     """
     try:
         if zipfile.is_zipfile(path):
-            return list(_zip_members(path))
+            return list(_zip_members(path, others))
         with path.open("rb") as file:
             end = os.fstat(file.fileno()).st_size
-            inside = list(_tar_members(file, str(path), 0, end))
+            inside = list(_tar_members(file, str(path), 0, end, others))
             images = [member for member in inside if is_image_name(member.name)]
             if images:
                 return images
@@ -121,7 +122,7 @@ def members(path: Path) -> list[Member]:
                 inner._replace(name=f"{tar.name[: -len('.tar')]}/{inner.name}")
                 for tar in inside
                 for inner in _tar_members(
-                    file, str(path), tar.offset, tar.offset + tar.size
+                    file, str(path), tar.offset, tar.offset + tar.size, others
                 )
                 if is_image_name(inner.name)
             ]
@@ -133,11 +134,13 @@ def members(path: Path) -> list[Member]:
         ) from error
 
 
-def _zip_members(path: Path) -> Iterator[Member]:
+def _zip_members(path: Path, others: Others) -> Iterator[Member]:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             name = _plain(info.filename)
-            if is_image_name(name):
+            if not is_image_name(name):
+                others.add(info.filename)
+            else:
                 yield Member(
                     name,
                     str(path),
@@ -146,23 +149,41 @@ def _zip_members(path: Path) -> Iterator[Member]:
                     info.file_size,
                     info.compress_type,
                     info.CRC,
-                    bool(info.flag_bits & 1),
+                    "encrypted" if info.flag_bits & 1 else "",
                 )
 
 
-def _tar_members(file: BinaryIO, path: str, start: int, end: int) -> Iterator[Member]:
+def _tar_members(
+    file: BinaryIO, path: str, start: int, end: int, others: Others
+) -> Iterator[Member]:
     """Images and tars of the tar that lies between two offsets of a file."""
     file.seek(start)
+    places: dict[str, tuple[int, int]] = {}  # of what a hard link may lead to
     # Its offsets count from the start of the file, not of the tar.
     with tarfile.TarFile(fileobj=file) as archive:
         while (info := archive.next()) is not None:
             # It would keep them all.
             archive.members.clear()  # pyright: ignore[reportAttributeAccessIssue]
             name = _plain(info.name)
-            wanted = is_image_name(name) or name.lower().endswith(".tar")
-            # No links, and no files with holes, which do not lie there as they are.
-            if wanted and info.isreg() and not info.issparse():
-                yield Member(name, path, info.offset_data, info.size, info.size)
+            if not (is_image_name(name) or name.lower().endswith(".tar")):
+                if not info.isdir():
+                    others.add(name)
+                continue
+            problem, offset, size = "", info.offset_data, info.size
+            if info.issparse():
+                problem = "has holes, so that it does not lie in the tar as it is"
+            elif info.islnk() and (place := places.get(_plain(info.linkname))):
+                offset, size = place
+            elif info.islnk() or info.issym():
+                problem = f"a link to {info.linkname!r}, which is not followed"
+            elif not info.isreg():
+                problem = "no regular file"
+            else:
+                places[name] = offset, size
+            if not problem:
+                yield Member(name, path, offset, size, size)
+            elif is_image_name(name):
+                yield Member(name, path, 0, 0, 0, problem=problem)
         # Where a header cannot be read, Python's tarfile takes that for the end. The
         # true end is a block of zeros.
         file.seek(archive.offset)

@@ -1,7 +1,9 @@
 """One image file of a data set: its name, its bytes, its pixels. Taken for hostile."""
 
+import collections
 import contextlib
 import io
+from pathlib import PurePosixPath
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -11,6 +13,16 @@ from rad_jax.files.decode import FORMATS, SUFFIXES
 
 MAX_BYTES = 1 << 28  # of a file, packed or not
 MAX_PIXELS = 1 << 26  # of a picture, before it is scaled
+
+
+class Others(collections.Counter[str]):
+    """How many files of a source are no images, by suffix."""
+
+    def add(self, name: str) -> None:
+        """Counts one, unless it is a folder or hidden."""
+        last = name.rpartition("/")[2]
+        if last and not last.startswith(".") and "__MACOSX" not in name:
+            self[PurePosixPath(last).suffix.lower() or "no suffix"] += 1
 
 
 class BadImage(UserError):

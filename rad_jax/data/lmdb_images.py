@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rad_jax.data.image_file import check_bytes
+from rad_jax.data.image_file import Others, check_bytes
 from rad_jax.errors import UserError
 
 _OPENING = threading.Lock()
@@ -21,6 +21,7 @@ class LmdbImages:
         """Wraps keys that are there."""
         self._folder = folder
         self.names = names
+        self.others = Others()
 
     def read(self, i: int) -> bytes:
         """The bytes of an image file."""

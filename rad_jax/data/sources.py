@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from rad_jax.data.archives import ArchiveImages, Member, is_archive, members
-from rad_jax.data.image_file import BadImage, check_bytes, is_image_name
+from rad_jax.data.image_file import BadImage, Others, check_bytes, is_image_name
 from rad_jax.data.lmdb_images import open_lmdb
 from rad_jax.errors import UserError
 from rad_jax.files.paths import local_path
@@ -26,9 +26,11 @@ class Images(Protocol):
 
     Attributes:
         names: paths with "/", or keys of an LMDB; unique.
+        others: what else is there; of all images, not of some.
     """
 
     names: Sequence[str]
+    others: Others
 
     def read(self, i: int) -> bytes:
         """The bytes of the file ``names[i]``.
@@ -51,10 +53,13 @@ class Images(Protocol):
 class FolderImages:
     """The image files of a folder and of the folders in it; see ``Images``."""
 
-    def __init__(self, folder: Path, names: Sequence[str]):
-        """Wraps paths that are there."""
+    def __init__(
+        self, folder: Path, names: Sequence[str], others: Others | None = None
+    ):
+        """Wraps paths that are there, and counts of what is no image."""
         self._folder = folder
         self.names = names
+        self.others = Others() if others is None else others
 
     def read(self, i: int) -> bytes:
         """The bytes of an image file."""
@@ -148,10 +153,13 @@ def split_indices(
 def _open_folder(folder: Path) -> Images:
     if (folder / "data.mdb").is_file():
         return open_lmdb(folder)
-    names = list(_walk(folder, "", set()))
+    others = Others()
+    names = list(_walk(folder, "", set(), others))
     images = [name for name in names if is_image_name(name)]
     if images:
-        return FolderImages(folder, sorted(images))
+        for name in set(names) - set(images):
+            others.add(name)
+        return FolderImages(folder, sorted(images), others)
     archives = [folder / name for name in names if not is_image_name(name)]
     return _open_archives(sorted(archives), folder)
 
@@ -159,6 +167,7 @@ def _open_folder(folder: Path) -> Images:
 def _open_archives(paths: Sequence[Path], folder: Path | None = None) -> ArchiveImages:
     """One archive, or all of those in a folder, each as if it were a folder itself."""
     found: list[Member] = []
+    others = Others()
     for path in paths:
         if not is_archive(path):
             raise UserError(
@@ -167,7 +176,7 @@ def _open_archives(paths: Sequence[Path], folder: Path | None = None) -> Archive
         prefix = ""
         if folder is not None and len(paths) > 1:
             prefix = path.relative_to(folder).with_suffix("").as_posix() + "/"
-        found += [x._replace(name=prefix + x.name) for x in members(path)]
+        found += [x._replace(name=prefix + x.name) for x in members(path, others)]
     found.sort()
     for before, member in itertools.pairwise(found):
         if before.name == member.name:
@@ -175,10 +184,12 @@ def _open_archives(paths: Sequence[Path], folder: Path | None = None) -> Archive
                 f"{member.archive}: holds {member.name!r} twice; unpack it, or pack "
                 "the files again"
             )
-    return ArchiveImages(found)
+    return ArchiveImages(found, others)
 
 
-def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[str]:
+def _walk(
+    folder: Path, prefix: str, seen: set[tuple[int, int]], others: Others
+) -> Iterator[str]:
     """Names of images, zips and tars in a folder; links are followed, circles not."""
     about = folder.stat()
     if (about.st_dev, about.st_ino) in seen:
@@ -190,10 +201,12 @@ def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[str
         name = prefix + entry.name
         if entry.is_dir():
             if not entry.name.startswith("."):
-                yield from _walk(folder / entry.name, name + "/", seen)
+                yield from _walk(folder / entry.name, name + "/", seen, others)
         # A broken symlink is listed, so that it is reported. To open a pipe would be to
         # wait for ever.
         elif entry.is_file() or not os.path.exists(entry.path):
             archive = entry.name.lower().endswith((".zip", ".tar"))
             if is_image_name(name) or (archive and not entry.name.startswith(".")):
                 yield name
+            else:
+                others.add(name)

@@ -165,6 +165,6 @@ def _check(name: str, data_dir: str | os.PathLike[str], folder: epath.Path) -> N
             records.open_split(builder, split)
     except UserError as error:
         raise UserError(
-            f"{folder}: is damaged or incomplete, or cannot be read "
-            f"({first_line(error.__cause__ or error)}); {records.AGAIN}"
+            f"{folder}: is damaged, incomplete or not ours to read "
+            f"({first_line(error.__cause__ or error)[:200]}); {records.AGAIN}"
         ) from error

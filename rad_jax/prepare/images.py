@@ -23,6 +23,7 @@ from tensorflow_datasets.core.splits import SplitDict
 from rad_jax.data.records import open_data_set
 from rad_jax.data.sources import fingerprint, split_indices
 from rad_jax.errors import UserError
+from rad_jax.files.remarks import some
 from rad_jax.prepare.image_sets import IMAGE_SETS, class_names, find_images
 from rad_jax.prepare.plan import Plan, chunks, shard_of, template
 from rad_jax.prepare.shards import read_written, unwritable, write_shard
@@ -51,6 +52,9 @@ def prepare_images(
     incomplete = folder.with_name(".incomplete")
     print(f"{name}: looking through {source}", flush=True)
     images = find_images(name, source)
+    if images.others:
+        kinds = some(f"{kind} {count}" for kind, count in images.others.most_common())
+        print(f"{name}: left out files that are no images: {kinds}")
     count = len(images.names)
     if count < 2:
         raise UserError(f"{source}: holds 1 image; a data set takes 2 or more")
@@ -187,7 +191,7 @@ def _finish(plan: Plan, incomplete: Path, source: Path) -> Path:
     folder = incomplete.with_name(VERSION)
     if skipped:
         text = "".join(f"{line}\n" for line in skipped)
-        (data / "skipped.txt").write_text(text, errors="surrogateescape")
+        (data / "skipped.txt").write_text(text, "utf-8", errors="surrogateescape")
         print(f"{plan.name}: {len(skipped)} images skipped, see {folder}/skipped.txt")
     print(f"{plan.name}: " + ", ".join(f"{x.num_examples} {x.name}" for x in splits))
     data.rename(folder)

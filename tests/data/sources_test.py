@@ -119,14 +119,51 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
         images.read(1)
 
 
-def test_links_in_a_tar_are_no_images(tmp_path):
-    with tarfile.open(tmp_path / "a.tar", "w") as archive:
-        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE):
-            info = tarfile.TarInfo(f"{kind}.png")
-            info.type, info.linkname = kind, "/etc/passwd"
+def write_links(path, content=b"1"):
+    """A tar with a real image, a hard link to it, and what cannot be read there."""
+    links = {
+        "a/hard.png": (tarfile.LNKTYPE, "./a/real.png"),
+        "b/out.png": (tarfile.LNKTYPE, "/etc/passwd"),
+        "b/soft.png": (tarfile.SYMTYPE, "../a/real.png"),
+        "b/pipe.png": (tarfile.FIFOTYPE, ""),
+    }
+    with tarfile.open(path, "w") as archive:
+        info = tarfile.TarInfo("a/real.png")
+        info.size = len(content)
+        archive.addfile(info, io.BytesIO(content))
+        for name, (kind, target) in links.items():
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, target
             archive.addfile(info)
-        archive.addfile(tarfile.TarInfo("real.png"))
-    assert open_images(tmp_path / "a.tar").names == ["real.png"]
+        archive.addfile(tarfile.TarInfo("a/notes.TXT"))
+        archive.addfile(tarfile.TarInfo("a/.hidden"))
+    return path
+
+
+def test_hard_links_in_a_tar_are_followed_and_others_reported(tmp_path):
+    images = open_images(write_links(tmp_path / "a.tar"))
+    found = dict(zip(images.names, range(5), strict=True))
+    assert [images.read(found[f"a/{name}.png"]) for name in ("real", "hard")] == [
+        b"1",
+        b"1",
+    ]
+    for name, reason in (
+        ("out", "a link to '/etc/passwd', which is not followed"),
+        ("soft", "a link to '../a/real.png', which is not followed"),
+        ("pipe", "no regular file"),
+    ):
+        with pytest.raises(BadImage, match=f"^b/{name}.png: {reason}"):
+            images.read(found[f"b/{name}.png"])
+    assert images.others == {".txt": 1}
+
+
+@pytest.mark.parametrize("write", [write_folder, write_zip, write_tar])
+def test_what_is_no_image_is_counted_by_suffix(write, tmp_path):
+    files = {"a.png": b"1", "b.jfif": b"2", "c.txt": b"3", "d/e.XML": b"4"}
+    odd = {"d/f.xml": b"5", "README": b"6", ".hidden.txt": b"7", "__MACOSX/x": b"8"}
+    images = open_images(write(tmp_path / "a", files | odd))
+    assert images.names == ["a.png", "b.jfif"]
+    assert images.others == {".txt": 1, ".xml": 2, "no suffix": 1}
 
 
 def test_names_that_are_not_utf8_are_read(tmp_path):

@@ -136,7 +136,9 @@ def test_incomplete_folder_is_not_called_prepared(tmp_path, name):
     folder = prepare("digits", tmp_path)
     [file] = folder.glob(f"{name}*")
     file.unlink()
-    with pytest.raises(UserError, match=r"1\.0\.0: is damaged or incomplete; delete"):
+    with pytest.raises(
+        UserError, match=r"1\.0\.0: is damaged, incomplete .*; prepare it"
+    ):
         prepare("digits", tmp_path)
 
 

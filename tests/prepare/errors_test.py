@@ -93,7 +93,7 @@ def test_other_source_or_settings_are_refused(begun, rad, change, flags, differs
     assert code == 2
     assert err == [
         f"rad-jax: {incomplete}: was begun with {differs}; go on as it was begun, or "
-        "delete it to start afresh"
+        "prepare into another --data_dir"
     ]
     assert tree(incomplete) == before
 
@@ -141,8 +141,8 @@ def test_prepared_data_set_is_left_alone(cats, tmp_path, rad):
     assert (code, err) == (
         2,
         [
-            f"rad-jax: {folder}: has images of 8x8 pixels, not 16x16; give --size 8, "
-            "another --data_dir, or delete it"
+            f"rad-jax: {folder}: has images of 8x8 pixels, not 16x16; give --size 8 "
+            "or another --data_dir"
         ],
     )
     assert tree(folder) == before

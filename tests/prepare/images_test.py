@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,31 @@ from tests.data.image_files import (
     write_tar,
     write_zip,
 )
+from tests.data.sources_test import write_links
 
 
 def pixels_of(record):
     return np.asarray(Image.open(io.BytesIO(record["image"])))
+
+
+def test_links_and_other_files_are_counted(tmp_path, rad):
+    path = write_links(tmp_path / "a.tar", encoded(picture(0)))
+    with tarfile.open(path, "a") as archive:
+        for name, content in FILES.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    command = ("prepare", "few", "--source", path, "--data_dir", tmp_path / "data")
+    code, out, err = rad(*command, "--size", SIZE, "--num_workers", 1)
+    assert (code, err) == (0, [])
+    folder = tmp_path / "data" / "few" / "1.0.0"
+    assert out.splitlines()[1:-1] == [
+        "few: left out files that are no images: .txt 1",
+        f"few: 3 images skipped, see {folder}/skipped.txt",
+        *out.splitlines()[3:-1],
+    ]
+    skipped = (folder / "skipped.txt").read_text()
+    assert "b/soft.png: a link to '../a/real.png', which is not followed\n" in skipped
 
 
 def test_every_image_is_there_once_with_its_name(cats, tmp_path, rad, small_shards):
