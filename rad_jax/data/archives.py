@@ -15,6 +15,10 @@ from typing import BinaryIO, NamedTuple
 
 from rad_jax.data.image_file import BadImage, Others, check_bytes, is_image_name
 from rad_jax.errors import UserError, first_line
+from rad_jax.files.zip_directory import is_zip, zip_members
+
+MAX_DIRECTORY = 2**29
+"""Longest directory of a zip that is read; ImageNet's would have 2**27 bytes."""
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a zip's member: lengths of what follows
 _COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZ": "bunzip2", b"\xfd7": "unxz"}
@@ -93,11 +97,12 @@ def is_archive(path: Path) -> bool:
     """
     with path.open("rb") as file:
         start = file.read(2)
+        zipped = is_zip(file)
     if start in _COMPRESSED and tarfile.is_tarfile(path):
         raise UserError(
             f"{path}: is compressed; unpack it first: {_COMPRESSED[start]} {path}"
         )
-    return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+    return zipped or tarfile.is_tarfile(path)
 
 
 def members(path: Path, others: Others) -> list[Member]:
@@ -110,9 +115,9 @@ def members(path: Path, others: Others) -> list[Member]:
         UserError: it is damaged, cut short or cannot be read.
     """
     try:
-        if zipfile.is_zipfile(path):
-            return list(_zip_members(path, others))
         with path.open("rb") as file:
+            if is_zip(file):
+                return list(_zip_images(file, str(path), others))
             end = os.fstat(file.fileno()).st_size
             inside = list(_tar_members(file, str(path), 0, end, others))
             images = [member for member in inside if is_image_name(member.name)]
@@ -134,23 +139,14 @@ def members(path: Path, others: Others) -> list[Member]:
         ) from error
 
 
-def _zip_members(path: Path, others: Others) -> Iterator[Member]:
-    with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            name = _plain(info.filename)
-            if not is_image_name(name):
-                others.add(info.filename)
-            else:
-                yield Member(
-                    name,
-                    str(path),
-                    info.header_offset,
-                    info.compress_size,
-                    info.file_size,
-                    info.compress_type,
-                    info.CRC,
-                    "encrypted" if info.flag_bits & 1 else "",
-                )
+def _zip_images(file: BinaryIO, path: str, others: Others) -> Iterator[Member]:
+    for inner in zip_members(file, MAX_DIRECTORY):
+        name = _plain(inner.name)
+        if not is_image_name(name):
+            others.add(inner.name)
+            continue
+        problem = "encrypted" if inner.encrypted else ""
+        yield Member(name, path, *inner[1:6], problem)
 
 
 def _tar_members(

@@ -15,7 +15,7 @@ from rad_jax.errors import UserError
 from rad_jax.files.atomic import atomic_write
 from rad_jax.metrics.frechet import Statistics
 from rad_jax.metrics.inception_blocks import DIMENSION, NETWORK
-from rad_jax.weight_files.safe_unpickle import shown
+from rad_jax.weight_files.bad_file import shown
 
 MAX_COUNT = 2**48
 HEADER_BYTES = 2**12

@@ -9,20 +9,23 @@ import dataclasses
 import math
 import struct
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from rad_jax.errors import UserError
+from rad_jax.files.zip_directory import zip_members
+from rad_jax.weight_files.bad_file import BadFile
 
 MAX_DIMS = 32
 MAX_ELEMENTS = 2**48
+MAX_DIRECTORY = 2**24
+"""Longest directory of a zip archive; a checkpoint's has a hundred bytes an array."""
 
-
-class BadFile(Exception):
-    """What is wrong with a file, in words that follow its name."""
+MAX_REPEATED = 8
+"""How many times a file's size its arrays may have, where they share their bytes."""
 
 
 class Extent(NamedTuple):
@@ -50,15 +53,15 @@ class Span(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MappedArrays(Mapping[str, np.ndarray]):
-    """The arrays of a file by name, read-only, each mapped when it is asked for.
+    """The arrays of files by name, read-only, each mapped when it is asked for.
 
     Attributes:
-      path: the file.
-      spans: where they lie in it; to look at shapes and types maps nothing.
+      spans: where they lie; to look at shapes and types maps nothing.
+      paths: the file of each.
     """
 
-    path: Path
     spans: Mapping[str, Span]
+    paths: Mapping[str, Path]
 
     def __getitem__(self, key: str) -> np.ndarray:
         """The array.
@@ -66,7 +69,7 @@ class MappedArrays(Mapping[str, np.ndarray]):
         Raises:
           UserError: the file is no longer there, or has become shorter.
         """
-        return _map(self.path, self.spans[key])
+        return _map(self.paths[key], self.spans[key])
 
     def __iter__(self) -> Iterator[str]:
         """Their names, in the file's order."""
@@ -107,7 +110,7 @@ def checked_span(
     """
     if not (_is_count(offset) and _are_counts(shape) and _are_counts(strides)):
         raise BadFile("has an array whose shape makes no sense")
-    if len(shape) != len(strides) or len(shape) > MAX_DIMS:
+    if len(shape) != len(strides):
         raise BadFile("has an array whose shape makes no sense")
     if math.prod(max(n, 1) for n in shape) > MAX_ELEMENTS:
         raise BadFile("has an array that is larger than any computer's memory")
@@ -131,7 +134,27 @@ def _is_count(value: Any) -> bool:
 
 
 def _are_counts(values: Any) -> bool:
-    return isinstance(values, tuple | list) and all(map(_is_count, values))
+    # Their number first: many arrays can share one tuple of a million.
+    few = isinstance(values, tuple | list) and len(values) <= MAX_DIMS
+    return few and all(map(_is_count, values))
+
+
+def check_sizes(spans: Iterable[Span], size: int) -> None:
+    """Refuses arrays that are together much larger than the files that they lie in.
+
+    Args:
+      spans: of the arrays.
+      size: bytes of the files.
+
+    Raises:
+      BadFile: a few bytes pass for many arrays.
+    """
+    claimed = sum(math.prod(span.shape) * span.dtype.itemsize for span in spans)
+    if claimed > MAX_REPEATED * size:
+        raise BadFile(
+            f"has arrays of {claimed} bytes in {size}: they repeat each other; save "
+            "copies of them"
+        )
 
 
 def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
@@ -147,27 +170,25 @@ def stored_members(file: BinaryIO) -> dict[str, Extent]:
     """
     size = file.seek(0, 2)
     try:
-        with zipfile.ZipFile(file) as archive:
-            infos = archive.infolist()
-    # What zipfile raises for a damaged archive, and for kinds that it does not know.
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
+        found = list(zip_members(file, MAX_DIRECTORY))
+    except zipfile.BadZipFile as error:
         raise BadFile(
-            "is a damaged zip archive, perhaps cut short; get the file again"
+            f"is a damaged zip archive, perhaps cut short; get the file again ({error})"
         ) from error
     members = {}
-    for info in infos:
-        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
+    for member in found:
+        if member.method != zipfile.ZIP_STORED or member.encrypted:
             raise BadFile(
                 "is a zip archive with compressed or encrypted members; save it again "
                 "as PyTorch's torch.save or numpy.savez do"
             )
-        file.seek(info.header_offset)
+        file.seek(member.offset)
         header = file.read(30)
-        if header[:4] != b"PK\3\4" or len(header) < 30 or info.filename in members:
+        if header[:4] != b"PK\3\4" or len(header) < 30 or member.name in members:
             raise BadFile("is a damaged zip archive; get the file again")
         name, extra = struct.unpack("<HH", header[26:])
-        extent = Extent(info.header_offset + 30 + name + extra, info.file_size)
+        extent = Extent(member.offset + 30 + name + extra, member.size)
         if extent.start + extent.size > size:
             raise BadFile("is cut short; get the file again")
-        members[info.filename] = extent
+        members[member.name] = extent
     return members

@@ -1,4 +1,4 @@
-"""State dicts from files of other programs: .pt and .pth, .safetensors, .npz.
+"""What files of other programs hold: .pt and .pth, .safetensors, .npz.
 
 Files are recognised by their content, not by their name. None is trusted: what is wrong
 with one is said in a line, nothing in it is run, and nothing of a size that it merely
@@ -9,7 +9,7 @@ import codecs
 import json
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,16 +19,18 @@ import safetensors
 
 from rad_jax.errors import UserError
 from rad_jax.weight_files import torch_file
+from rad_jax.weight_files.bad_file import BadFile, shown
 from rad_jax.weight_files.lazy_array import (
-    BadFile,
     Extent,
     MappedArrays,
     Span,
+    check_sizes,
     checked_span,
     contiguous_strides,
     stored_members,
 )
-from rad_jax.weight_files.safe_unpickle import shown
+from rad_jax.weight_files.placeholder import Placeholder
+from rad_jax.weight_files.safe_unpickle import Unpickled
 
 # The format is little-endian, whatever the machine is.
 SAFETENSORS = {
@@ -48,6 +50,9 @@ NESTINGS = ("ema", "state_dict", "model")
 """Names under which programs keep the weights; the first that there is, is read."""
 
 MAX_NESTING = 4
+MAX_NAME = 500
+MAX_HEADER = 2**25
+"""Longest header of a safetensors file; a checkpoint's has a hundred bytes an array."""
 
 # As NumPy writes it; its own reader evaluates what stands there.
 NPY_HEADER = re.compile(
@@ -71,31 +76,45 @@ def read_state_dict(path: Path) -> MappedArrays:
     Raises:
       UserError: naming the file, and what it is instead or what is wrong with it.
     """
+    found = read_file(path)
+    try:
+        spans = state_dict(found)
+        check_sizes(spans.values(), path.stat().st_size)
+    except BadFile as error:
+        raise UserError(f"{path}: {error}") from error
+    return MappedArrays(spans, dict.fromkeys(spans, path))
+
+
+def read_file(path: Path) -> Unpickled:
+    """All that a file holds, a `Span` for each array.
+
+    Raises:
+      UserError: as `read_state_dict`.
+    """
     try:
         with path.open("rb") as file:
-            spans = _state_dict(_read(file, path))
+            return _read(file, path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     except BadFile as error:
         raise UserError(f"{path}: {error}") from error
-    return MappedArrays(path, spans)
 
 
-def _read(file: BinaryIO, path: Path) -> Any:
-    """What a file holds, a `Span` for each array."""
+def _read(file: BinaryIO, path: Path) -> Unpickled:
     head = file.read(512)
     if head.startswith(b"PK\3\4"):
         members = stored_members(file)
         if any(name.endswith(".npy") for name in members):
-            return {
+            arrays = {
                 name.removesuffix(".npy"): _npy_span(file, extent)
                 for name, extent in members.items()
             }
+            return Unpickled(arrays)
         return torch_file.read_zip(file, members)
     # Behind the header's length, which may begin like a pickle. In a pickle of PyTorch
     # this byte is of its magic number.
     if head[8:9] == b"{" and b"\0" in head[:8]:
-        return _safetensors_spans(file, path)
+        return Unpickled(_safetensors_spans(file, path))
     if head.startswith(b"\x80"):  # a pickle
         return torch_file.read_legacy(file)
     raise BadFile(_what_else(head))
@@ -115,14 +134,26 @@ def _what_else(head: bytes) -> str:
     return "is of an unknown kind; give a .pt, .pth, .safetensors or .npz file"
 
 
-def _state_dict(tree: Any) -> dict[str, Span]:
-    """The arrays by key, out of what a file holds."""
-    tree = _without_nesting(tree)
+def state_dict(found: Unpickled) -> dict[str, Span]:
+    """The arrays by key, out of what a file holds.
+
+    Raises:
+      BadFile: there are none, or their keys are unusable.
+    """
+    tree = _without_nesting(found.value)
+    if type(tree) is Placeholder:
+        check_no_model(found)
+        raise BadFile(
+            f"is an object of class {shown(tree.name)}, not weights; save its "
+            "state_dict() instead"
+        )
     if type(tree) is Span:
         raise BadFile("holds a single array, not a state dict")
     if type(tree) is not dict:
         raise BadFile("holds no state dict")
     spans = {key: span for key, span in tree.items() if type(span) is Span}
+    if not spans:
+        check_no_model(found)
     if not spans and {"state", "param_groups"} <= tree.keys():
         raise BadFile(
             "holds the state of an optimiser, not a model; guided-diffusion calls "
@@ -130,7 +161,7 @@ def _state_dict(tree: Any) -> dict[str, Span]:
         )
     if not spans:
         raise BadFile("holds no arrays by name")
-    _check_names(spans)
+    check_names(spans)
     if all(key.startswith("module.") for key in spans):
         return {key.removeprefix("module."): span for key, span in spans.items()}
     return spans
@@ -148,22 +179,41 @@ def _without_nesting(tree: Any) -> Any:
     return tree
 
 
-def _check_names(spans: Mapping[Any, Span]) -> None:
-    """Refuses keys that are no text, or none that a line of output can show."""
+def check_no_model(found: Unpickled) -> None:
+    """Refuses a file whose weights went with the object that they were in.
+
+    Raises:
+      BadFile: it holds a whole model, which is not read.
+    """
+    if found.model is not None:
+        raise BadFile(
+            f"is a whole model object of class {shown(found.model)}, saved with its "
+            "code; save its state_dict() instead"
+        )
+
+
+def check_names(spans: Iterable[Any]) -> None:
+    """Refuses keys that are no text, or none that a line of output can show.
+
+    Raises:
+      BadFile: showing the first of them.
+    """
     for key in spans:
-        if type(key) is not str or not key.isprintable() or len(key) > 500:
+        if type(key) is not str or len(key) > MAX_NAME or not key.isprintable():
             raise BadFile(f"has an array with the unusable name {shown(key)}")
 
 
 def _safetensors_spans(file: BinaryIO, path: Path) -> dict[str, Span]:
+    file.seek(0)
+    (length,) = struct.unpack("<Q", file.read(8))
+    if length > MAX_HEADER:
+        raise BadFile(f"is damaged or cut short (a header of {length} bytes)")
     try:
         # The library checks the header: sizes, and that arrays do not overlap.
         with safetensors.safe_open(path, framework="np"):
             pass
     except safetensors.SafetensorError as error:
         raise BadFile(f"is damaged or cut short ({shown(str(error))})") from error
-    file.seek(0)
-    (length,) = struct.unpack("<Q", file.read(8))
     header: Mapping[str, Any] = json.loads(file.read(length))
     spans = {}
     # Its numbers are safe: the library has just compared them with the file.
@@ -192,7 +242,6 @@ def _npy_span(file: BinaryIO, extent: Extent) -> Span:
         raise BadFile(f"has an array of the unusable type {name}")
     shape = tuple(int(size) for size in sizes.split(",") if size.strip())
     strides = contiguous_strides(shape)
-    # Fortran's order is C's of the reversed axes.
     if order == "True":
         # Fortran's order is C's of the reversed axes.
         strides = contiguous_strides(shape[::-1])[::-1]

@@ -13,19 +13,11 @@ from typing import Any, BinaryIO, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from rad_jax.weight_files.lazy_array import (
-    BadFile,
-    Extent,
-    Span,
-    checked_span,
-)
-from rad_jax.weight_files.safe_unpickle import (
-    MAX_BYTES,
-    Function,
-    fill,
-    shown,
-    unpickle,
-)
+from rad_jax.weight_files.bad_file import BadFile, shown
+from rad_jax.weight_files.lazy_array import Extent, Span, checked_span
+from rad_jax.weight_files.pickle_machine import Function, fill
+from rad_jax.weight_files.placeholder import Placeholder
+from rad_jax.weight_files.safe_unpickle import MAX_BYTES, Unpickled, unpickle
 
 STORAGES = {
     "DoubleStorage": np.dtype("<f8"),
@@ -49,7 +41,7 @@ class _Storage(NamedTuple):
     dtype: np.dtype
 
 
-def read_zip(file: BinaryIO, members: Mapping[str, Extent]) -> Any:
+def read_zip(file: BinaryIO, members: Mapping[str, Extent]) -> Unpickled:
     """What `torch.save` put into a zip archive, a `Span` for each tensor.
 
     Raises:
@@ -63,8 +55,15 @@ def read_zip(file: BinaryIO, members: Mapping[str, Extent]) -> Any:
     if order and _bytes(file, order).strip() != b"little":
         raise BadFile("was saved on a big-endian machine; save it again on another")
 
+    place = f"{folder}data/"
+    storages = {
+        name.removeprefix(place): extent
+        for name, extent in members.items()
+        if name.startswith(place)
+    }
+
     def find(dtype: np.dtype, key: str, count: int) -> Extent:
-        extent = members.get(f"{folder}data/{key}")
+        extent = storages.get(key)
         if extent is None or extent.size < count * dtype.itemsize:
             raise BadFile(f"lacks the storage {shown(key)}, or a part of it")
         return Extent(extent.start, count * dtype.itemsize)
@@ -73,7 +72,7 @@ def read_zip(file: BinaryIO, members: Mapping[str, Extent]) -> Any:
     return unpickle(data, TABLE, lambda pid: _persistent(pid, 5, find))
 
 
-def read_legacy(file: BinaryIO) -> Any:
+def read_legacy(file: BinaryIO) -> Unpickled:
     """What `torch.save` wrote before PyTorch 1.6, a `Span` for each tensor.
 
     Raises:
@@ -132,7 +131,7 @@ def _legacy_extents(
 
 def _plain(head: io.BytesIO) -> Any:
     """The next pickle of a legacy file, one without tensors."""
-    return unpickle(head, {}, lambda pid: _persistent(pid, -1, lambda *_: Extent(0, 0)))
+    return unpickle(head, {}, lambda pid: _persistent(pid, -1, None)).value
 
 
 def _bytes(file: BinaryIO, extent: Extent) -> bytes:
@@ -142,16 +141,28 @@ def _bytes(file: BinaryIO, extent: Extent) -> bytes:
     return file.read(extent.size)
 
 
-def _persistent(pid: Any, length: int, find: Any) -> _Storage:
-    """A storage: ("storage", type, key, device, elements), legacy ones with a view."""
+def _persistent(pid: Any, length: int, find: Any) -> _Storage | Placeholder:
+    """A storage: ("storage", type, key, device, elements), legacy ones with a view.
+
+    Legacy files also have ("module", class, file, source code) for a part of a model.
+    """
+    if length == 6 and _is_module(pid):
+        return pid[1]
     if type(pid) is not tuple or len(pid) != length or pid[0] != "storage":
         raise BadFile("has a storage of an unknown kind")
     _, dtype, key, _, count, *view = pid
+    if type(dtype) is Placeholder and not view:
+        return dtype
     if not isinstance(dtype, np.dtype) or type(key) is not str:
         raise BadFile("has a storage of an unknown kind")
     if view not in ([], [None]):
         raise BadFile("has views of storages, as before PyTorch 0.4; save it again")
     return _Storage(find(dtype, key, _count(count)), dtype)
+
+
+def _is_module(pid: Any) -> bool:
+    named = type(pid) is tuple and len(pid) == 4 and pid[0] == "module"
+    return named and type(pid[1]) is Placeholder
 
 
 def _count(value: Any) -> int:
@@ -160,8 +171,10 @@ def _count(value: Any) -> int:
     return value
 
 
-def _rebuild_tensor(arguments: tuple) -> Span:
+def _rebuild_tensor(arguments: tuple) -> Span | Placeholder:
     """torch._utils._rebuild_tensor_v2(storage, offset, shape, strides, ...)."""
+    if arguments and type(arguments[0]) is Placeholder:
+        return arguments[0]
     if len(arguments) < 4 or type(arguments[0]) is not _Storage:
         raise BadFile("has a tensor that is not made of a storage")
     storage, offset, shape, strides = arguments[:4]
@@ -198,6 +211,7 @@ TABLE = {
     ("torch._utils", "_rebuild_tensor"): Function(_rebuild_tensor),
     ("torch._utils", "_rebuild_tensor_v2"): Function(_rebuild_tensor),
     ("torch._utils", "_rebuild_parameter"): Function(_rebuild_parameter),
+    ("torch._utils", "_rebuild_parameter_with_state"): Function(_rebuild_parameter),
     **{("torch", name): dtype for name, dtype in STORAGES.items()},
     # Files from before storages were tagged with their device.
     **{("torch.cuda", name): dtype for name, dtype in STORAGES.items()},
