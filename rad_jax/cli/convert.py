@@ -33,7 +33,8 @@ def add_flags(sub: Parser) -> None:
         "--input",
         type=folder,
         required=True,
-        help="checkpoint (.pt, .pth, .safetensors, .npz), or folder of a model",
+        help="checkpoint (.pt, .pth, .safetensors, .npz, index of shards), or folder "
+        "of a model, of a run or of diffusers",
     )
     sub.add_argument("--output", type=path, required=True, help="new folder or file")
     sub.add_argument(
@@ -43,6 +44,16 @@ def add_flags(sub: Parser) -> None:
     )
     sub.add_argument(
         "--base", type=path, help="folder of the model to merge adapters into"
+    )
+    sub.add_argument(
+        "--key",
+        help="where in the checkpoint the weights are, such as ema or model.ema, if "
+        "not those that are found",
+    )
+    sub.add_argument(
+        "--allow_nonfinite",
+        action="store_true",
+        help="take weights that are NaN or infinite as they are",
     )
     sub.add_argument("--overwrite", action="store_true", help="replace the output")
     sub.add_argument("--preset", help="published checkpoint; sets all options below")
@@ -61,8 +72,10 @@ def run(args: argparse.Namespace) -> int:
         args.output,
         preset=args.preset,
         choices=Choices(**{name: getattr(args, name) for name, *_ in CHOICES}),
+        key=args.key,
         to=args.to,
         base=args.base,
+        allow_nonfinite=args.allow_nonfinite,
         overwrite=args.overwrite,
     )
     return 0

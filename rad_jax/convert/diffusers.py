@@ -5,12 +5,15 @@ ADM's orders can be made of that; "new" (`use_new_attention_order`) is that orde
 """
 
 import dataclasses
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from rad_jax.convert.infer import multiplier
 from rad_jax.errors import UserError
+from rad_jax.files.from_dict import build
 from rad_jax.models.config import (
     GROUPS,
     StageSpec,
@@ -47,47 +50,82 @@ FIXED = {
 """Settings of diffusers that ADM's network has no choice of."""
 
 
+MAX_LEVELS = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class _Settings:
+    """What is read of a `config.json`; named as there."""
+
+    sample_size: int
+    in_channels: int
+    out_channels: int
+    layers_per_block: int
+    block_out_channels: Sequence[int]
+    down_block_types: Sequence[str]
+    up_block_types: Sequence[str]
+    attention_head_dim: int | None
+    downsample_type: str = "conv"
+    upsample_type: str = "conv"
+    resnet_time_scale_shift: str = "default"
+    num_class_embeds: int | None = None
+    dropout: float = 0.0
+
+
 def config_from_diffusers(config: Mapping[str, Any]) -> UNetConfig:
     """Architecture of a diffusers `config.json`; one of ADM's, or an error.
 
     Raises:
-      UserError: naming the setting that ADM's network cannot have.
+      UserError: naming the setting that is missing, of a wrong type, or one that ADM's
+        network cannot have.
     """
     for name, value in FIXED.items():
         if config.get(name, value) not in (value, None):
-            raise UserError(f"{name} is {config[name]!r}; only {value!r} is supported")
-    down, up = config["down_block_types"], config["up_block_types"]
+            found = reprlib.repr(config[name])
+            raise UserError(f"{name} is {found}; only {value!r} is supported")
+    names = [field.name for field in dataclasses.fields(_Settings)]
+    settings = build(_Settings, {x: config[x] for x in names if x in config}, "")
+    down, up = settings.down_block_types, settings.up_block_types
+    widths = settings.block_out_channels
+    if not len(down) == len(up) == len(widths) or not 1 <= len(widths) <= MAX_LEVELS:
+        raise UserError(
+            "down_block_types, up_block_types and block_out_channels must be lists of "
+            f"one length, at most {MAX_LEVELS}"
+        )
+    if min(widths) < 1:
+        raise UserError(f"block_out_channels has {min(widths)}; it must be positive")
     levels = range(len(down))
     attention = [name.startswith("Attn") for name in down]
     if attention != [name.startswith("Attn") for name in reversed(up)]:
         raise UserError("up_block_types must have attention where down_block_types has")
     # The last resolution is not followed by another.
-    kinds = {_updown(name, config.get("downsample_type", "conv")) for name in down[:-1]}
-    kinds |= {_updown(name, config.get("upsample_type", "conv")) for name in up[:-1]}
+    kinds = {_updown(name, settings.downsample_type) for name in down[:-1]}
+    kinds |= {_updown(name, settings.upsample_type) for name in up[:-1]}
     if len(kinds) > 1:
         raise UserError(
             "down_block_types and up_block_types change resolution by both "
             "residual blocks and convolutions; only one of them is supported"
         )
-    widths = config["block_out_channels"]
-    learn_sigma = config["out_channels"] == 2 * config["in_channels"]
+    learn_sigma = settings.out_channels == 2 * settings.in_channels
+    head = settings.attention_head_dim
     return UNetConfig(
-        image_size=config["sample_size"],
+        image_size=settings.sample_size,
         model_channels=widths[0],
-        channel_mult=tuple(width / widths[0] for width in widths),
-        num_res_blocks=config["layers_per_block"],
+        channel_mult=tuple(multiplier(width, widths[0]) for width in widths),
+        num_res_blocks=settings.layers_per_block,
         attention_resolutions=tuple(
-            config["sample_size"] >> level for level in levels if attention[level]
+            settings.sample_size >> level for level in levels if attention[level]
         ),
-        in_channels=config["in_channels"],
-        out_channels=config["out_channels"] // (2 if learn_sigma else 1),
+        in_channels=settings.in_channels,
+        out_channels=settings.out_channels // (2 if learn_sigma else 1),
         learn_sigma=learn_sigma,
-        num_head_channels=config["attention_head_dim"],
+        num_heads=1 if head is None else UNetConfig.num_heads,
+        num_head_channels=-1 if head is None else head,
         use_new_attention_order=True,
-        use_scale_shift_norm=config.get("resnet_time_scale_shift") == "scale_shift",
+        use_scale_shift_norm=settings.resnet_time_scale_shift == "scale_shift",
         resblock_updown=kinds == {"resnet"},
-        num_classes=config.get("num_class_embeds"),
-        dropout=config.get("dropout", 0.0),
+        num_classes=settings.num_class_embeds,
+        dropout=settings.dropout,
     )
 
 
@@ -99,7 +137,7 @@ def _updown(block_type: str, attention_type: str) -> str:
         return "resnet"
     if block_type in ("DownBlock2D", "UpBlock2D"):
         return "conv"
-    raise UserError(f"the block type {block_type} is not supported")
+    raise UserError(f"the block type {reprlib.repr(block_type)} is not supported")
 
 
 def diffusers_to_params(

@@ -20,6 +20,13 @@ RAD = "rad"
 """The same, but the time-embedding layers are 1x1 convolutions."""
 
 
+MARKERS = (
+    ("time_embed.0.weight", "input_blocks.0.0.weight"),
+    ("time_embedding.linear_1.weight",),
+)
+"""Keys that every network has of guided-diffusion, and of diffusers."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Facts:
     """The part of a `UNetConfig` that shapes tell; attributes are named as there.
@@ -67,7 +74,7 @@ def infer(shapes: Shapes) -> tuple[str, Facts]:
     Raises:
       UserError: these are no arrays of such a U-Net.
     """
-    if "time_embed.0.weight" in shapes and "input_blocks.0.0.weight" in shapes:
+    if all(key in shapes for key in MARKERS[0]):
         return OPENAI, _openai(shapes)
     if "time_embedding.linear_1.weight" in shapes:
         # The kernel of a 1x1 convolution has four axes, of a linear layer two.
@@ -164,7 +171,7 @@ def _facts(
         )
     return Facts(
         model_channels=model_channels,
-        channel_mult=tuple(_multiplier(width, model_channels) for width in widths),
+        channel_mult=tuple(multiplier(width, model_channels) for width in widths),
         num_res_blocks=num_res_blocks,
         attention_levels=tuple(filter(has_attention, range(len(widths)))),
         in_channels=in_channels,
@@ -177,7 +184,7 @@ def _facts(
     )
 
 
-def _multiplier(width: int, model_channels: int) -> float | int:
+def multiplier(width: int, model_channels: int) -> float | int:
     """The multiplier m with int(m * model_channels) == width."""
     if width % model_channels == 0:
         return width // model_channels

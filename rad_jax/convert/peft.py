@@ -21,6 +21,7 @@ from rad_jax.checkpoints.model_record import (
     write_record,
 )
 from rad_jax.convert import diffusers
+from rad_jax.convert.finite import FiniteCheck
 from rad_jax.errors import UserError
 from rad_jax.files.atomic import atomic_folder
 from rad_jax.files.bucket import AnyPath
@@ -85,7 +86,11 @@ def _layouts(entry: Entry) -> tuple[Layout, Layout]:
 
 
 def write_adapters(
-    workdir: AnyPath, folder: AnyPath, *, overwrite: bool = False
+    workdir: AnyPath,
+    folder: AnyPath,
+    *,
+    overwrite: bool = False,
+    check: FiniteCheck | None = None,
 ) -> int:
     """Writes the averaged adapters of a training run, whole or not at all.
 
@@ -93,6 +98,7 @@ def write_adapters(
       workdir: of the run.
       folder: the new folder.
       overwrite: replace a folder of adapters.
+      check: of their numbers; by default all must be finite.
 
     Returns:
       The number of bytes of their weights.
@@ -114,6 +120,7 @@ def write_adapters(
         raise UserError(f"{workdir}: has no adapters, all of its parameters trained")
     abstract, _ = partition(config, lora, adapted_params(config, lora))
     state = name_table.write(entries(config, lora), abstract, trained)
+    (check or FiniteCheck()).look_at_all(workdir, state)
     with atomic_folder(folder) as part:
         write_record(
             part / RECORD,

@@ -162,16 +162,18 @@ def complete(
 def _check_preset(name: str, facts: Facts) -> None:
     if name not in PRESETS:
         raise UserError(f"{name!r} is no preset; there are {', '.join(PRESETS)}")
-    expected = dataclasses.asdict(facts_of(PRESETS[name].config))
-    wrong = [
-        f"{key} is {value}, the preset's {expected[key]}"
+    if wrong := mismatch(facts, facts_of(PRESETS[name].config), "the preset"):
+        raise UserError(f"does not match preset {name}: {wrong}{_hint(facts)}")
+
+
+def mismatch(facts: Facts, expected: Facts, owner: str) -> str:
+    """In what a file's shapes differ from what `owner` expects; empty if in nothing."""
+    values = dataclasses.asdict(expected)
+    return "; ".join(
+        f"{key} is {value}, {owner}'s {values[key]}"
         for key, value in dataclasses.asdict(facts).items()
-        if value != expected[key]
-    ]
-    if wrong:
-        raise UserError(
-            f"does not match preset {name}: {'; '.join(wrong)}{_hint(facts)}"
-        )
+        if value != values[key]
+    )
 
 
 def _hint(facts: Facts) -> str:

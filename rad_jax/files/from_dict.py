@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import reprlib
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -59,4 +60,6 @@ def _value(kind: Any, value: Any, name: str) -> Any:
     elif kind is float and type(value) is int:
         return float(value)
     expected = kind.__name__ if isinstance(kind, type) else str(kind)
-    raise UserError(f"config {name} is {value!r}; it must be of type {expected}")
+    # Of a file that is not trusted, a value may be of megabytes.
+    shown = reprlib.repr(value)
+    raise UserError(f"config {name} is {shown}; it must be of type {expected}")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rad_jax.errors import UserError
 from rad_jax.weight_files.bad_file import BadFile, shown
 
-INDEX = ".index.json"
+INDEX = re.compile(r".+\.index(\.\w{1,20})?\.json")
 MAX_INDEX_BYTES = 2**24
 MAX_SHARDS = 1000
 MAX_NAME = 200
@@ -38,7 +38,7 @@ def shards_of(path: Path) -> Shards:
       UserError: one is missing, or the index is damaged.
     """
     try:
-        if path.name.endswith(INDEX):
+        if INDEX.fullmatch(path.name):
             return _indexed(path)
         match = SHARD.fullmatch(path.name)
         return _numbered(path, match) if match else Shards([path], {})

@@ -1,0 +1,197 @@
+"""A file of weights, or a folder of diffusers, to a model folder."""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from rad_jax.checkpoints.model import Model
+from rad_jax.checkpoints.model_folder import check_free, write_model
+from rad_jax.convert import adm, diffusers
+from rad_jax.convert.choices import Choices
+from rad_jax.convert.diffusers_folder import Described, describe
+from rad_jax.convert.finite import FiniteCheck
+from rad_jax.convert.infer import DIFFUSERS, MARKERS, OPENAI, RAD, Facts, infer
+from rad_jax.convert.presets import complete, config_of
+from rad_jax.diffusion.schedule import ScheduleConfig
+from rad_jax.errors import UserError
+from rad_jax.models.config import UNetConfig
+from rad_jax.models.unet import abstract_params
+from rad_jax.progress import progress
+from rad_jax.weight_files import name_table
+from rad_jax.weight_files.lazy_array import MappedArrays
+from rad_jax.weight_files.name_table import Entry
+from rad_jax.weight_files.network import Network, read_network
+
+ENTRIES = {
+    OPENAI: adm.entries,
+    DIFFUSERS: diffusers.entries,
+    RAD: functools.partial(diffusers.entries, pointwise_time=True),
+}
+"""The table of each layout."""
+
+
+class Job(NamedTuple):
+    """What to convert, and how; the attributes are those of `command.convert`."""
+
+    source: Path
+    folder: Path
+    choices: Choices
+    preset: str | None
+    key: str | None
+    allow_nonfinite: bool
+    overwrite: bool
+
+
+def convert_file(job: Job) -> None:
+    """Makes a model folder of a file of weights.
+
+    Raises:
+      UserError: as `command.convert`.
+    """
+    # Before minutes of reading, not after.
+    check_free(job.folder, overwrite=job.overwrite)
+    network = _read(job.source, job.key)
+    with _naming(job.source):
+        layout, facts = _infer(network)
+        completed = complete(layout, facts, job.preset, job.choices)
+        config = config_of(facts, completed)
+        # No file says what its network predicts; every published ADM predicts noise.
+        described = Described(config, completed, "eps")
+        _say(job.source, network, layout, facts)
+        told = "by default" if job.preset is None else f"from preset {job.preset}"
+        print(_choice_report(job.choices, completed, told))
+    _write(job, network, layout, described)
+
+
+def convert_diffusers(job: Job) -> None:
+    """Makes a model folder of a folder of diffusers, which says what network it is of.
+
+    Raises:
+      UserError: as `command.convert`.
+    """
+    check_free(job.folder, overwrite=job.overwrite)
+    if job.preset is not None:
+        raise UserError(
+            f"{job.source}: --preset has no use with a folder of diffusers, whose "
+            "config.json describes the network"
+        )
+    weights, describe_as = describe(job.source, job.choices)
+    network = _read(weights, job.key)
+    with _naming(weights):
+        layout, facts = _infer(network)
+        described = describe_as(layout, facts)
+        _say(weights, network, layout, facts)
+        print(_choice_report(job.choices, described.choices, "from its folder"))
+    _write(job._replace(source=weights), network, layout, described)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Begins errors with the file."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _read(path: Path, key: str | None) -> Network:
+    network = read_network(path, MARKERS, key)
+    for note in network.notes:
+        print(note)
+    return network
+
+
+def _infer(network: Network) -> tuple[str, Facts]:
+    return infer({key: span.shape for key, span in network.arrays.spans.items()})
+
+
+def _write(job: Job, network: Network, layout: str, described: Described) -> None:
+    check = FiniteCheck(job.allow_nonfinite)
+    # Beside each other: neither takes more than one core.
+    with _naming(job.source), ThreadPoolExecutor(1) as thread:
+        digest = thread.submit(_sha256, network.files)
+        params = _params(described.config, layout, network.arrays, check)
+    provenance = {
+        "file": job.source.name,
+        "sha256": digest.result(),
+        "layout": layout,
+        "preset": job.preset,
+    }
+    schedule = ScheduleConfig(kind=str(described.choices.noise_schedule))
+    model = Model(described.config, schedule, described.parametrisation, params)
+    write_model(job.folder, model, provenance, overwrite=job.overwrite)
+    check.report()
+    print(f"rad-jax: the model is {job.folder}")
+
+
+def _params(
+    config: UNetConfig, layout: str, state: MappedArrays, check: FiniteCheck
+) -> dict[str, Any]:
+    """The parameters, made of one mapped array at a time."""
+    # Quantised weights, cast as they are, would be noise.
+    for key, span in state.spans.items():
+        if not jnp.issubdtype(span.dtype, jnp.floating):
+            raise UserError(f"{key} is {span.dtype}; weights are floats")
+    abstract = abstract_params(config)
+    entries = ENTRIES[layout](config)
+    ticks = iter(progress(entries, desc="convert", unit="array"))
+    params = name_table.read(_watched(entries, ticks, check), abstract, state)
+    next(ticks, None)  # past the end, which closes the bar
+    return params
+
+
+def _watched(
+    entries: Sequence[Entry], ticks: Iterator[Any], check: FiniteCheck
+) -> list[Entry]:
+    """The entries, which look at what they read and move a bar on."""
+
+    def watched(entry: Entry) -> Entry:
+        def to_ours(*parts: np.ndarray) -> np.ndarray:
+            next(ticks)
+            for key, part in zip(entry.keys, parts, strict=True):
+                check.look(key, part)
+            return entry.layout.to_ours(*parts)
+
+        layout = entry.layout._replace(to_ours=to_ours)
+        return dataclasses.replace(entry, layout=layout)
+
+    return [watched(entry) for entry in entries]
+
+
+def _sha256(paths: Sequence[Path]) -> str:
+    """Of the files' contents, one after the other."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()
+
+
+def _say(path: Path, network: Network, layout: str, facts: Facts) -> None:
+    spans = network.arrays.spans.values()
+    count = sum(math.prod(span.shape) for span in spans)
+    types = sorted({str(span.dtype) for span in spans})
+    found = [f"{name} {value}" for name, value in dataclasses.asdict(facts).items()]
+    print(
+        f"{path}: {len(spans)} arrays, {count:,} parameters, {'/'.join(types)}, in the "
+        f"layout of {layout}\nfrom shapes: {', '.join(found)}"
+    )
+
+
+def _choice_report(choices: Choices, completed: Choices, source: str) -> str:
+    given, lines = choices.made(), []
+    rest = {k: v for k, v in completed.made().items() if k not in given}
+    for name, values in (("by hand", given), (source, rest)):
+        if values:
+            text = ", ".join(f"{key} {value}" for key, value in values.items())
+            lines.append(f"{name}: {text}")
+    return "\n".join(lines)
