@@ -34,9 +34,9 @@ class FiniteCheck:
         count = array.size - int(np.count_nonzero(finite))
         if count and not self.allowed:
             raise UserError(
-                f"{name} has {_numbers(count)} that are NaN or infinite in float32: "
-                "the weights are damaged, or their training diverged; to take them as "
-                "they are: --allow_nonfinite"
+                f"{name} is NaN or infinite (in float32) in {count:,} of {array.size:,} "
+                "places: the weights are damaged, or their training diverged; "
+                "--allow_nonfinite takes them as they are"
             )
         if count:
             self.found[name] = count
@@ -58,10 +58,6 @@ class FiniteCheck:
         """Prints what was let through, if there was any."""
         if self.found:
             first, *others = self.found
-            more = f" and {len(others)} more arrays" if others else ""
-            total = _numbers(sum(self.found.values()))
-            print(f"not finite, and taken as they are: {total} of {first}{more}")
-
-
-def _numbers(count: int) -> str:
-    return f"{count:,} number{'s' if count > 1 else ''}"
+            more = f" and {len(others)} more" if others else ""
+            total = sum(self.found.values())
+            print(f"taken as they are: {total:,} NaN or infinite in {first}{more}")

@@ -57,53 +57,6 @@ def flags(values):
     return [part for pair in pairs for part in pair]
 
 
-@pytest.fixture
-def convert(rad, tmp_path):
-    """``convert("a.pt", "m", ...)`` runs the verb on files of ``tmp_path``."""
-
-    def run(source, output, *arguments):
-        files = ["--input", tmp_path / source, "--output", tmp_path / output]
-        return rad("convert", *files, *arguments)
-
-    return run
-
-
-@pytest.fixture
-def converts(convert):
-    """The same where it should work; returns what it prints."""
-
-    def run(*arguments):
-        code, out, err = convert(*arguments)
-        assert (code, err) == (0, [])
-        return out
-
-    return run
-
-
-@pytest.fixture
-def refuses(convert, tmp_path):
-    """The same where it should not: a line that begins so, and nothing is changed."""
-
-    def run(*arguments, match, lines=1):
-        before = snapshot(tmp_path)
-        code, out, err = convert(*arguments)
-        assert (code, len(err)) == (2, lines), err
-        assert match in err[0], err
-        assert "rad-jax: " not in out  # which says what is done
-        assert snapshot(tmp_path) == before
-        return err
-
-    return run
-
-
-def snapshot(folder):
-    """All files below a folder and what they hold."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return {str(path): path.read_bytes() for path in files} | {
-        str(path): None for path in folder.rglob("*") if path.is_dir()
-    }
-
-
 def assert_equal(state, expected):
     assert list(state) == list(expected)
     for key, array in expected.items():

@@ -65,3 +65,42 @@ def legacy(path, program, *, order=b"\x88", keys=("0",), data=None):
 
 def legacy_tensor(view=b"N", **options):
     return tensor(where=storage(extra=view), **options)
+
+
+class Raw(bytes):
+    """Opcodes that stand for themselves."""
+
+
+def saved(path, tree):
+    """A .pt file of nested dictionaries, lists, arrays, numbers, text and `Raw`."""
+    storages = []
+    program = b"\x80\x02" + _program(tree, storages) + b"."
+    members = {f"data/{i}": array.tobytes() for i, array in enumerate(storages)}
+    return zipped(path, program, **members)
+
+
+KINDS = {
+    "<f4": "FloatStorage",
+    "<f8": "DoubleStorage",
+    "<f2": "HalfStorage",
+    "<i8": "LongStorage",
+}
+
+
+def _program(tree, storages):
+    if isinstance(tree, Raw):
+        return tree
+    if isinstance(tree, dict):
+        pairs = [part for pair in tree.items() for part in pair]
+        return b"}(" + b"".join(_program(x, storages) for x in pairs) + b"u"
+    if isinstance(tree, list):
+        return b"](" + b"".join(_program(x, storages) for x in tree) + b"e"
+    if isinstance(tree, np.ndarray):
+        array = np.ascontiguousarray(tree)
+        storages.append(array)
+        steps = [step // array.itemsize for step in array.strides]
+        where = storage(
+            str(len(storages) - 1), array.size, f"torch\n{KINDS[array.dtype.str]}"
+        )
+        return tensor(number(0), numbers(*array.shape), numbers(*steps), where)
+    return text(tree) if isinstance(tree, str) else number(tree)
