@@ -34,9 +34,9 @@ class FiniteCheck:
         count = array.size - int(np.count_nonzero(finite))
         if count and not self.allowed:
             raise UserError(
-                f"{name} is NaN or infinite (in float32) in {count:,} of {array.size:,} "
-                "places: the weights are damaged, or their training diverged; "
-                "--allow_nonfinite takes them as they are"
+                f"{name} is NaN or infinite (in float32) in {count:,} of "
+                f"{array.size:,} places: the weights are damaged, or their training "
+                "diverged; --allow_nonfinite takes them as they are"
             )
         if count:
             self.found[name] = count

@@ -33,22 +33,20 @@ def damaged(state, key, *values, dtype=np.float32):
 @pytest.mark.parametrize(
     "values, dtype, count",
     [
-        ([np.nan], np.float32, "1 number that"),
-        ([np.nan, np.inf, -np.inf], np.float16, "3 numbers that"),
-        ([1e300, -1e300], np.float64, "2 numbers that"),
+        ([np.nan], np.float32, "1 of 3,072"),
+        ([np.nan, np.inf, -np.inf], np.float16, "3 of 3,072"),
+        ([1e300, -1e300], np.float64, "2 of 3,072"),
     ],
 )
 def test_from_a_file(tmp_path, refuses, converts, values, dtype, count):
     state = damaged(openai(), BAD, *values, dtype=dtype)
     write_torch(tmp_path / "a.pt", state)
-    match = f"rad-jax: {tmp_path / 'a.pt'}: {BAD} has {count} are NaN or infinite in fl"
+    said = f"{BAD} is NaN or infinite (in float32) in {count} places"
+    match = f"rad-jax: {tmp_path / 'a.pt'}: {said}"
     (line,) = refuses("a.pt", "m", *FLAGS, match=match)
-    assert line.endswith("to take them as they are: --allow_nonfinite")
+    assert line.endswith("; --allow_nonfinite takes them as they are")
     out = converts("a.pt", "m", *FLAGS, "--allow_nonfinite")
-    said = (
-        f"not finite, and taken as they are: {count.removesuffix(' that')} of {BAD}\n"
-    )
-    assert said in out
+    assert f"taken as they are: {count[0]} NaN or infinite in {BAD}\n" in out
     with np.errstate(over="ignore"):
         expected = adm_to_params(CONFIG, state)
     found = read_model(tmp_path / "m").params
@@ -58,7 +56,7 @@ def test_from_a_file(tmp_path, refuses, converts, values, dtype, count):
 def test_from_diffusers_the_part_is_named(tmp_path, refuses):
     key = "mid_block.attentions.0.to_k.bias"
     write_safetensors(tmp_path / "a", damaged(diffusers(), key, np.nan))
-    refuses("a", "m", *FLAGS, match=f"a: {key} has 1 number that")
+    refuses("a", "m", *FLAGS, match=f"a: {key} is NaN or infinite")
 
 
 @pytest.mark.parametrize("to", ["torch", "safetensors", "diffusers"])
@@ -67,10 +65,10 @@ def test_from_a_folder_to_a_file(tmp_path, refuses, converts, to):
     params = adm_to_params(CONFIG, state)
     write_model(tmp_path / "m", Model(CONFIG, ScheduleConfig(), "eps", params), {})
     name = "conv_out" if to == "diffusers" else "out.2"
-    match = f"m: {name}.weight has 1 number that are NaN"
+    match = f"m: {name}.weight is NaN or infinite (in float32) in 1 of"
     refuses("m", "b", "--to", to, match=match)
     out = converts("m", "b", "--to", to, "--allow_nonfinite")
-    assert f"as they are: 2 numbers of {name}.weight and 1 more array\n" in out
+    assert f"as they are: 2 NaN or infinite in {name}.weight and 1 more\n" in out
     assert np.isnan(read_state_dict(tmp_path / "b")[f"{name}.bias"]).sum() == 1
 
 
@@ -111,22 +109,24 @@ PEFT = "base_model.model.time_embedding.linear_1.bias"
     ],
 )
 def test_from_a_run(diverged, refuses, converts, source, arguments, key):
-    match = f"rad-jax: {diverged / source}: {key} has 2 numbers that are NaN"
+    match = (
+        f"rad-jax: {diverged / source}: {key} is NaN or infinite (in float32) in 2 of"
+    )
     refuses(diverged / source, "out", *arguments, match=match)
     out = converts(diverged / source, "out", *arguments, "--allow_nonfinite")
-    assert f"not finite, and taken as they are: 2 numbers of {key}\n" in out
+    assert f"taken as they are: 2 NaN or infinite in {key}\n" in out
 
 
 def test_of_adapters_that_are_merged(diverged, tmp_path, refuses, converts):
     converts(diverged / "lora", "a", "--to", "adapters", "--allow_nonfinite")
     base = ["--base", diverged / "m"]
-    match = f"rad-jax: {tmp_path / 'a'}: {OURS} has 2 numbers that are NaN"
+    match = f"rad-jax: {tmp_path / 'a'}: {OURS} is NaN or infinite (in float32) in 2 of"
     refuses("a", "m", *base, match=match)
     out = converts("a", "m", *base, "--allow_nonfinite")
-    assert f"2 numbers of {OURS}\n" in out
+    assert f"2 NaN or infinite in {OURS}\n" in out
 
 
 def test_in_python_adapters_must_be_finite(diverged, tmp_path):
-    with pytest.raises(UserError, match=f"{PEFT} has 2 numbers"):
+    with pytest.raises(UserError, match=f"{PEFT} is NaN or infinite"):
         write_adapters(diverged / "lora", tmp_path / "a")
     assert not list(tmp_path.iterdir())
