@@ -23,6 +23,7 @@ from rad_jax.models.config import (
 )
 from rad_jax.models.unet import abstract_params
 from rad_jax.weight_files import name_table
+from rad_jax.weight_files.bad_file import shown
 from rad_jax.weight_files.name_table import Entry, Layout, Path
 
 RES_BLOCK = {
@@ -98,9 +99,10 @@ def config_from_diffusers(config: Mapping[str, Any]) -> UNetConfig:
     attention = [name.startswith("Attn") for name in down]
     if attention != [name.startswith("Attn") for name in reversed(up)]:
         raise UserError("up_block_types must have attention where down_block_types has")
+    downs = [_updown(name, settings.downsample_type) for name in down]
+    ups = [_updown(name, settings.upsample_type) for name in up]
     # The last resolution is not followed by another.
-    kinds = {_updown(name, settings.downsample_type) for name in down[:-1]}
-    kinds |= {_updown(name, settings.upsample_type) for name in up[:-1]}
+    kinds = {*downs[:-1], *ups[:-1]}
     if len(kinds) > 1:
         raise UserError(
             "down_block_types and up_block_types change resolution by both "
@@ -123,7 +125,7 @@ def config_from_diffusers(config: Mapping[str, Any]) -> UNetConfig:
         num_head_channels=-1 if head is None else head,
         use_new_attention_order=True,
         use_scale_shift_norm=settings.resnet_time_scale_shift == "scale_shift",
-        resblock_updown=kinds == {"resnet"},
+        resblock_updown="conv" not in kinds,
         num_classes=settings.num_class_embeds,
         dropout=settings.dropout,
     )
@@ -137,7 +139,7 @@ def _updown(block_type: str, attention_type: str) -> str:
         return "resnet"
     if block_type in ("DownBlock2D", "UpBlock2D"):
         return "conv"
-    raise UserError(f"the block type {reprlib.repr(block_type)} is not supported")
+    raise UserError(f"the block type {shown(block_type)} is not supported")
 
 
 def diffusers_to_params(
