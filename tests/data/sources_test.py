@@ -26,6 +26,7 @@ from tests.data.image_files import (
     write_tar,
     write_zip,
 )
+from tests.files.zips import with_long_numbers, write_long_directory
 
 # Nothing here is decoded: any bytes will do. Sorted, folders by folder.
 FILES = {
@@ -194,6 +195,22 @@ REFUSED = {
             write_zip(path, FILES).read_bytes().replace(b"PK\1\2", b"PK\1\3")
         ),
         "is damaged or cut short",
+    ),
+    "zip with a member at 2**63": (
+        lambda path: path.write_bytes(
+            with_long_numbers(write_zip(path, FILES).read_bytes(), 1, 1, 2**63)
+        ),
+        "is damaged or cut short .a member lies outside of the file.; fetch it again",
+    ),
+    "zip with a member of 2**64": (
+        lambda path: path.write_bytes(
+            with_long_numbers(write_zip(path, FILES).read_bytes(), 1, 2**64 - 1, 0)
+        ),
+        "is damaged or cut short .a member lies outside of the file.; fetch it again",
+    ),
+    "zip with gigabytes of directory": (
+        write_long_directory,
+        "is damaged or cut short .its directory is longer than 536870912 bytes",
     ),
     "no LMDB": (
         lambda path: write_folder(path, {"data.mdb": b"x" * 9000}),
