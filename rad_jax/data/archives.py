@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from rad_jax.data.image_file import BadImage, Others, check_bytes, is_image_name
 from rad_jax.errors import UserError, first_line
@@ -21,7 +21,11 @@ MAX_DIRECTORY = 2**29
 """Longest directory of a zip that is read; ImageNet's would have 2**27 bytes."""
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a zip's member: lengths of what follows
-_COMPRESSED = {b"\x1f\x8b": "gunzip", b"BZ": "bunzip2", b"\xfd7": "unxz"}
+_COMPRESSED = {
+    b"\x1f\x8b": ("r:gz", "gunzip"),
+    b"BZ": ("r:bz2", "bunzip2"),
+    b"\xfd7": ("r:xz", "unxz"),
+}
 
 
 class Member(NamedTuple):
@@ -98,11 +102,22 @@ def is_archive(path: Path) -> bool:
     with path.open("rb") as file:
         start = file.read(2)
         zipped = is_zip(file)
-    if start in _COMPRESSED and tarfile.is_tarfile(path):
-        raise UserError(
-            f"{path}: is compressed; unpack it first: {_COMPRESSED[start]} {path}"
-        )
-    return zipped or tarfile.is_tarfile(path)
+    mode, program = _COMPRESSED.get(start, ("r:", ""))
+    if program and _is_tar(path, mode):
+        raise UserError(f"{path}: is compressed; unpack it first: {program} {path}")
+    return zipped or _is_tar(path, "r:")
+
+
+def _is_tar(path: Path, mode: Any) -> bool:
+    """Whether a tar begins here, compressed as the mode of `tarfile.open` says.
+
+    To try all modes would be to take any file for LZMA, which can ask for gigabytes.
+    """
+    try:
+        with tarfile.open(path, mode):
+            return True
+    except Exception:  # parsers raise nearly anything on broken files
+        return False
 
 
 def members(path: Path, others: Others) -> list[Member]:
