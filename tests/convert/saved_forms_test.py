@@ -167,7 +167,7 @@ def test_forms_that_are_read(tmp_path, converts, name):
 def test_prefixes_in_other_formats(tmp_path, converts, kind):
     state = prefixed("unet.", WEIGHTS) | prefixed("ema.unet.", OTHER)
     if kind == "npz":
-        np.savez(tmp_path / "a.npz", **state)
+        np.savez(tmp_path / "a.npz", allow_pickle=True, **state)
     else:
         safetensors.numpy.save_file(state, tmp_path / "a.safetensors")
     converts(f"a.{kind}", "m", *FLAGS)

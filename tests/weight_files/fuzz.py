@@ -9,6 +9,7 @@ line, takes seconds, or takes memory that its file does not account for.
 
 import argparse
 import json
+import math
 import os
 import resource
 import signal
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import hypothesis
 import numpy as np
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 
 from rad_jax.convert.infer import MARKERS
@@ -34,6 +36,7 @@ from tests.weight_files.pickles import (
     legacy_tensor,
     named,
     number,
+    numbers,
     saved,
     storage,
     tensor,
@@ -104,16 +107,22 @@ GLOBALS = [
 SINGLE = b"(0.12N}])]tlsuabeQRo\x81\x85\x86\x87\x88\x89\x8f\x90\x91\x92\x93\x94"
 COUNTS = [0, 1, 2, 4, 5, 2**31, 2**48, 2**63, -1]
 
-indices = st.integers(0, 6)
+MEMO = [
+    *(b"]", b"}", b")", text("a"), number(2), b"cargparse\nNamespace\n"),
+    *(b"ctorch\nSize\n", b"ccollections\nOrderedDict\n", b"]K\x01a\x85", b"](NNNe"),
+]
+"""What the memo has at first, so that to ask it is no mistake."""
+
+indices = st.integers(0, len(MEMO) - 1)
+gets = st.builds(lambda i: b"h%c" % i, indices)
 raw = st.one_of(
     st.sampled_from([bytes([code]) for code in SINGLE]),
     st.builds(lambda i: b"q%c" % i, indices),
-    st.builds(lambda i: b"h%c" % i, indices),
+    gets,
     st.sampled_from([b"c" + name.encode() + b"\n" for name in GLOBALS]),
     st.sampled_from([b"(i" + name.encode() + b"\n" for name in GLOBALS]),
     st.sampled_from([text(name) for name in NAMES]),
     st.sampled_from([number(value) for value in COUNTS]),
-    st.sampled_from([storage(), legacy_tensor(), tensor()]),
     st.binary(max_size=4),
 )
 
@@ -122,62 +131,71 @@ def _sequence(opener, items, closer):
     return opener + b"(" + b"".join(items) + closer
 
 
+def _repeated(program, count):
+    """So often, but no longer than some kilobytes."""
+    return program * min(count, 1 + 2**14 // len(program or b"."))
+
+
 def _containers(values):
     names = st.sampled_from([text(name) for name in NAMES])
     pairs = st.builds(lambda name, value: name + value, names, values)
-    call = st.builds(
-        lambda name, items: b"c%b\n" % name.encode() + _sequence(b"", items, b"tR"),
-        st.sampled_from(GLOBALS),
-        st.lists(values, max_size=5),
-    )
+    makers = st.sampled_from([b"c" + name.encode() + b"\n" for name in GLOBALS[:-2]])
+    lists = st.lists(values, max_size=6)
     return st.one_of(
         st.builds(lambda x: _sequence(b"}", x, b"u"), st.lists(pairs, max_size=6)),
-        st.builds(lambda x: _sequence(b"]", x, b"e"), st.lists(values, max_size=6)),
-        st.builds(lambda x: _sequence(b"", x, b"t"), st.lists(values, max_size=6)),
+        st.builds(lambda x: _sequence(b"]", x, b"e"), lists),
+        st.builds(lambda x: _sequence(b"", x, b"t"), lists),
         st.builds(lambda x, i: x + b"q%c" % i, values, indices),
-        st.builds(lambda x, y: x + y + b"b", values, values),
-        st.builds(lambda x, y: x + y + b"\x81", values, values),
-        call,
+        st.builds(lambda x, y: b"cx\nY\n" + x + b"\x85\x81" + y + b"b", values, values),
+        st.builds(lambda make, x: make + _sequence(b"", x, b"tR"), makers, lists),
+        # The same again and again, of which each time nothing stays.
+        st.builds(lambda x, y, n: _repeated(x + b"0", n) + y, values, values, COUNT),
     )
 
 
-sizes = st.lists(st.sampled_from(COUNTS), max_size=4).map(
-    lambda values: b"(" + b"".join(map(number, values)) + b"t"
-)
-tensors = st.one_of(
-    st.builds(
-        tensor,
-        st.sampled_from(COUNTS).map(number),
-        sizes,
-        sizes,
-        st.builds(
-            storage,
-            st.sampled_from(["0", "1", "../0"]),
-            st.sampled_from(COUNTS),
-            extra=st.sampled_from([b"", b"N"]),
-        ),
-    ),
-    st.sampled_from([tensor(), legacy_tensor()]),
-)
-values = st.recursive(
-    st.one_of(
-        tensors,
-        st.builds(lambda i: b"h%c" % i, indices),
+COUNT = st.sampled_from([1, 50, 3000])
+
+
+def _tensors(extra):
+    """Of the storage that there is, and of others; most of them fit."""
+    fitting = [
+        tensor(number(offset), numbers(*shape), numbers(*strides), storage(extra=extra))
+        for offset, shape, strides in (
+            *((0, (2, 2), (2, 1)), (0, (4,), (1,)), (3, (), ()), (0, (0, 9), (9, 1))),
+            (1, (3, 1), (1, 0)),
+        )
+    ]
+    sizes = st.lists(st.sampled_from(COUNTS), max_size=4).map(lambda x: numbers(*x))
+    where = st.builds(
+        lambda key, count: storage(key, count, extra=extra),
+        st.sampled_from(["0", "0", "1", "../0"]),
+        st.sampled_from([4, 4, *COUNTS]),
+    )
+    offsets = st.sampled_from(COUNTS).map(number)
+    others = st.builds(tensor, offsets, sizes, sizes, where)
+    return st.one_of(*[st.sampled_from(fitting)] * 4, others)
+
+
+def programs(extra):
+    """Pickles; ``extra`` ends what they say of a storage."""
+    leaves = st.one_of(
+        *[_tensors(extra)] * 3,
+        gets,
         st.sampled_from([b"N", b"}", b"]", b")", b"\x88", text("a"), number(7)]),
-    ),
-    _containers,
-    max_leaves=12,
-)
-loops = st.builds(
-    lambda items, count: b"".join(items) * count,
-    st.lists(raw, min_size=1, max_size=6),
-    st.sampled_from([1, 50, 3000]),
-)
-programs = st.one_of(
-    values,
-    st.lists(st.one_of(values, raw), max_size=12).map(b"".join),
-    st.builds(lambda *parts: b"".join(parts), values, values, loops),
-).map(lambda program: b"\x80\x02" + program + b".")
+    )
+    values = st.recursive(leaves, _containers, max_leaves=12)
+    names = st.sampled_from([text(name) for name in NAMES])
+    trees = st.dictionaries(names, values, max_size=8).map(
+        lambda x: _sequence(b"}", [name + value for name, value in x.items()], b"u")
+    )
+    begin = b"".join(value + b"q%c0" % i for i, value in enumerate(MEMO))
+    return st.one_of(
+        trees,
+        trees,
+        values,
+        st.lists(st.one_of(values, values, raw), max_size=12).map(b"".join),
+        st.builds(lambda x, y, n: x + _repeated(y, n), values, raw, COUNT),
+    ).map(lambda program: b"\x80\x02" + begin + program + b".")
 
 
 # Edits of files.
@@ -217,19 +235,24 @@ def edited(draw, files):
 @st.composite
 def headers(draw):
     """A safetensors file whose header is made of what it might hold."""
-    count = st.sampled_from([0, 1, 2, 4, 8, -1, 2**63, 2**64, 1.5, None, "1"])
-    entry = st.fixed_dictionaries(
-        {
-            "dtype": st.sampled_from(["F32", "BF16", "I64", "F8_E4M3", "x", 7]),
-            "shape": st.lists(count, max_size=4),
-            "data_offsets": st.lists(count, min_size=1, max_size=3),
-        }
-    )
-    keys = st.sampled_from([*NAMES, "__metadata__"])
-    header = draw(st.dictionaries(keys, st.one_of(entry, count), max_size=5))
+    header, end = {}, 0
+    for key in draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=6)):
+        shape = draw(st.lists(st.integers(0, 3), max_size=3))
+        size = 4 * math.prod(shape)
+        offsets = [end, end + size]
+        header[key] = {"dtype": "F32", "shape": shape, "data_offsets": offsets}
+        end += size
+    odd = st.sampled_from([0, 1, -1, 2**63, 2**64, 1.5, None, "1", [], {}, [[[]]]])
+    if header and draw(st.booleans()):
+        entry = header[draw(st.sampled_from(list(header)))]
+        field = draw(st.sampled_from(list(entry)))
+        kinds = st.sampled_from(["BF16", "I64", "F8_E4M3", "F4", "x" * 999])
+        entry[field] = draw(st.one_of(odd, kinds, st.lists(odd, max_size=4)))
+    if draw(st.booleans()):
+        header["__metadata__"] = draw(st.sampled_from([{}, {"a": "b"}, {"a": 1}, 7]))
     content = json.dumps(header).encode()
-    length = draw(st.sampled_from([len(content)] * 4 + [0, 1, 2**25, 2**63]))
-    return struct.pack("<Q", length) + content + bytes(draw(st.integers(0, 16)))
+    length = draw(st.sampled_from([len(content)] * 9 + [0, 1, 2**25, 2**63]))
+    return struct.pack("<Q", length) + content + bytes(end)
 
 
 def strategies(folder):
@@ -244,8 +267,8 @@ def strategies(folder):
 
     files = list(_intact(scratch))
     return {
-        "pickles in zip": programs.map(in_zip),
-        "pickles in legacy files": programs.map(in_legacy),
+        "pickles in zip": programs(b"").map(in_zip),
+        "pickles in legacy files": programs(b"N").map(in_legacy),
         "edited files": edited(files),
         "safetensors": headers(),
     }
@@ -280,7 +303,7 @@ def run(name, strategy, path, cases, seed):
         max_examples=cases,
         database=None,
         deadline=None,
-        suppress_health_check=list(hypothesis.HealthCheck),
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],
     )
     @hypothesis.given(data=strategy)

@@ -132,6 +132,7 @@ def test_safetensors(tmp_path):
         "b": np.arange(6, dtype=np.float32).reshape(2, 3),
         "a": np.ones(3, ml_dtypes.bfloat16),
         "none": np.zeros((0, 2), np.float16),
+        "none of three": np.zeros((3, 0), np.float32),
     }
     safetensors.numpy.save_file(arrays, tmp_path / "a.safetensors", {"by": "test"})
     state = read_state_dict(tmp_path / "a.safetensors")
