@@ -10,7 +10,15 @@ from PIL import Image
 
 from rad_jax.prepare import image_sets, images, shards
 from rad_jax.prepare.command import prepare
-from tests.data.image_files import FILES, SIZE, encoded, tree, write_folder
+from tests.data.image_files import (
+    FILES,
+    SIZE,
+    encoded,
+    tree,
+    write_folder,
+    write_zip,
+)
+from tests.files.zips import with_long_numbers, write_long_directory
 
 
 def test_full_disk_keeps_what_is_finished(tmp_path, small_shards):
@@ -235,3 +243,24 @@ def test_fewer_images_than_are_known_is_a_warning(cats, tmp_path, rad):
         f"rad-jax: warning: {cats}: holds 30 images, celeba_hq256 has 30000; going on "
         "with what is there"
     ]
+
+
+def far_member(path):
+    data = write_zip(path, FILES).read_bytes()
+    path.write_bytes(with_long_numbers(data, 1, 1, 2**63))
+
+
+@pytest.mark.parametrize(
+    "write, match",
+    [
+        (far_member, "a member lies outside of the file"),
+        (write_long_directory, "its directory is longer than 536870912 bytes"),
+    ],
+)
+def test_hostile_zips(tmp_path, rad, write, match):
+    source = tmp_path / "a.zip"
+    write(source)
+    arguments = ("--source", source, "--data_dir", tmp_path / "data", "--size", SIZE)
+    code, _, err = rad("prepare", "cats", *arguments)
+    said = f"rad-jax: {source}: is damaged or cut short ({match}); fetch it again"
+    assert (code, err) == (2, [said])
