@@ -118,6 +118,7 @@ def _write(job: Job, network: Network, layout: str, described: Described) -> Non
     check = FiniteCheck(job.allow_nonfinite)
     # Beside each other: neither takes more than one core.
     with _naming(job.source), ThreadPoolExecutor(1) as thread:
+        schedule = ScheduleConfig(kind=str(described.choices.noise_schedule))
         digest = thread.submit(_sha256, network.files)
         params = _params(described.config, layout, network.arrays, check)
     provenance = {
@@ -126,7 +127,6 @@ def _write(job: Job, network: Network, layout: str, described: Described) -> Non
         "layout": layout,
         "preset": job.preset,
     }
-    schedule = ScheduleConfig(kind=str(described.choices.noise_schedule))
     model = Model(described.config, schedule, described.parametrisation, params)
     write_model(job.folder, model, provenance, overwrite=job.overwrite)
     check.report()

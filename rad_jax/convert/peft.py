@@ -26,6 +26,7 @@ from rad_jax.errors import UserError
 from rad_jax.files.atomic import atomic_folder
 from rad_jax.files.bucket import AnyPath
 from rad_jax.files.from_dict import build
+from rad_jax.files.paths import local_path
 from rad_jax.models.config import LoRAConfig, UNetConfig
 from rad_jax.models.lora import adapted_params, partition, plain_params
 from rad_jax.weight_files import name_table
@@ -162,7 +163,7 @@ def with_adapters(base: Model, folder: str | Path) -> Model:
       UserError: the folder holds no adapters, they are damaged, or they are of a
         network of another architecture.
     """
-    folder = Path(folder)
+    folder = local_path(folder)
     record = read_record(folder / RECORD, KIND)
     config, schedule, parametrisation = described(folder / RECORD, record)
     try:

@@ -279,7 +279,7 @@ HOSTILE = {
     "EXT1": (b"\x82\x01", "opcode EXT1: refused"),
     "PERSID": (b"Pstorage\n", "opcode PERSID: refused"),
     "an attribute by way of a module": (
-        b"\x8c\x05torch\x8c\x10serialization.os.x\x93",
+        b"\x8c\x05torch\x8c\x12serialization.os.x\x93",
         "wants to run torch.serialization.os.x: refused",
     ),
     "a class of code": (b"ctypes\nCodeType\n", "wants to run types.CodeType: refused"),
