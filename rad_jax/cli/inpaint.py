@@ -11,6 +11,7 @@ from rad_jax.cli.arguments import (
 )
 from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.inference.file_options import FileOptions
+from rad_jax.inference.strategy import STRATEGIES, StrategyOptions
 
 HELP = "Fill the holes of an image or a folder of images."
 
@@ -49,6 +50,18 @@ def add_flags(sub: Parser) -> None:
         action="store_false",
         help="keep transparency in the hole, and say nothing of it",
     )
+    sub.add_argument(
+        "--strategy",
+        choices=STRATEGIES,
+        default=StrategyOptions.strategy,
+        help="for pictures larger than the model, see docs/inpainting.md",
+    )
+    sub.add_argument(
+        "--context",
+        type=float,
+        default=StrategyOptions.context,
+        help="around a part of the hole that is cropped or tiled, in sides of it",
+    )
     sub.add_argument("--label", type=int, help="class of the images, if it has some")
 
 
@@ -64,9 +77,12 @@ def run(args: argparse.Namespace) -> int:
         invert_mask=args.invert_mask,
         opaque_hole=args.opaque_hole,
     )
+    strategy = StrategyOptions(args.strategy, args.context)
     set_up_jax()
     from rad_jax.checkpoints.load import load
     from rad_jax.inference.inpaint_command import fill_files
 
     model = load(args.model, dtype=args.dtype)
-    return fill_files(model, args.image, args.mask, args.output, sampling, files)
+    return fill_files(
+        model, args.image, args.mask, args.output, sampling, files, strategy
+    )

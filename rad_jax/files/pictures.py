@@ -126,23 +126,19 @@ def padded_size(size: tuple[int, int], stride: int) -> tuple[int, int]:
     return h + -h % stride, w + -w % stride
 
 
-def pad_to_stride(array: np.ndarray, stride: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """Pads below and to the right to multiples of ``stride`` pixels.
+def pad_to_size(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Pads below and to the right.
 
     Args:
         array: an image (h, w, c), continued by its edge, or a mask (h, w), continued by
             zeros: known.
-        stride: what the model divides height and width by, >= 1.
-
-    Returns:
-        The padded array, and height and width to crop it to.
+        size: height and width, no smaller than the array's.
     """
     h, w = array.shape[:2]
-    full_h, full_w = padded_size((h, w), stride)
-    widths = [(0, full_h - h), (0, full_w - w)]
+    widths = [(0, size[0] - h), (0, size[1] - w)]
     if array.ndim == 2:
-        return np.pad(array, widths), (h, w)
-    return np.pad(array, [*widths, (0, 0)], mode="edge"), (h, w)
+        return np.pad(array, widths)
+    return np.pad(array, [*widths, (0, 0)], mode="edge")
 
 
 def write_picture(

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rad_jax.checkpoints.model import Model, check_labels
-from rad_jax.diffusion import sampling
+from rad_jax.diffusion import sampling, tiles
 from rad_jax.diffusion.conditioning import conditioning
 from rad_jax.diffusion.options import SamplerConfig, SamplingOptions
 from rad_jax.diffusion.schedule import (
@@ -132,12 +132,16 @@ def _options(
     return SamplingOptions(steps, sampler or SamplingOptions.sampler, grid, label=label)
 
 
-def prepare_fill(model: Model, options: SamplingOptions) -> Callable[..., Call]:
+def prepare_fill(
+    model: Model, options: SamplingOptions, *, tiled: bool = False
+) -> Callable[..., Call]:
     """``fill`` with a model and options; what depends on them alone is made here, once.
 
     Args:
       model: from ``load``.
       options: its label is that of all images that are given none.
+      tiled: the network sees tiles of its own size of the images, which have sides of
+        ``tile_size`` and whole steps of its tiles.
 
     Returns:
       ``prepare(images, masks, keys, labels=None)``, arguments as of ``fill``: a call
@@ -171,7 +175,7 @@ def prepare_fill(model: Model, options: SamplingOptions) -> Callable[..., Call]:
         binary = model.config.noise_embedding == "time" or bool(
             np.all((values == 0) | (values == 1))
         )
-        run = compiled_fill(model.config, model.schedule, sampler, binary)
+        run = compiled_fill(model.config, model.schedule, sampler, binary, tiled)
         # 4. The batch, divided over the devices (and filled up where it must be).
         batch, params = on_all_devices((images, masks, keys, labels), model.params)
         return Call(run, (params, stack, start, *batch), len(images))
@@ -179,12 +183,15 @@ def prepare_fill(model: Model, options: SamplingOptions) -> Callable[..., Call]:
     return prepare
 
 
-def fill_by_seed(model: Model, options: SamplingOptions) -> RetryOnOOM:
+def fill_by_seed(
+    model: Model, options: SamplingOptions, *, tiled: bool = False
+) -> RetryOnOOM:
     """``fill`` of NumPy arrays, in smaller batches where memory ends.
 
     Args:
       model: from ``load``.
       options: its label is that of all images that are given none.
+      tiled: as ``prepare_fill``.
 
     Returns:
       ``fill(images, masks, seeds)``, or ``fill(images, masks, seeds, labels)``: float32
@@ -194,7 +201,7 @@ def fill_by_seed(model: Model, options: SamplingOptions) -> RetryOnOOM:
     Raises:
       UserError: as ``prepare_fill``.
     """
-    prepare = prepare_fill(model, options)
+    prepare = prepare_fill(model, options, tiled=tiled)
 
     def prepare_seeded(images, masks, seeds, *labels) -> Call:
         keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
@@ -237,32 +244,48 @@ def default_sampler(model: Model, method: str = "ddpm", eta: float = 0.0):
     return SamplerConfig(method, eta, variance, model.parametrisation)
 
 
+def tile_size(config: UNetConfig) -> tuple[int, int]:
+    """Pixels of a tile's side, and from a tile to the next: half of it, in strides."""
+    tile, stride = config.image_size, config.stride
+    return tile, max(stride, tile // 2 // stride * stride)
+
+
 @functools.cache
 def compiled_fill(
     config: UNetConfig,
     schedule_config: ScheduleConfig,
     sampler: SamplerConfig,
     binary: bool,
+    tiled: bool = False,
 ) -> Callable[..., Images]:
     """The whole sampler as one compiled function of parameters, times and images.
 
     With ``binary`` masks the noise embedding has two levels and its maps are made
-    once, before the loop; else it is dense (`conditioning`).
+    once, before the loop; else it is dense (`conditioning`). With ``tiled`` images the
+    network sees their tiles, and what it predicts is blended (`tiles`).
     """
     apply = make_apply(config)
     schedule = make_schedule(schedule_config)
+    tile, tile_step = tile_size(config)
 
     def run(
         params, stack: Step, start: LogSignal, images, masks, keys, labels
     ) -> Images:
         hole_weight = jax.vmap(functools.partial(mask_to_hole_weight, schedule))(masks)
-        condition = conditioning(config, schedule, masks, hole_weight, binary=binary)
+        seen, seen_weight = masks, hole_weight
+        if tiled:
+            seen, seen_weight = (
+                tiles.cut(x, tile, tile_step) for x in (masks, hole_weight)
+            )
+            if labels is not None:
+                labels = jnp.repeat(labels, len(seen) // len(masks))
+        condition = conditioning(config, schedule, seen, seen_weight, binary=binary)
 
         def denoise(x: Images, step: Step):
             return apply(params, x, condition(step), labels)
 
-        return sampling.inpaint(
-            denoise, sampler, stack, start, images, hole_weight, keys
-        )
+        large = tiles.tiled(denoise, tile, tile_step) if tiled else denoise
+
+        return sampling.inpaint(large, sampler, stack, start, images, hole_weight, keys)
 
     return jax.jit(run)

@@ -5,9 +5,11 @@ from pathlib import Path
 from rad_jax.checkpoints.model import Model, check_labels
 from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.inference.file_options import FileOptions
+from rad_jax.inference.fill_regions import Fills
 from rad_jax.inference.inpaint import fill_by_seed
 from rad_jax.inference.inpaint_files import inpaint_files
 from rad_jax.inference.results import png_text
+from rad_jax.inference.strategy import StrategyOptions
 
 
 def fill_files(
@@ -17,6 +19,7 @@ def fill_files(
     output: Path,
     sampling: SamplingOptions,
     files: FileOptions,
+    strategy: StrategyOptions | None = None,
 ) -> int:
     """Fills the holes of a picture or of a folder of pictures, and writes PNG files.
 
@@ -29,6 +32,7 @@ def fill_files(
       output: what exists is replaced.
       sampling: how holes are filled.
       files: how many, how they are seeded, and how many at once.
+      strategy: how pictures larger than the model are filled.
 
     Returns:
       The exit code: 1 if some pictures of a folder could not be done.
@@ -39,12 +43,14 @@ def fill_files(
     if sampling.label is None:  # of a model with classes: refused before files are read
         check_labels(model.config, None)
     return inpaint_files(
-        fill_by_seed(model, sampling),
+        Fills(fill_by_seed(model, sampling), fill_by_seed(model, sampling, tiled=True)),
         image,
         mask,
         output,
         channels=model.channels,
         stride=model.config.stride,
+        native=model.config.image_size,
         options=files,
+        strategy=strategy or StrategyOptions(),
         text=png_text(str(sampling), files.seed, sampling.label),
     )

@@ -1,18 +1,16 @@
 """Inpainting of picture files, by whatever model."""
 
 import dataclasses
-import math
 import os
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32
-from numpy.typing import ArrayLike
+from jaxtyping import Bool
 
 from rad_jax.errors import UserError
 from rad_jax.files.decode import picture_size
@@ -22,50 +20,37 @@ from rad_jax.files.pictures import (
     Picture,
     compose,
     model_input,
-    pad_to_stride,
     padded_size,
     read_picture,
     write_picture,
 )
 from rad_jax.files.remarks import Remarks, some
+from rad_jax.inference.file_batches import Batch, Task, region_batches, whole_batches
 from rad_jax.inference.file_options import FileOptions
+from rad_jax.inference.fill_regions import Fills, Request, fill_requests
+from rad_jax.inference.regions import Region, described, is_whole, plan
 from rad_jax.inference.results import require_finite
+from rad_jax.inference.strategy import StrategyOptions
 from rad_jax.progress import progress
-from rad_jax.runtime.batching import balanced_batch_size
-
-Fill = Callable[[np.ndarray, np.ndarray, np.ndarray], ArrayLike]
-"""``fill(images, holes, seeds)``: float32 (b, h, w, c) in [-1, 1], float32 (b, h, w) of
-1 (hole) and 0, uint32 (b,) -> (b, h, w, c). What an image becomes must depend on its
-own seed alone; what is outside the hole is ignored."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Settings:
     """Arguments of `inpaint_files`; ``alone``: one picture, not a folder of them."""
 
-    fill: Fill
+    fills: Fills
     channels: int
     stride: int
+    native: int
     options: FileOptions
+    strategy: StrategyOptions
     alone: bool
-
-
-class _Task(NamedTuple):
-    pair: Pair
-    sample: int
-
-
-class _Batch(NamedTuple):
-    """Tasks whose pictures have one size, padded; the model gets ``length`` images."""
-
-    tasks: list[_Task]
-    size: tuple[int, int]
-    length: int
 
 
 class _Loaded(NamedTuple):
     picture: Picture
     hole: Bool[np.ndarray, "h w"]
+    regions: list[Region]
 
 
 class _Done(NamedTuple):
@@ -88,15 +73,22 @@ def sample_seed(seed: int, stem: str, sample: int) -> int:
     return zlib.crc32(os.fsencode(f"{seed}/{stem}/{sample}"))
 
 
+def region_seed(seed: int, number: int) -> int:
+    """The seed of a region of a result that is not filled whole: of ``seed/number``."""
+    return zlib.crc32(f"{seed}/{number}".encode())
+
+
 def inpaint_files(
-    fill: Fill,
+    fills: Fills,
     image: Path,
     mask: Path,
     output: Path,
     *,
     channels: int,
     stride: int,
+    native: int,
     options: FileOptions,
+    strategy: StrategyOptions,
     text: Mapping[str, str],
 ) -> int:
     """Fills the holes of a picture or of a folder of pictures, and writes PNG files.
@@ -106,14 +98,16 @@ def inpaint_files(
     of a folder that cannot be read are left out and named on stderr.
 
     Args:
-        fill: the model.
+        fills: the model.
         image: a file or a folder, as ``mask`` and ``output``: see `pair_by_stem`.
         mask: white is filled, or black if the options say so.
         output: what exists is replaced.
         channels: the model's channels, 1 or 3.
         stride: pictures are padded to multiples of it.
+        native: pixels per side that the model was trained at.
         options: seed, samples for each picture, pictures that are read, and given to
-            ``fill``, at once.
+            the model, at once.
+        strategy: how pictures larger than the model are filled.
         text: goes into the PNG files, e.g. the model and its settings.
 
     Returns:
@@ -128,7 +122,7 @@ def inpaint_files(
     if not mask.is_dir():
         picture_size(mask)  # one broken mask for all is one error, not one a picture
     alone = not image.is_dir()
-    settings = _Settings(fill, channels, stride, options, alone)
+    settings = _Settings(fills, channels, stride, native, options, strategy, alone)
     done = _Done({}, {}, [], remarks)
     _inpaint_pairs(pairs, settings, text, done)
     return 1 if done.failed else 0
@@ -150,27 +144,23 @@ def _inpaint_pairs(
         _report(done, len(pairs), time.monotonic() - start)
 
 
-def _batches(pairs: Sequence[Pair], settings: _Settings, done: _Done) -> list[_Batch]:
-    """Groups all tasks by padded size; the batches of one size have one length.
-
-    So the model is compiled once a size. The largest batches come first: whether the
-    memory suffices shows at once.
-    """
-    groups: dict[tuple[int, int], list[_Task]] = {}
+def _batches(pairs: Sequence[Pair], settings: _Settings, done: _Done) -> list[Batch]:
+    """Batches of all pictures whose headers can be read; regions come first."""
+    sizes: dict[Pair, tuple[int, int]] = {}
     for pair in pairs:
         try:
-            size = padded_size(picture_size(pair.image), settings.stride)
+            sizes[pair] = picture_size(pair.image)
         except UserError as error:
             _leave_out(pair, error, settings, done)
-            continue
-        tasks = [_Task(pair, sample) for sample in range(settings.options.num_samples)]
-        groups.setdefault(size, []).extend(tasks)
-    batches = []
-    for size, tasks in groups.items():
-        length = balanced_batch_size(len(tasks), settings.options.batch_size)
-        for first in range(0, len(tasks), length):
-            batches.append(_Batch(tasks[first : first + length], size, length))
-    return sorted(batches, key=lambda batch: -batch.length * math.prod(batch.size))
+    whole = {
+        pair: size
+        for pair, size in sizes.items()
+        if is_whole(size, settings.native, settings.stride, settings.strategy)
+    }
+    large = {pair: size for pair, size in sizes.items() if pair not in whole}
+    count = settings.options.num_samples, settings.options.batch_size
+    batches = whole_batches(whole, settings.stride, *count)
+    return [*region_batches(large, *count), *batches]
 
 
 def _leave_out(pair: Pair, error: UserError, settings: _Settings, done: _Done) -> None:
@@ -179,21 +169,24 @@ def _leave_out(pair: Pair, error: UserError, settings: _Settings, done: _Done) -
     done.failed[pair] = error
 
 
-def _load(batch: _Batch, settings: _Settings, done: _Done) -> dict[Pair, _Loaded]:
+def _load(batch: Batch, settings: _Settings, done: _Done) -> dict[Pair, _Loaded]:
     """Reads the pictures and masks of a batch, but for those that are left out."""
     loaded: dict[Pair, _Loaded] = {}
     for pair in dict.fromkeys(task.pair for task in batch.tasks):
         try:
             picture = read_picture(pair.image)
             h, w, _ = picture.samples.shape
-            if padded_size((h, w), settings.stride) != batch.size:
+            changed = padded_size((h, w), settings.stride) != batch.size
+            if batch.size and changed:
                 raise UserError(f"{pair.image}: changed meanwhile; start again")
             invert, turned = settings.options.invert_mask, picture.orientation > 1
             mask = read_mask(pair.mask, (h, w), invert=invert, turned=turned)
         except UserError as error:
             _leave_out(pair, error, settings, done)
             continue
-        loaded[pair] = _Loaded(picture, mask.hole)
+        regions = plan(mask.hole, settings.native, settings.stride, settings.strategy)
+        loaded[pair] = _Loaded(picture, mask.hole, regions)
+        done.remarks.add(pair.image, described(regions))
         if not mask.hole.any():
             done.whole[pair] = None
         done.remarks.add(pair.mask, mask.remark)
@@ -222,43 +215,56 @@ def _remarks(picture: Picture, mask: Mask, settings: _Settings) -> Iterator[str]
 
 
 def _results(
-    batch: _Batch, loaded: Mapping[Pair, _Loaded], settings: _Settings
-) -> Iterator[tuple[_Task, np.ndarray]]:
+    batch: Batch, loaded: Mapping[Pair, _Loaded], settings: _Settings
+) -> Iterator[tuple[Task, np.ndarray]]:
     """The samples to write for every task whose picture is loaded."""
-    todo = []
+    requests: list[Request] = []
+    samples: dict[Task, np.ndarray] = {}
+    left: dict[Task, int] = {}
     for task in batch.tasks:
-        if task.pair in loaded and loaded[task.pair].hole.any():
-            todo.append(task)
-        elif task.pair in loaded:
-            yield task, loaded[task.pair].picture.samples
-    if not todo:
-        return
-    # Repeat the last image up to the length that the model is compiled for.
-    full = todo + [todo[-1]] * (batch.length - len(todo))
-    for task, generated in zip(todo, _filled(full, loaded, settings), strict=False):
-        picture, hole = loaded[task.pair]
-        h, w = hole.shape
-        generated = generated[:h, :w]
-        require_finite(generated[hole], task.pair.image)
-        opaque = bool(settings.options.opaque_hole)
-        yield task, compose(picture, generated, hole, opaque=opaque)
-
-
-def _filled(
-    tasks: Sequence[_Task], loaded: Mapping[Pair, _Loaded], settings: _Settings
-) -> Float32[np.ndarray, "b h w c"]:
-    """What the model makes of the tasks' padded pictures."""
-    images, holes, seeds = [], [], []
-    for pair, sample in tasks:
-        picture, hole = loaded[pair]
-        image = model_input(picture, settings.channels)
-        images.append(pad_to_stride(image, settings.stride)[0])
-        holes.append(pad_to_stride(hole.astype(np.float32), settings.stride)[0])
-        seeds.append(sample_seed(settings.options.seed, stem_of(pair.image), sample))
-    seeds = np.array(seeds, np.uint32)
-    return np.asarray(
-        settings.fill(np.stack(images), np.stack(holes), seeds), np.float32
+        if task.pair not in loaded:
+            continue
+        picture, _, regions = loaded[task.pair]
+        if not regions:
+            yield task, picture.samples
+            continue
+        samples[task], left[task] = picture.samples.copy(), len(regions)
+        requests += _requests(task, loaded[task.pair], settings)
+    filled = fill_requests(
+        settings.fills,
+        requests,
+        settings.native,
+        settings.options.batch_size,
+        batch.length,
     )
+    for request, generated in filled:
+        task, region = request.owner, request.region
+        require_finite(generated[region.part], task.pair.image)
+        before = dataclasses.replace(
+            loaded[task.pair].picture, samples=samples[task][region.pixels]
+        )
+        opaque = bool(settings.options.opaque_hole)
+        samples[task][region.pixels] = compose(
+            before, generated, region.part, opaque=opaque
+        )
+        left[task] -= 1
+        if not left[task]:
+            yield task, samples.pop(task)
+
+
+def _requests(task: Task, loaded: _Loaded, settings: _Settings) -> Iterator[Request]:
+    """The regions of a result."""
+    picture, hole, regions = loaded
+    seed = sample_seed(settings.options.seed, stem_of(task.pair.image), task.sample)
+    for number, region in enumerate(regions):
+
+        def read(region: Region = region) -> tuple[np.ndarray, np.ndarray]:
+            part = dataclasses.replace(picture, samples=picture.samples[region.pixels])
+            mask = hole[region.pixels].astype(np.float32)
+            return model_input(part, settings.channels), mask
+
+        own = seed if region.strategy == "whole" else region_seed(seed, number)
+        yield Request(task, region, read, own)
 
 
 def _report(done: _Done, pairs: int, seconds: float) -> None:

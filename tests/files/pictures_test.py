@@ -14,7 +14,8 @@ from rad_jax.files.pictures import (
     compose,
     contact_sheet,
     model_input,
-    pad_to_stride,
+    pad_to_size,
+    padded_size,
     read_picture,
     save_png,
     write_picture,
@@ -143,15 +144,15 @@ def test_profile_exif_and_text_are_written(tmp_path):
 
 
 def test_padding_continues_images_and_knows_the_mask():
-    image, size = pad_to_stride(RGB, 16)
-    mask, _ = pad_to_stride(SOME, 16)
-    assert image.shape == (48, 32, 3) and mask.shape == (48, 32) and size == (H, W)
+    assert padded_size((H, W), 16) == (48, 32)
+    image, mask = pad_to_size(RGB, (48, 32)), pad_to_size(SOME, (48, 32))
+    assert image.shape == (48, 32, 3) and mask.shape == (48, 32)
     np.testing.assert_array_equal(image[:H, :W], RGB)
     assert (image[H:, W:] == RGB[-1, -1]).all()
     assert (image[H:, :W] == RGB[-1]).all()
     np.testing.assert_array_equal(mask[:H, :W], SOME)
     assert not mask[H:].any() and not mask[:, W:].any()
-    assert pad_to_stride(RGB, 1)[0].shape == RGB.shape
+    assert pad_to_size(RGB, padded_size((H, W), 1)).shape == RGB.shape
 
 
 def test_contact_sheet_lays_tiles_out():

@@ -26,7 +26,10 @@ def inpaint(rad, tiny_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run(*flags):
-        code, out, err = rad("inpaint", "--model", tiny_run[0], "--steps", 1, *flags)
+        flags = ("--model", tiny_run[0], "--steps", 1, *flags)
+        if "--strategy" not in flags:
+            flags += ("--strategy", "whole")
+        code, out, err = rad("inpaint", *flags)
         return code, out.splitlines(), err
 
     return run
@@ -263,3 +266,65 @@ def test_an_output_that_cannot_show_a_name(tmp_path, tiny_run):
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True)
     assert run.returncode == 0 and b"Traceback" not in run.stderr, run.stderr
     assert b"caf\\xe9" in run.stdout and len(os.listdir(tmp_path / "o")) == 2
+
+
+LARGE = np.random.default_rng(2).integers(0, 256, (70, 90, 3), np.uint8)
+LARGE_HOLE = np.zeros((70, 90), bool)
+LARGE_HOLE[5:8, 5:9] = LARGE_HOLE[60:66, 80:90] = LARGE_HOLE[20:50, 30:60] = True
+STRATEGIES = {
+    "auto": "filled by 2 x crop at scale 0.8 to 1, 1 x tile at scale 0.8",
+    "crop": "filled by 3 x crop at scale 0.27 to 1",
+    "tile": "filled by 3 x tile at scale 0.8 to 1",
+    "resize": "filled by 1 x resize at scale 0.18",
+    "whole": "",
+}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_strategies_keep_known_pixels_and_say_what_they_did(
+    strategy, inpaint, tmp_path
+):
+    for name in "ab":
+        save(tmp_path / "i" / f"{name}.png", LARGE)
+    save(tmp_path / "m.png", LARGE_HOLE)
+    flags = ("--image", "i", "--mask", "m.png", "--output", "o", "--num_samples", 2)
+    code, out, err = inpaint(*flags, "--strategy", strategy)
+    assert (code, err) == (0, [])
+    said = STRATEGIES[strategy]
+    assert (f"i/a.png, i/b.png: {said}" in out) == bool(said), out
+    results = [read(f"o/{name}_{i}.png") for name in "ab" for i in (0, 1)]
+    for name in "ab":
+        for i in (0, 1):
+            assert_filled(tmp_path / "o" / f"{name}_{i}.png", LARGE_HOLE, LARGE)
+    assert not any((x != results[0]).sum() == 0 for x in results[1:])
+    # The same alone and in batches of one.
+    code, _, _ = inpaint(
+        *("--image", "i/b.png", "--mask", "m.png", "--output", "alone"),
+        *("--num_samples", 2, "--strategy", strategy, "--batch_size", 1),
+    )
+    assert code == 0
+    for i in (0, 1):
+        np.testing.assert_array_equal(read(f"alone/b_{i}.png"), read(f"o/b_{i}.png"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--strategy", "crops"), "invalid choice: 'crops'"),
+        (("--context", "0"), "context is 0.0; it must lie in (0, 100]"),
+        (("--context", "-1"), "context is -1.0; it must lie in (0, 100]"),
+    ],
+)
+def test_strategies_that_there_are_not(flags, message, inpaint, tmp_path):
+    save(tmp_path / "a.png", LARGE)
+    save(tmp_path / "m.png", LARGE_HOLE)
+    code, _, err = inpaint(*FILES, *flags)
+    assert code == 2 and message in err[0]
+
+
+def test_a_picture_of_more_pixels_than_can_be_held_is_named(inpaint, tmp_path):
+    wide = Image.new("1", (30_000, 30_000))
+    wide.save(tmp_path / "a.png")
+    save(tmp_path / "m.png", HOLE)
+    code, _, err = inpaint(*FILES)
+    assert code == 2 and "a.png: more than 89478485 pixels; scale it down" in err[0]

@@ -13,7 +13,9 @@ from PIL import Image
 
 from rad_jax.errors import UserError
 from rad_jax.inference.file_options import FileOptions
+from rad_jax.inference.fill_regions import Fills
 from rad_jax.inference.inpaint_files import inpaint_files, sample_seed
+from rad_jax.inference.strategy import StrategyOptions
 from tests.conftest import ROOT
 
 H, W = 251, 333
@@ -35,10 +37,12 @@ def white(images, holes, seeds):
 
 
 def inpaint(image, mask, output, fill=noise, **changes):
-    arguments = {"channels": 3, "stride": 16, "text": {}}
+    arguments = {"channels": 3, "stride": 16, "native": 256, "text": {}}
+    arguments["strategy"] = StrategyOptions()
     arguments |= {name: changes.pop(name) for name in arguments & changes.keys()}
     options = dataclasses.replace(FileOptions(batch_size=4), **changes)
-    return inpaint_files(fill, image, mask, output, options=options, **arguments)
+    fills = Fills(fill, fill)
+    return inpaint_files(fills, image, mask, output, options=options, **arguments)
 
 
 def picture(path, size=(H, W), seed=0):
