@@ -37,11 +37,13 @@ class Described(NamedTuple):
     Attributes:
       config: its architecture.
       choices: all that shapes do not tell.
+      schedule: of the noise.
       parametrisation: what it predicts.
     """
 
     config: UNetConfig
     choices: Choices
+    schedule: ScheduleConfig
     parametrisation: str
 
 
@@ -96,8 +98,8 @@ def describe(
         config = config_from_diffusers(settings)
     except UserError as error:
         raise UserError(f"{folder / CONFIG}: {error}") from error
-    kind, parametrisation = _noise(source, folder, choices)
-    completed = choices_of(config, kind)
+    schedule, parametrisation = _noise(source, folder, choices)
+    completed = choices_of(config, schedule.kind)
     _check_choices(folder / CONFIG, choices, completed)
 
     def describe_as(layout: str, facts: Facts) -> Described:
@@ -108,10 +110,11 @@ def describe(
         # q, k and v stand apart there, and go into either order as they should.
         order = choices.use_new_attention_order
         if order is None:
-            return Described(config, completed, parametrisation)
+            return Described(config, completed, schedule, parametrisation)
         return Described(
             dataclasses.replace(config, use_new_attention_order=order),
             dataclasses.replace(completed, use_new_attention_order=order),
+            schedule,
             parametrisation,
         )
 
@@ -132,22 +135,23 @@ def _read_json(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _noise(source: Path, folder: Path, choices: Choices) -> tuple[str, str]:
+def _noise(source: Path, folder: Path, choices: Choices) -> tuple[ScheduleConfig, str]:
     """Noise schedule and parametrisation, of the scheduler or by hand."""
     places = (source / SCHEDULER, folder.parent / SCHEDULER)
     path = next((path for path in places if path.is_file()), None)
     if path is None:
         if choices.noise_schedule is None:
             raise UserError(f"{source}: has no {SCHEDULER}; give --noise_schedule")
-        return choices.noise_schedule, "eps"
+        return ScheduleConfig(kind=choices.noise_schedule), "eps"
     found = _read_json(path)
     names = [field.name for field in dataclasses.fields(_Scheduler)]
     try:
         given = {name: found[name] for name in names if name in found}
         scheduler = build(_Scheduler, given, "")
-        return _schedule_of(scheduler), _prediction_of(scheduler)
+        kind, parametrisation = _schedule_of(scheduler), _prediction_of(scheduler)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
+    return ScheduleConfig(kind=kind), parametrisation
 
 
 def _schedule_of(scheduler: _Scheduler) -> str:

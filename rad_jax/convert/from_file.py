@@ -65,7 +65,8 @@ def convert_file(job: Job) -> None:
         completed = complete(layout, facts, job.preset, job.choices)
         config = config_of(facts, completed)
         # No file says what its network predicts; every published ADM predicts noise.
-        described = Described(config, completed, "eps")
+        schedule = ScheduleConfig(kind=str(completed.noise_schedule))
+        described = Described(config, completed, schedule, "eps")
         _say(job.source, network, layout, facts)
         told = "by default" if job.preset is None else f"from preset {job.preset}"
         print(_choice_report(job.choices, completed, told))
@@ -118,7 +119,6 @@ def _write(job: Job, network: Network, layout: str, described: Described) -> Non
     check = FiniteCheck(job.allow_nonfinite)
     # Beside each other: neither takes more than one core.
     with _naming(job.source), ThreadPoolExecutor(1) as thread:
-        schedule = ScheduleConfig(kind=str(described.choices.noise_schedule))
         digest = thread.submit(_sha256, network.files)
         params = _params(described.config, layout, network.arrays, check)
     provenance = {
@@ -127,7 +127,9 @@ def _write(job: Job, network: Network, layout: str, described: Described) -> Non
         "layout": layout,
         "preset": job.preset,
     }
-    model = Model(described.config, schedule, described.parametrisation, params)
+    model = Model(
+        described.config, described.schedule, described.parametrisation, params
+    )
     write_model(job.folder, model, provenance, overwrite=job.overwrite)
     check.report()
     print(f"rad-jax: the model is {job.folder}")

@@ -20,6 +20,8 @@ RAD = "rad"
 """The same, but the time-embedding layers are 1x1 convolutions."""
 
 
+MAX_BLOCKS = 500
+
 MARKERS = (
     ("time_embed.0.weight", "input_blocks.0.0.weight"),
     ("time_embedding.linear_1.weight",),
@@ -210,6 +212,8 @@ def _count(shapes: Shapes, prefix: str) -> range:
         key[len(prefix) :].partition(".")[0] for key in shapes if key.startswith(prefix)
     }
     count = len(numbers)
+    if count > MAX_BLOCKS:  # to build such a network would take hours
+        raise UserError(f"has {count} blocks {prefix}*, more than any such U-Net")
     if numbers != set(map(str, range(count))):
         raise UserError(f"the keys {prefix}* are not numbered from 0 on")
     return range(count)
