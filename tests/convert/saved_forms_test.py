@@ -238,9 +238,21 @@ def hundreds(path):
     saved(path, {f"m{i}": markers for i in range(101)})
 
 
+def a_tower(path):
+    blocks = {f"output_blocks.{i}.0.in_layers.2.weight": EXTRA for i in range(501)}
+    saved(path, WEIGHTS | blocks)
+
+
+def a_tower_of_diffusers(path):
+    blocks = {f"down_blocks.0.resnets.{i}.conv2.weight": EXTRA for i in range(501)}
+    saved(path, diffusers() | blocks)
+
+
 @pytest.mark.parametrize(
     "make, match",
     [
+        (a_tower, "has 501 blocks output_blocks.*, more than any such U-Net"),
+        (a_tower_of_diffusers, "has 501 blocks down_blocks.0.resnets.*, more than an"),
         (
             whole_model,
             "is a whole model object of class __main__.Net, saved with its co",
