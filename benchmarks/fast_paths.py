@@ -23,6 +23,7 @@ from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.evaluate.demo import KINDS, features, hole_masks, new_classifier, rms
 from rad_jax.files.pixel_ranges import to_bytes, to_float
 from rad_jax.inference import inpaint
+from rad_jax.inference.compiled import compiled_fill
 from rad_jax.inference.inpaint import prepare_fill
 from rad_jax.runtime.sharding import use_cpu_cores
 
@@ -46,8 +47,8 @@ def fill_by(way: str, model: Model) -> Fill:
         call = prepare(jnp.asarray(images), jnp.asarray(masks), keys)
         if way == PIXELS:
             sampler = inpaint.default_sampler(model)
-            run = inpaint.compiled_fill(
-                model.config, model.schedule, sampler, binary=False
+            run = compiled_fill(
+                model.config, model.schedule, sampler, binary=False, tiled=False
             )
             call = call._replace(function=run)
         return np.asarray(call())

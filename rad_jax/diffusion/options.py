@@ -4,6 +4,7 @@ No JAX is imported here: the command line reads choices and defaults from these 
 """
 
 import dataclasses
+import difflib
 from collections.abc import Sequence
 
 from rad_jax.errors import UserError
@@ -112,7 +113,9 @@ GENERATION_METHODS = ("ddpm", "ddim")
 def require_one_of(name: str, value: str, known: Sequence[str]) -> None:
     """Raises UserError for a value that is not one of those that are known."""
     if value not in known:
-        raise UserError(f"{name} is {value!r}; use one of {', '.join(known)}")
+        near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.4)
+        hint = f" (the nearest is {near[0]!r})" if near else ""
+        raise UserError(f"{name} is {value!r}; use one of {', '.join(known)}{hint}")
 
 
 def require_ddim(eta: float, sampler: object) -> None:

@@ -38,6 +38,18 @@ STEP_BUCKET = 128
 """Step counts are padded to multiples of it, so that they share a compiled program."""
 
 
+class Carry(NamedTuple):
+    """Where the reverse process is between two steps.
+
+    Attributes:
+      x: the images, (b, h, w, c).
+      x0: the clean images that the step before predicted; zeros at first.
+    """
+
+    x: Images
+    x0: Images
+
+
 class Grid(NamedTuple):
     """Times of a reverse process.
 
@@ -184,20 +196,33 @@ def sample(
       Images at the last step's s. Where a pixel stays clean throughout, bit for bit
       the pixel of ``x``.
     """
+    carry = Carry(x, jnp.zeros_like(x))
+    return advance(denoise, config, stack, carry, hole_weight, keys).x
 
-    def advance(carry, step: Step):
-        x_t, previous_x0 = carry
-        output = denoise(x_t, step)
-        noise = image_noise(keys, step.time, x.shape[1:])
+
+def advance(
+    denoise: Denoiser,
+    config: SamplerConfig,
+    stack: Step,
+    carry: Carry,
+    hole_weight: LogLevels,
+    keys: PRNGKeys,
+) -> Carry:
+    """``sample`` from wherever it is; over all steps in parts it is the same."""
+
+    def one_step(carry: Carry, step: Step) -> Carry:
+        output = denoise(carry.x, step)
+        noise = image_noise(keys, step.time, carry.x.shape[1:])
         one_image = functools.partial(reverse_step, config, step)
-        return jax.vmap(one_image)(hole_weight, x_t, output, previous_x0, noise)
+        x, x0 = jax.vmap(one_image)(hole_weight, carry.x, output, carry.x0, noise)
+        return Carry(x, x0)
 
-    def body(carry, step):
-        carry = jax.lax.cond(step.active, advance, lambda c, _: c, carry, step)
+    def body(carry: Carry, step: Step):
+        carry = jax.lax.cond(step.active, one_step, lambda c, _: c, carry, step)
         return carry, None
 
-    (x, _), _ = jax.lax.scan(body, (x, jnp.zeros_like(x)), stack)
-    return x
+    carry, _ = jax.lax.scan(body, carry, stack)
+    return carry
 
 
 def inpaint(
@@ -223,11 +248,18 @@ def inpaint(
     Returns:
       (b, h, w, c); known pixels are bit for bit those of ``images``.
     """
+    x = initial_images(images, hole_weight, start, keys)
+    return sample(denoise, config, stack, x, hole_weight, keys)
+
+
+def initial_images(
+    images: Images, hole_weight: LogLevels, start: LogSignal, keys: PRNGKeys
+) -> Images:
+    """``initial_image`` of a batch, with the noise of each image's key."""
     noise = image_noise(keys, 0, images.shape[1:])
-    x = jax.vmap(initial_image, in_axes=(0, 0, None, 0))(
+    return jax.vmap(initial_image, in_axes=(0, 0, None, 0))(
         images, hole_weight, start, noise
     )
-    return sample(denoise, config, stack, x, hole_weight, keys)
 
 
 def image_noise(keys: PRNGKeys, time, shape: tuple[int, ...]) -> Images:

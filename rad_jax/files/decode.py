@@ -98,7 +98,7 @@ def decode(path: Path, *, as_mask: bool = False) -> Decoded:
         metadata = metadata_of(file, upright, chunks, swapped=swapped)
         if upright.mode == "CMYK":
             metadata = dataclasses.replace(metadata, icc_profile=None)
-        return Decoded(_plain(upright), metadata, orientation, frames)
+        return Decoded(as_grey_or_rgb(upright), metadata, orientation, frames)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -192,7 +192,7 @@ def _coded_bits(image: ImageFile.ImageFile) -> int:
     return (depth[0] & 0x7F) + 1 if depth else 8
 
 
-def _plain(image: Image.Image) -> Image.Image:
+def as_grey_or_rgb(image: Image.Image) -> Image.Image:
     """Turns palettes, transparent colours and CMYK into grey or RGB, with alpha."""
     if image.mode == "CMYK":
         return image.convert("RGB")

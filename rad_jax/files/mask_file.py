@@ -62,13 +62,28 @@ def read_mask(
             f"{path}: the mask has {w}x{h} pixels and its picture {size[1]}x{size[0]}; "
             + (fix if turn else "scale one to the other's size")
         )
+    hole, remark = find_hole(samples, path)
+    return Mask(hole != invert, decoded.orientation > 1, remark)
+
+
+def find_hole(
+    samples: Shaped[np.ndarray, "h w *k"], name: object
+) -> tuple[Bool[np.ndarray, "h w"], str]:
+    """The hole of a mask, and `Mask.remark`; see `read_mask`.
+
+    Args:
+        samples: as Pillow has them, with 1, 3 or 4 channels or two of grey and alpha.
+        name: what errors call it.
+
+    Raises:
+        UserError: levels or colours do not say what the hole is.
+    """
     try:
-        hole, remark = _hole(samples)
+        return _hole(samples)
     except _Unclear as error:
         raise UserError(
-            f"{path}: the mask has {error}; paint the hole white on black"
+            f"{name}: the mask has {error}; paint the hole white on black"
         ) from error
-    return Mask(hole != invert, decoded.orientation > 1, remark)
 
 
 class _Unclear(Exception):

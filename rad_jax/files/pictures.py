@@ -19,20 +19,28 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's
 HOLE_GREY = 128
 
 
+Samples = (
+    UInt8[np.ndarray, "h w k"]
+    | UInt16[np.ndarray, "h w 1"]
+    | Float32[np.ndarray, "h w k"]
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Picture:
     """A picture as its file stores it: what the model sees and what we write back.
 
     Attributes:
         samples: the stored numbers, with alpha if the file has it (the last channel of
-            2 or 4): uint8, or uint16 for 16-bit grey. A 1-bit file has 0 and 255.
+            2 or 4): uint8, or uint16 for 16-bit grey. A 1-bit file has 0 and 255. No
+            file's, but a program's: float32 in [-1, 1], without alpha.
         bilevel: the file has 1 bit per pixel.
         metadata: what else its file says.
         orientation: EXIF's, 1 to 8, which was followed; more than 4 swap the sides.
         frames: the file has more than this frame.
     """
 
-    samples: UInt8[np.ndarray, "h w k"] | UInt16[np.ndarray, "h w 1"]
+    samples: Samples
     bilevel: bool = False
     metadata: Metadata = NONE
     orientation: int = 1
@@ -51,8 +59,11 @@ class Picture:
     @property
     def colour(self) -> Float32[np.ndarray, "h w colours"]:
         """The samples without alpha, in [-1, 1]."""
-        top = np.iinfo(self.samples.dtype).max
-        return self.samples[..., : self.colours] * np.float32(2 / top) - np.float32(1)
+        colour = self.samples[..., : self.colours]
+        if colour.dtype == np.float32:
+            return colour
+        top = np.iinfo(colour.dtype).max
+        return colour * np.float32(2 / top) - np.float32(1)
 
 
 def read_picture(path: Path) -> Picture:
@@ -94,7 +105,7 @@ def compose(
     hole: Bool[np.ndarray, "h w"],
     *,
     opaque: bool = False,
-) -> UInt8[np.ndarray, "h w k"] | UInt16[np.ndarray, "h w 1"]:
+) -> Samples:
     """Puts generated pixels into the hole of a picture.
 
     Outside the hole, and in alpha everywhere unless the hole is to be opaque, the
@@ -111,6 +122,9 @@ def compose(
     inside = generated[hole]
     if picture.colours == 1:
         inside = inside.mean(axis=-1, keepdims=True)
+    if samples.dtype == np.float32:
+        samples[hole] = np.clip(inside, -1, 1)
+        return samples
     top = np.iinfo(samples.dtype).max
     steps = 1 if picture.bilevel else top
     levels = np.rint((np.clip(inside, -1, 1) + 1) / 2 * steps) * (top // steps)

@@ -4,7 +4,6 @@ model = rad_jax.load("runs/digits")
 filled = rad_jax.inpaint(model, image, mask, key=jax.random.key(0), num_samples=4)
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,19 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from rad_jax.checkpoints.model import Model, check_labels
-from rad_jax.diffusion import sampling, tiles
-from rad_jax.diffusion.conditioning import conditioning
+from rad_jax.diffusion import sampling
 from rad_jax.diffusion.options import SamplerConfig, SamplingOptions
-from rad_jax.diffusion.schedule import (
-    LogSignal,
-    ScheduleConfig,
-    Step,
-    make_schedule,
-    mask_to_hole_weight,
-)
+from rad_jax.diffusion.schedule import LogSignal, Step, make_schedule
 from rad_jax.errors import UserError
 from rad_jax.files.pixel_ranges import to_bytes, to_float
-from rad_jax.models.apply import make_apply
+from rad_jax.inference.compiled import compiled_fill
 from rad_jax.models.config import UNetConfig
 from rad_jax.runtime.memory import Call, RetryOnOOM
 from rad_jax.runtime.sharding import on_all_devices
@@ -151,36 +143,64 @@ def prepare_fill(
       UserError: the model cannot inpaint, or the options do not fit it; ``prepare``
         raises it where labels do not.
     """
-    # 1. What the model can do.
-    _require_inpainting(model.config)
-    label = options.label
-    if label is not None:
-        check_labels(model.config, np.array([label]))
+    # 1. What the model can do, and the times, as data: the program is one for all.
     sampler = sampler_config(model, options)
-    # 2. The times, as data: the compiled program does not depend on them.
-    schedule = make_schedule(model.schedule)
-    times = sampling.time_grid(schedule, options.steps, options.grid)
-    stack = sampling.grid_steps(schedule, times, bucket=sampling.STEP_BUCKET)
-    start = LogSignal(*(np.float32(x[times.start]) for x in schedule.signal))
+    stack, start = prepare_steps(model, options, sampling.STEP_BUCKET)
 
     def prepare(
         images: Images, masks: Masks, keys: PRNGKeys, labels: Labels | None = None
     ) -> Call:
-        if labels is None and label is not None:
-            labels = jnp.full(len(images), label, jnp.int32)
-        check_labels(model.config, None if labels is None else np.asarray(labels))
-        # 3. The program: two noise levels for binary masks, a map for soft ones. One
-        # timestep for the whole image needs no map, whatever the mask.
-        values = np.asarray(masks)
-        binary = model.config.noise_embedding == "time" or bool(
-            np.all((values == 0) | (values == 1))
-        )
+        # 2. Each image has a class, or none has.
+        labels = prepare_labels(model, options, len(images), labels)
+        # 3. The program: two noise levels for binary masks, a map for soft ones.
+        binary = takes_two_levels(model.config, masks)
         run = compiled_fill(model.config, model.schedule, sampler, binary, tiled)
         # 4. The batch, divided over the devices (and filled up where it must be).
         batch, params = on_all_devices((images, masks, keys, labels), model.params)
         return Call(run, (params, stack, start, *batch), len(images))
 
     return prepare
+
+
+def prepare_steps(
+    model: Model, options: SamplingOptions, bucket: int
+) -> tuple[Step, LogSignal]:
+    """The steps of the options, padded to a multiple, and the levels at their start.
+
+    Raises:
+      UserError: the model cannot inpaint, or has not as many steps.
+    """
+    _require_inpainting(model.config)
+    if options.label is not None:
+        check_labels(model.config, np.array([options.label]))
+    schedule = make_schedule(model.schedule)
+    times = sampling.time_grid(schedule, options.steps, options.grid)
+    stack = sampling.grid_steps(schedule, times, bucket)
+    return stack, LogSignal(*(np.float32(x[times.start]) for x in schedule.signal))
+
+
+def prepare_labels(
+    model: Model, options: SamplingOptions, count: int, labels: Labels | None
+) -> Labels | None:
+    """The classes of a batch, which are those of the options where none are given.
+
+    Raises:
+      UserError: they do not fit the model.
+    """
+    if labels is None and options.label is not None:
+        labels = jnp.full(count, options.label, jnp.int32)
+    check_labels(model.config, None if labels is None else np.asarray(labels))
+    return labels
+
+
+def takes_two_levels(config: UNetConfig, masks: Masks) -> bool:
+    """Whether two noise levels and their maps say all of these masks.
+
+    One timestep for the whole image needs no map, whatever the mask.
+    """
+    values = np.asarray(masks)
+    binary = bool(np.all((values == 0) | (values == 1)))
+    return binary or config.noise_embedding == "time"
 
 
 def fill_by_seed(
@@ -242,50 +262,3 @@ def default_sampler(model: Model, method: str = "ddpm", eta: float = 0.0):
     """The sampler that fits a model's outputs."""
     variance = "learned" if model.config.learn_sigma else "small"
     return SamplerConfig(method, eta, variance, model.parametrisation)
-
-
-def tile_size(config: UNetConfig) -> tuple[int, int]:
-    """Pixels of a tile's side, and from a tile to the next: half of it, in strides."""
-    tile, stride = config.image_size, config.stride
-    return tile, max(stride, tile // 2 // stride * stride)
-
-
-@functools.cache
-def compiled_fill(
-    config: UNetConfig,
-    schedule_config: ScheduleConfig,
-    sampler: SamplerConfig,
-    binary: bool,
-    tiled: bool = False,
-) -> Callable[..., Images]:
-    """The whole sampler as one compiled function of parameters, times and images.
-
-    With ``binary`` masks the noise embedding has two levels and its maps are made
-    once, before the loop; else it is dense (`conditioning`). With ``tiled`` images the
-    network sees their tiles, and what it predicts is blended (`tiles`).
-    """
-    apply = make_apply(config)
-    schedule = make_schedule(schedule_config)
-    tile, tile_step = tile_size(config)
-
-    def run(
-        params, stack: Step, start: LogSignal, images, masks, keys, labels
-    ) -> Images:
-        hole_weight = jax.vmap(functools.partial(mask_to_hole_weight, schedule))(masks)
-        seen, seen_weight = masks, hole_weight
-        if tiled:
-            seen, seen_weight = (
-                tiles.cut(x, tile, tile_step) for x in (masks, hole_weight)
-            )
-            if labels is not None:
-                labels = jnp.repeat(labels, len(seen) // len(masks))
-        condition = conditioning(config, schedule, seen, seen_weight, binary=binary)
-
-        def denoise(x: Images, step: Step):
-            return apply(params, x, condition(step), labels)
-
-        large = tiles.tiled(denoise, tile, tile_step) if tiled else denoise
-
-        return sampling.inpaint(large, sampler, stack, start, images, hole_weight, keys)
-
-    return jax.jit(run)

@@ -6,7 +6,7 @@ and its context are larger than the network.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool
@@ -189,7 +189,8 @@ def _parts(
       joined_side: parts are joined if together they are no larger than this.
     """
     everywhere = np.ones((3, 3), bool)  # corners touch, too
-    labels, _ = ndimage.label(hole, everywhere)  # pyright: ignore[reportGeneralTypeIssues]
+    labelled: Any = ndimage.label(hole, everywhere)
+    labels = labelled[0]
     found = ndimage.find_objects(labels)
     boxes: list[Box] = [(y.start, x.start, y.stop, x.stop) for y, x in found]
     groups = [([i + 1], box) for i, box in enumerate(boxes)]

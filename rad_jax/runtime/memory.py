@@ -63,8 +63,8 @@ class RetryOnOOM:
         self._most = sys.maxsize
         self._said = False
 
-    def __call__(self, *batch: np.ndarray) -> np.ndarray:
-        """What the call gives, (b, ...); images must not depend on their batch.
+    def __call__(self, *batch: Any) -> np.ndarray:
+        """What the call gives of arrays (b, ...), which must not depend on their batch.
 
         Raises:
           UserError: there is too little for one image on each device.
@@ -84,7 +84,7 @@ class RetryOnOOM:
                 self._most = _fewer(length, error)
             # The next attempt comes after the error, which holds on to arrays.
 
-    def _compute(self, part: list[np.ndarray]) -> np.ndarray:
+    def _compute(self, part: list[Any]) -> np.ndarray:
         call = self._prepare(*part)
         if not self._said:
             need = call.need()

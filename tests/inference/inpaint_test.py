@@ -18,8 +18,9 @@ from rad_jax.diffusion.options import SamplerConfig, SamplingOptions
 from rad_jax.diffusion.sampling import STEP_BUCKET
 from rad_jax.errors import UserError
 from rad_jax.inference import inpaint as inpainting
+from rad_jax.inference.compiled import compiled_fill
 from rad_jax.inference.file_options import FileOptions
-from rad_jax.inference.inpaint import compiled_fill, default_sampler, fill
+from rad_jax.inference.inpaint import default_sampler, fill
 from rad_jax.inference.inpaint_command import fill_files
 from rad_jax.models.unet import abstract_params
 from rad_jax.runtime.sharding import everywhere, local_mesh
@@ -163,7 +164,9 @@ def test_dense_path_is_the_binary_one(model, picture, hole):
     binary = np.asarray(fill(model, images, jnp.asarray(masks), keys, steps=STEPS))
     masks[1, 0, 0] = 0.5
     compiled_fill.cache_clear()
-    dense = compiled_fill(model.config, model.schedule, default_sampler(model), False)
+    dense = compiled_fill(
+        model.config, model.schedule, default_sampler(model), False, False
+    )
     soft = np.asarray(fill(model, images, jnp.asarray(masks), keys, steps=STEPS))
     assert dense._cache_size() == 1
     np.testing.assert_allclose(soft[0], binary[0], atol=1e-3)
@@ -198,7 +201,7 @@ def test_one_timestep_for_the_whole_image(model, picture, hole):
 def test_one_program_serves_step_counts_masks_and_images(model, picture, hole):
     inpaint(model, picture, hole)
     sampler = default_sampler(model)
-    program = compiled_fill(model.config, model.schedule, sampler, True)
+    program = compiled_fill(model.config, model.schedule, sampler, True, False)
     before = program._cache_size()
     inpaint(model, 255 - picture, ~hole, seed=3, steps=1)
     inpaint(model, picture, hole, steps=STEP_BUCKET, grid="quadratic")
@@ -333,7 +336,9 @@ def limit(model, monkeypatch):
     """``limit(2)``: the sampler fails with more images than that."""
 
     def limit(most):
-        real = compiled_fill(model.config, model.schedule, default_sampler(model), True)
+        real = compiled_fill(
+            model.config, model.schedule, default_sampler(model), True, False
+        )
         limited = Limited(real, most)
         monkeypatch.setattr(inpainting, "compiled_fill", lambda *_: limited)
         return limited

@@ -1,0 +1,124 @@
+"""The compiled programs that fill holes: the whole sampler, and the same in parts."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rad_jax.diffusion import sampling, tiles
+from rad_jax.diffusion.conditioning import conditioning
+from rad_jax.diffusion.options import SamplerConfig
+from rad_jax.diffusion.schedule import (
+    LogSignal,
+    ScheduleConfig,
+    Step,
+    make_schedule,
+    mask_to_hole_weight,
+)
+from rad_jax.models.apply import make_apply
+from rad_jax.models.config import UNetConfig
+from rad_jax.typing import Images, LogLevels
+
+
+def tile_size(config: UNetConfig) -> tuple[int, int]:
+    """Pixels of a tile's side, and from a tile to the next: half of it, in strides."""
+    tile, stride = config.image_size, config.stride
+    return tile, max(stride, tile // 2 // stride * stride)
+
+
+@functools.cache
+def compiled_fill(
+    config: UNetConfig,
+    schedule_config: ScheduleConfig,
+    sampler: SamplerConfig,
+    binary: bool,
+    tiled: bool,
+) -> Callable[..., Images]:
+    """The whole sampler as one compiled function of parameters, times and images.
+
+    With ``binary`` masks the noise embedding has two levels and its maps are made
+    once, before the loop; else it is dense (`conditioning`). With ``tiled`` images the
+    network sees their tiles, and what it predicts is blended (`tiles`).
+    """
+    network = make_network(config, schedule_config, binary, tiled)
+
+    def run(
+        params, stack: Step, start: LogSignal, images, masks, keys, labels
+    ) -> Images:
+        denoise, hole_weight = network(params, masks, labels)
+        return sampling.inpaint(
+            denoise, sampler, stack, start, images, hole_weight, keys
+        )
+
+    return jax.jit(run)
+
+
+class Parts(NamedTuple):
+    """The sampler in parts, each compiled.
+
+    Attributes:
+      begin: ``begin(start, images, masks, keys)``, the carry before the first step.
+      advance: ``advance(params, stack, carry, masks, keys, labels)``, some steps on.
+    """
+
+    begin: Any
+    advance: Any
+
+
+@functools.cache
+def compiled_parts(
+    config: UNetConfig,
+    schedule_config: ScheduleConfig,
+    sampler: SamplerConfig,
+    binary: bool,
+    tiled: bool,
+) -> Parts:
+    """`compiled_fill` in parts, between which there is time to look at the images."""
+    network = make_network(config, schedule_config, binary, tiled)
+    schedule = make_schedule(schedule_config)
+
+    def begin(start: LogSignal, images, masks, keys) -> sampling.Carry:
+        hole_weight = jax.vmap(functools.partial(mask_to_hole_weight, schedule))(masks)
+        x = sampling.initial_images(images, hole_weight, start, keys)
+        return sampling.Carry(x, jnp.zeros_like(x))
+
+    def advance(params, stack: Step, carry, masks, keys, labels) -> sampling.Carry:
+        denoise, hole_weight = network(params, masks, labels)
+        return sampling.advance(denoise, sampler, stack, carry, hole_weight, keys)
+
+    return Parts(jax.jit(begin), jax.jit(advance))
+
+
+def make_network(
+    config: UNetConfig, schedule_config: ScheduleConfig, binary: bool, tiled: bool
+) -> Callable[..., tuple[sampling.Denoiser, LogLevels]]:
+    """The network with its conditioning on masks.
+
+    Returns:
+      ``network(params, masks, labels)``: the denoiser of a batch with these masks, and
+      the masks' hole weights.
+    """
+    apply = make_apply(config)
+    schedule = make_schedule(schedule_config)
+    tile, tile_step = tile_size(config)
+
+    def network(params, masks, labels) -> tuple[sampling.Denoiser, LogLevels]:
+        hole_weight = jax.vmap(functools.partial(mask_to_hole_weight, schedule))(masks)
+        seen, seen_weight = masks, hole_weight
+        if tiled:
+            seen, seen_weight = (
+                tiles.cut(x, tile, tile_step) for x in (masks, hole_weight)
+            )
+            if labels is not None:
+                labels = jnp.repeat(labels, len(seen) // len(masks))
+        condition = conditioning(config, schedule, seen, seen_weight, binary=binary)
+
+        def denoise(x: Images, step: Step):
+            return apply(params, x, condition(step), labels)
+
+        large = tiles.tiled(denoise, tile, tile_step) if tiled else denoise
+        return large, hole_weight
+
+    return network

@@ -1,0 +1,316 @@
+"""Inpainting from any program, in one call.
+
+inpainter = rad_jax.Inpainter.from_pretrained("runs/digits")
+filled = inpainter("photo.png", "hole.png", seed=7)
+"""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rad_jax.checkpoints.load import load
+from rad_jax.checkpoints.model import Model
+from rad_jax.diffusion.options import SamplerConfig, SamplingOptions, require_one_of
+from rad_jax.errors import UserError
+from rad_jax.files.pictures import Picture, compose, model_input
+from rad_jax.inference.fill_regions import Fills, Request, fill_requests
+from rad_jax.inference.inpaint import prepare_fill
+from rad_jax.inference.pixels import (
+    Range,
+    is_batch,
+    stacked,
+    to_mask,
+    to_output,
+    to_picture,
+)
+from rad_jax.inference.regions import Region, plan
+from rad_jax.inference.results import require_finite
+from rad_jax.inference.stepping import OnStep, fill_in_steps
+from rad_jax.inference.strategy import StrategyOptions
+from rad_jax.runtime.memory import RetryOnOOM
+
+REGIONS = 2**31 - 1
+"""Folded into a sample's key before the numbers of its regions: no sample's number."""
+
+MOST_PREPARED = 32
+"""Different options that are kept ready."""
+
+
+class _Job(NamedTuple):
+    """A picture to be filled, with its mask, regions and a key for each sample."""
+
+    name: str
+    given: Any
+    picture: Picture
+    mask: np.ndarray
+    regions: list[Region]
+    keys: list[Any]
+
+
+class Inpainter:
+    """Fills the holes of pictures with a model.
+
+    Attributes:
+      model: from `load`.
+    """
+
+    def __init__(self, model: Model):
+        """Wraps a model that is loaded.
+
+        >>> inpainter = Inpainter(rad_jax.load("runs/digits"))
+        """
+        self.model = model
+        self._prepared: dict[SamplingOptions, Fills] = {}
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | os.PathLike[str], *, dtype: str | None = None
+    ) -> "Inpainter":
+        """Loads a model folder, or the averaged parameters of a training run.
+
+        >>> inpainter = Inpainter.from_pretrained("gs://bucket/models/ffhq")
+
+        Args:
+          folder: on this machine or in a bucket.
+          dtype: what it computes in, "float32" or "bfloat16"; by default as trained.
+
+        Raises:
+          UserError: as `load`.
+        """
+        return cls(load(os.fspath(folder), dtype=dtype))
+
+    def __call__(
+        self,
+        image: Any,
+        mask: Any,
+        *,
+        seed: int | None = None,
+        key: Any = None,
+        num_samples: int = 1,
+        label: int | Sequence[int] | None = None,
+        steps: int = SamplingOptions.steps,
+        sampler: str | SamplerConfig = SamplingOptions.sampler,
+        grid: str = SamplingOptions.grid,
+        eta: float = SamplingOptions.eta,
+        strategy: str = StrategyOptions.strategy,
+        context: float = StrategyOptions.context,
+        batch_size: int = 16,
+        value_range: Range | None = None,
+        output: str = "",
+        on_step: OnStep | None = None,
+        on_step_every: int = 10,
+    ) -> Any:
+        """Fills the hole of a picture, or of each of several.
+
+        >>> filled = inpainter("photo.png", "hole.png", seed=7, num_samples=4)
+
+        Known pixels come back as they were given. A result depends on its picture, its
+        mask and its key (the seed, the picture's number in the batch, the sample's),
+        not on the rest of the batch.
+
+        Args:
+          image: a PIL image, a path, a NumPy or JAX array (h, w), (h, w, c), of uint8,
+            uint16 (grey) or floats; or a list of these, or an array (b, h, w, c).
+          mask: a PIL image of any kind, a path, or an array (h, w) or (h, w, 1) of
+            booleans, 0 and 1 or 0 and 255, non-zero in the hole; floats between 0 and 1
+            are soft. As many as images, or one for all.
+          seed: of the noise, 0 .. 2**32 - 1; by default 0. Or:
+          key: a random key of JAX.
+          num_samples: results for each picture.
+          label: class of the picture, or of each; exactly if the model has classes.
+          steps: network evaluations.
+          sampler: "ddpm", "ddim" or "dpm++".
+          grid: where the steps lie, "uniform", "quadratic", "log_snr" or "official".
+          eta: noise of "ddim", 0 to 1.
+          strategy: for pictures larger than the model, "auto", "whole", "crop",
+            "resize" or "tile"; see docs/inpainting.md.
+          context: around a part of the hole, in sides of it.
+          batch_size: images of the network at once, at most.
+          value_range: of floats, (0, 1) or (-1, 1). By default those with negative
+            values are (-1, 1), and others are refused.
+          output: "pil" or "numpy"; by default arrays for arrays, else PIL images.
+          on_step: ``on_step(step, total, preview)``, called every so many steps;
+            preview is uint8 (h, w, c), the first result that is being made. What it
+            raises ends the call.
+          on_step_every: steps between two calls.
+
+        Returns:
+          A PIL image, or an array as the image's: uint8, uint16, or floats in the same
+          range. With `num_samples` > 1 an array of them (n, h, w, c), or a list of PIL
+          images. For several pictures a list of these; for an array of them an array.
+
+        Raises:
+          TypeError: an image or a mask is none of these.
+          UserError: values, sizes or options do not fit; the model gives no numbers.
+        """
+        options = SamplingOptions(steps, sampler, grid, eta)
+        size = StrategyOptions(strategy, context)
+        if output:
+            require_one_of("output", output, ("pil", "numpy"))
+        for name, count in (("num_samples", num_samples), ("batch_size", batch_size)):
+            if count < 1:
+                raise UserError(f"{name} is {count}; it must be >= 1")
+        several = is_batch(image)
+        images = list(image) if several else [image]
+        masks, labels = _each(mask, label, len(images))
+        keys = _keys(seed, key, len(images) if several else None)
+        jobs = []
+        for i, (one, its) in enumerate(zip(images, masks, strict=True)):
+            name = f"image {i}" if several else "image"
+            picture = to_picture(one, value_range, name)
+            found = to_mask(
+                its, picture.samples.shape[:2], name.replace("image", "mask")
+            )
+            config = self.model.config
+            regions = plan(found > 0, config.image_size, config.stride, size)
+            of_samples = [jax.random.fold_in(keys[i], n) for n in range(num_samples)]
+            jobs.append(_Job(name, one, picture, found, regions, of_samples))
+        results = self._fill(jobs, labels, options, batch_size, on_step, on_step_every)
+        outputs = [
+            [_restored(job, each, value_range, output) for each in samples]
+            for job, samples in zip(jobs, results, strict=True)
+        ]
+        ended = [x[0] if num_samples == 1 else stacked(x) for x in outputs]
+        if not several:
+            return ended[0]
+        return ended if isinstance(image, list | tuple) else stacked(ended)
+
+    def _fill(
+        self,
+        jobs: Sequence[_Job],
+        labels: Sequence[int | None],
+        options: SamplingOptions,
+        batch_size: int,
+        on_step: OnStep | None,
+        every: int,
+    ) -> list[list[np.ndarray]]:
+        """The samples of every picture, of its own kind."""
+        results = [[job.picture.samples.copy() for _ in job.keys] for job in jobs]
+        for label in dict.fromkeys(labels):
+            requests = [
+                request
+                for i, job in enumerate(jobs)
+                if labels[i] == label
+                for request in self._requests(i, job)
+            ]
+
+            def show(owner: Any, region: Region, generated: np.ndarray) -> np.ndarray:
+                i, n = owner
+                return _as_bytes(_pasted(jobs[i], results[i][n], region, generated))
+
+            fills = self._fills(dataclasses.replace(options, label=label))
+            if on_step is not None:
+                fills = fill_in_steps(
+                    self.model,
+                    dataclasses.replace(options, label=label),
+                    requests,
+                    on_step,
+                    every,
+                    show,
+                )
+            native = self.model.config.image_size
+            filled = fill_requests(fills, requests, native, batch_size)
+            for (owner, region, *_), generated in filled:
+                i, n = owner
+                require_finite(generated[region.part], jobs[i].name)
+                results[i][n] = _pasted(jobs[i], results[i][n], region, generated)
+        return results
+
+    def _requests(self, i: int, job: _Job) -> list[Request]:
+        requests = []
+        for sample, key in enumerate(job.keys):
+            for number, region in enumerate(job.regions):
+
+                def read(region: Region = region) -> tuple[np.ndarray, np.ndarray]:
+                    samples = job.picture.samples[region.pixels]
+                    part = dataclasses.replace(job.picture, samples=samples)
+                    seen = model_input(part, self.model.channels)
+                    return seen, job.mask[region.pixels]
+
+                own = key
+                if region.strategy != "whole":
+                    own = jax.random.fold_in(jax.random.fold_in(key, REGIONS), number)
+                requests.append(Request((i, sample), region, read, own))
+        return requests
+
+    def _fills(self, options: SamplingOptions) -> Fills:
+        """What depends on model and options alone, kept from call to call."""
+        if options not in self._prepared:
+            if len(self._prepared) == MOST_PREPARED:
+                self._prepared.clear()
+            self._prepared[options] = Fills(
+                self._prepare(options, tiled=False), self._prepare(options, tiled=True)
+            )
+        return self._prepared[options]
+
+    def _prepare(self, options: SamplingOptions, tiled: bool) -> RetryOnOOM:
+        prepare = prepare_fill(self.model, options, tiled=tiled)
+        return RetryOnOOM(
+            lambda images, masks, keys: prepare(
+                jnp.asarray(images), jnp.asarray(masks), keys
+            )
+        )
+
+
+def _each(
+    mask: Any, label: int | Sequence[int] | None, count: int
+) -> tuple[list[Any], list[int | None]]:
+    """A mask and a label for every picture."""
+    three = getattr(mask, "ndim", 0) == 3 and mask.shape[2] != 1
+    several = is_batch(mask) or (three and len(mask) == count)
+    masks = list(mask) if several else [mask] * count
+    if len(masks) != count:
+        raise UserError(f"there are {len(masks)} masks for {count} images")
+    labels: list[int | None] = [*label] if isinstance(label, Sequence) else []
+    if label is None or isinstance(label, int):
+        labels = [label] * count
+    if len(labels) != count:
+        raise UserError(f"there are {len(labels)} labels for {count} images")
+    return masks, labels
+
+
+def _keys(seed: int | None, key: Any, count: int | None) -> list[Any]:
+    """A key for each picture; for one that is no batch, the key itself."""
+    if seed is not None and key is not None:
+        raise UserError("give seed or key, not both")
+    if key is None:
+        seed = 0 if seed is None else seed
+        if not 0 <= seed < 2**32:
+            raise UserError(f"seed is {seed}; it must lie in 0 .. 2**32 - 1")
+        key = jax.random.key(seed)
+    if count is None:
+        return [key]
+    return [jax.random.fold_in(key, i) for i in range(count)]
+
+
+def _pasted(
+    job: _Job, samples: np.ndarray, region: Region, generated: np.ndarray
+) -> np.ndarray:
+    """The samples of a result with a region filled."""
+    before = dataclasses.replace(job.picture, samples=samples[region.pixels])
+    after = samples.copy()
+    after[region.pixels] = compose(before, generated, region.part)
+    return after
+
+
+def _as_bytes(samples: np.ndarray) -> np.ndarray:
+    if samples.dtype == np.float32:
+        return np.rint((np.nan_to_num(samples) + 1) * 127.5).astype(np.uint8)
+    return samples if samples.dtype == np.uint8 else (samples >> 8).astype(np.uint8)
+
+
+def _restored(job: _Job, samples: np.ndarray, given: Range | None, output: str) -> Any:
+    """A result in the form of its picture."""
+    is_array = not output or output == "numpy"
+    if samples.dtype == np.float32 and is_array:
+        # What was known is as it was given, not there and back through [-1, 1].
+        original = np.asarray(job.given)
+        scaled = (samples + 1) / 2 if given and tuple(given) == (0, 1) else samples
+        hole = (job.mask > 0).reshape(*job.mask.shape, *[1] * (original.ndim - 2))
+        return np.where(hole, scaled.reshape(original.shape), original)
+    return to_output(samples, job.picture, job.given, output)
