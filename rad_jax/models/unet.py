@@ -1,5 +1,6 @@
 """ADM's U-Net (Dhariwal & Nichol 2021), conditioned on each pixel's noise (RAD)."""
 
+import functools
 from typing import Any
 
 import jax
@@ -230,6 +231,13 @@ def _attention(channels: int, heads: int, config: UNetConfig) -> Attention:
 
 def abstract_params(config: UNetConfig) -> dict[str, Any]:
     """Shapes and dtypes of the parameters, a pure dict; no weight is made."""
+    # A dictionary of the caller's own: what is kept must not change.
+    return jax.tree.map(lambda leaf: leaf, _abstract_params(config))
+
+
+@functools.lru_cache(maxsize=16)
+def _abstract_params(config: UNetConfig) -> dict[str, Any]:
+    """Kept, since to trace the network takes a tenth of a second and more."""
 
     def params():
         return nnx.to_pure_dict(nnx.state(UNet(config, rngs=nnx.Rngs(0))))

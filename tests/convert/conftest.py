@@ -1,6 +1,12 @@
 """The verb on files of a test's own folder."""
 
+import pickle
+
 import pytest
+
+from rad_jax.checkpoints.model_folder import RECORD, check_free
+from rad_jax.checkpoints.model_record import write_record
+from rad_jax.files.atomic import atomic_folder
 
 
 @pytest.fixture
@@ -12,6 +18,30 @@ def convert(rad, tmp_path):
         return rad("convert", *files, *arguments)
 
     return run
+
+
+@pytest.fixture
+def quick_folders(monkeypatch):
+    """Model folders without Orbax, which takes most of the time of a small network.
+
+    `tests.convert.small.read_quick` reads them.
+    """
+
+    def write(folder, model, provenance, *, overwrite=False):
+        check_free(folder, overwrite=overwrite)
+        with atomic_folder(folder) as part:
+            config, schedule, prediction, _ = model
+            write_record(
+                part / RECORD,
+                config=config,
+                schedule=schedule,
+                parametrisation=prediction,
+                provenance=provenance,
+                crc32=0,
+            )
+            (part / "model").write_bytes(pickle.dumps(model))
+
+    monkeypatch.setattr("rad_jax.convert.from_file.write_model", write)
 
 
 @pytest.fixture

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from rad_jax.checkpoints.model_folder import read_model, read_record
+from rad_jax.checkpoints.model_folder import read_record
 from rad_jax.convert.diffusers import diffusers_to_params
-from tests.convert.small import CONFIG, diffusers, openai
+from tests.convert.small import CONFIG, diffusers, openai, read_quick
 from tests.weight_files.pickles import saved
+
+pytestmark = pytest.mark.usefixtures("quick_folders")
 
 WEIGHTS = diffusers()
 SETTINGS = {
@@ -73,7 +75,7 @@ def pipeline(tmp_path):
 
 
 def assert_converted(folder, kind="linear", expected=WEIGHTS, prediction="eps"):
-    model = read_model(folder)
+    model = read_quick(folder)
     assert model.config.differences(CONFIG) == {}
     assert (model.schedule.kind, model.parametrisation) == (kind, prediction)
     jax.tree.map(
@@ -170,7 +172,7 @@ def test_without_a_size_it_is_asked_for(tmp_path, pipeline, refuses, converts):
 def test_one_head_where_their_channels_are_not_given(tmp_path, pipeline, converts):
     pipeline(SETTINGS | {"attention_head_dim": None})
     converts("p", "m")
-    config = read_model(tmp_path / "m").config
+    config = read_quick(tmp_path / "m").config
     assert (config.num_heads, config.num_head_channels) == (1, -1)
 
 
@@ -180,7 +182,7 @@ def test_flags_that_agree(tmp_path, pipeline, converts):
     order = ["--use_new_attention_order", "false", "--noise_schedule", "linear"]
     out = converts("p", "m", *agreeing, *order)
     assert "by hand: image_size 8, num_head_channels 32, use_new_attention" in out
-    assert not read_model(tmp_path / "m").config.use_new_attention_order
+    assert not read_quick(tmp_path / "m").config.use_new_attention_order
 
 
 @pytest.mark.parametrize(

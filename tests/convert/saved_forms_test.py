@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from rad_jax.checkpoints.model_folder import read_model, read_record
+from rad_jax.checkpoints.model_folder import read_record
 from rad_jax.convert.adm import adm_to_params
-from tests.convert.small import CONFIG, FLAGS, diffusers, openai, prefixed
+from tests.convert.small import CONFIG, FLAGS, diffusers, openai, prefixed, read_quick
 from tests.weight_files.pickles import Raw, legacy, saved, text
+
+pytestmark = pytest.mark.usefixtures("quick_folders")
 
 WEIGHTS, OTHER = openai(), openai(seed=1)
 EXTRA = np.ones(3, np.float32)
@@ -20,7 +22,7 @@ EXTRA = np.ones(3, np.float32)
 def assert_converted(folder, expected=WEIGHTS):
     jax.tree.map(
         np.testing.assert_array_equal,
-        read_model(folder).params,
+        read_quick(folder).params,
         adm_to_params(CONFIG, expected),
     )
 

@@ -1,5 +1,7 @@
 """The smallest network that there is, which converts in a moment."""
 
+import pickle
+
 import numpy as np
 
 from rad_jax.convert import adm
@@ -21,6 +23,11 @@ FLAGS = (
     *("--image_size", "8", "--num_head_channels", "32"),
     *("--use_new_attention_order", "true", "--noise_schedule", "linear"),
 )
+
+
+def read_quick(folder):
+    """The model of a folder of the fixture `quick_folders`."""
+    return pickle.loads((folder / "model").read_bytes())
 
 
 def openai(seed=0):
