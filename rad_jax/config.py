@@ -23,7 +23,7 @@ from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.from_dict import build
-from rad_jax.files.paths import plain
+from rad_jax.files.paths import plain, split_argument
 from rad_jax.masks.training import MaskConfig
 from rad_jax.models.config import LoRAConfig, UNetConfig
 
@@ -232,26 +232,45 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str]) -> Exper
     Args:
       path: a Python file with ``get_config()``; a path as given, or one below the
         package if there is none (``configs/digits.py`` of an installed rad_jax).
-      overrides: like ``--config.train.batch_size=8``.
+        ``FILE:ARGUMENT`` calls ``get_config("ARGUMENT")``.
+      overrides: like ``--config.train.batch_size=8``; of a key that is true or false
+        also ``--config.KEY`` and ``--noconfig.KEY``.
 
     Raises:
-      UserError: the file is missing or fails, or a key or value does not fit.
+      UserError: the file is missing or fails, or a key, a value or the argument does
+        not fit.
     """
-    path = _find(Path(path)).resolve()
-    argv = ["rad-jax", f"--config={path}", *overrides]
+    name, argument = split_argument(os.fspath(path))
+    file = _find(Path(name)).resolve()
+    if ":" in str(file):  # ml_collections would take the rest for the argument
+        raise UserError(f"{file}: a config's path must have no colon; move the file")
+    call = f"{file}:{argument}" if argument is not None else str(file)
+    argv = ["rad-jax", f"--config={call}", *overrides]
     values = flags.FlagValues()
     config_flags.DEFINE_config_file(
         "config", flag_values=values, sys_argv=argv, lock_config=True
     )
     try:
-        with _importable(path.parent.parent):
+        with _importable(file.parent.parent):
             values(argv)  # executes the file
             config = values["config"].value
     except Exception as error:  # whatever the file's own code raises
-        raise UserError(f"{path.name}: {_one_line(error)}") from error
+        raise UserError(f"{file.name}: {_reason(error, file.name)}") from error
     if not isinstance(config, ml_collections.ConfigDict):
-        raise UserError(f"{path.name}: get_config() must return a ConfigDict")
+        raise UserError(f"{file.name}: get_config() must return a ConfigDict")
     return from_dict(config.to_dict())
+
+
+def _reason(error: Exception, name: str) -> str:
+    """Why a config file cannot be used."""
+    text = _one_line(error)
+    # ml_collections gives the traceback; one place in it is its own call.
+    if text.count('File "') == 1:
+        if "get_config() takes 0 positional arguments" in text:
+            return f"get_config() takes no argument; give {name} without :ARGUMENT"
+        if "get_config() missing 1 required positional argument" in text:
+            return f"get_config() needs an argument; give {name}:ARGUMENT"
+    return text
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import re
 
 import jax
 import pytest
@@ -85,6 +86,14 @@ def test_overrides_are_typed():
     assert experiment.optimizer.learning_rate == 1.0
 
 
+def test_keys_that_are_true_or_false_need_no_value():
+    assert load("--config.loss.all_pixels").loss.all_pixels is True
+    assert load("--noconfig.loss.all_pixels").loss.all_pixels is False
+    for override in "--config.seed", "--noconfig.seed", "--noconfig.mask.blur=1":
+        with pytest.raises(UserError, match=r"digits\.py: .*config\.(seed|mask\.blur)"):
+            load(override)
+
+
 def test_a_config_is_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load() == load_config(ROOT / DIGITS, [])
@@ -160,3 +169,46 @@ def test_broken_files_are_explained(tmp_path, text, message):
 def test_a_missing_file_is_named():
     with pytest.raises(UserError, match=r"nowhere.py: no such config file"):
         load_config("nowhere.py", [])
+
+
+WITH_ARGUMENT = """
+import ml_collections
+from rad_jax.config import load_config, to_dict
+
+def get_config(size):
+    config = ml_collections.ConfigDict(to_dict(load_config("configs/digits.py", [])))
+    config.train.batch_size = {"": 2, "small": 3, "a:b": 4}[size]
+    return config
+"""
+ARGUMENTS = {
+    "c.py:": 2,
+    "c.py:small": 3,
+    "c.py:a:b": 4,
+    "c.py": r"c\.py: get_config\(\) needs an argument; give c\.py:ARGUMENT",
+    "c.py:no": r"c\.py: no$",
+    "configs/digits.py:x": r"digits\.py: get_config\(\) takes no argument; give digits",
+    "d.py:x": r"d\.py: no such config file",
+    "e:f.py": r"e:f\.py: a config's path must have no colon; move the file",
+}
+
+
+@pytest.mark.parametrize("verb", ["train", "preflight"])
+@pytest.mark.parametrize("config", ARGUMENTS)
+def test_configs_that_take_an_argument(config, verb, tmp_path, monkeypatch, rad):
+    monkeypatch.chdir(tmp_path)
+    for name in "c.py", "e:f.py":
+        (tmp_path / name).write_text(WITH_ARGUMENT)
+    seen = []
+
+    def stop(images):
+        seen.append(images)
+        raise UserError("far enough")
+
+    monkeypatch.setattr("rad_jax.runtime.sharding.use_cpu_cores", stop)
+    code, out, [line] = rad(verb, "--config", config, "--workdir", "run")
+    assert (code, out) == (2, "")
+    expected = ARGUMENTS[config]
+    if isinstance(expected, int):
+        assert (seen, line) == ([expected], "rad-jax: far enough")
+    else:
+        assert re.search(expected, line) and not seen

@@ -1,13 +1,18 @@
 """What the verbs share: the parser, types of arguments, flags of several verbs."""
 
 import argparse
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from rad_jax.diffusion.options import GRIDS, METHODS, SamplingOptions
 from rad_jax.errors import UserError
-from rad_jax.files.paths import local_path
+from rad_jax.files.paths import local_path, split_argument
 from rad_jax.inference.file_options import FileOptions
+
+OVERRIDE = re.compile(r"--(no)?config\.\w")
+"""How the flag of a key of a config begins; ``no`` is for one that is to be False."""
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -53,6 +58,12 @@ def folder(text: str):
         return folder_at(text)
     except UserError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def config_file(text: str) -> str:
+    """A config file, or ``FILE:ARGUMENT`` for its ``get_config``."""
+    name, argument = split_argument(text)
+    return str(path(name)) if argument is None else f"{path(name)}:{argument}"
 
 
 def names(text: str) -> list[str]:
@@ -151,5 +162,23 @@ def add_overrides(sub: Parser) -> None:
     """Those of a config."""
     sub.set_defaults(overrides=[])
     sub.epilog = (
-        "--config.KEY=VALUE changes a key of the config, e.g. train.batch_size."
+        "--config.KEY=VALUE or --config.KEY VALUE changes a key of the config, e.g. "
+        "train.batch_size."
     )
+
+
+def with_values(argv: Sequence[str]) -> list[str]:
+    """Writes ``--config.KEY VALUE`` as ``--config.KEY=VALUE``, which is one argument.
+
+    A flag stays alone if another one or nothing follows it.
+    """
+    joined: list[str] = []
+    for text in argv:
+        last = joined[-1] if joined else ""
+        key = last.startswith("--config.") and "=" not in last
+        # A number may be negative; anything else with a dash is the next flag.
+        if key and re.match(r"[^-]|-[\d.]|$", text):
+            joined[-1] = f"{last}={text}"
+        else:
+            joined.append(text)
+    return joined

@@ -25,7 +25,7 @@ from rad_jax.cli import (
     sample,
     train,
 )
-from rad_jax.cli.arguments import HelpFormatter, Parser
+from rad_jax.cli.arguments import OVERRIDE, HelpFormatter, Parser, with_values
 from rad_jax.errors import UserError
 from rad_jax.version import __version__
 
@@ -52,8 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     parser = _parser()
-    args, rest = parser.parse_known_args(argv)
-    unknown = [x for x in rest if not (x.startswith("--config.") and "=" in x)]
+    given = sys.argv[1:] if argv is None else argv
+    args, rest = parser.parse_known_args(with_values(given))
+    unknown = [x for x in rest if not OVERRIDE.match(x)]
     if unknown or (rest and not hasattr(args, "overrides")):
         parser.error(f"unrecognized arguments: {' '.join(unknown or rest)}")
     args.overrides = rest

@@ -2,14 +2,16 @@
 
 import argparse
 
-from rad_jax.cli.arguments import Parser, add_overrides, folder, path
+from rad_jax.cli.arguments import Parser, add_overrides, config_file, folder
 
 HELP = "Check devices, data and workdir of a run."
 
 
 def add_flags(sub: Parser) -> None:
     """Adds the verb's flags."""
-    sub.add_argument("--config", type=path, help="of the run; checks its data, too")
+    sub.add_argument(
+        "--config", type=config_file, help="of the run; checks its data, too"
+    )
     sub.add_argument("--workdir", type=folder, help="checks that it can be written")
     add_overrides(sub)
 

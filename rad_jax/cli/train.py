@@ -3,7 +3,7 @@
 import argparse
 import signal
 
-from rad_jax.cli.arguments import Parser, add_overrides, folder, path
+from rad_jax.cli.arguments import Parser, add_overrides, config_file, folder
 from rad_jax.errors import UserError
 
 HELP = "Train a model; rerun the same command to resume."
@@ -12,7 +12,10 @@ HELP = "Train a model; rerun the same command to resume."
 def add_flags(sub: Parser) -> None:
     """Adds the verb's flags."""
     sub.add_argument(
-        "--config", type=path, required=True, help="e.g. configs/digits.py"
+        "--config",
+        type=config_file,
+        required=True,
+        help="e.g. configs/digits.py, or FILE:ARGUMENT",
     )
     sub.add_argument("--workdir", type=folder, help="folder of the run; also gs://...")
     sub.add_argument(

@@ -65,3 +65,14 @@ def local_path(place: str | os.PathLike[str]) -> Path:
     if "://" in text:
         raise UserError(f"{text}: must lie on this machine; give a path")
     return Path(text)
+
+
+def split_argument(place: str) -> tuple[str, str | None]:
+    """A config file's path, and the argument behind a colon, or None.
+
+    A file whose own name has a colon in it is taken for itself.
+    """
+    if os.path.exists(place):
+        return place, None
+    path, colon, argument = place.partition(":")
+    return path, argument if colon else None

@@ -394,8 +394,8 @@ def test_info(rad, tiny_run, tmp_path):
         (["train"], "rad-jax train: the following arguments are required: --config"),
         (["info", "--config.seed=1"], "rad-jax: unrecognized arguments: --config.seed"),
         (
-            ["train", "--config", "x", "--workdir", "y", "--config.seed"],
-            "--config.seed",
+            ["train", "--config", CONFIG, "--workdir", "y", "--config.seed"],
+            "digits.py: Missing value for flag --config.seed",
         ),
         (["masks", "box", "--size", "big"], "invalid int value: 'big'"),
     ],
@@ -404,6 +404,33 @@ def test_unknown_verbs_and_flags_are_one_line(rad, arguments, message):
     code, out, err = rad(*arguments)
     assert (code, out, len(err)) == (2, "", 1)
     assert message in err[0]
+
+
+def test_overrides_with_a_space(rad, monkeypatch):
+    """As ml_collections' users write them; a negative number is a value."""
+    seen = []
+
+    def keep(path, overrides):
+        seen.append(overrides)
+        raise UserError("far enough")
+
+    monkeypatch.setattr("rad_jax.config.load_config", keep)
+    given = "--config.seed -1 --config.train.batch_size=8 --config.loss.all_pixels"
+    given += " --dry_run --noconfig.data.random_flip --config.mask.blur .5 --config.x"
+    code, _, err = rad("train", "--config", CONFIG, *given.split(), "")
+    assert (code, err) == (2, ["rad-jax: far enough"])
+    assert seen == [
+        [
+            "--config.seed=-1",
+            "--config.train.batch_size=8",
+            "--config.loss.all_pixels",
+            "--noconfig.data.random_flip",
+            "--config.mask.blur=.5",
+            "--config.x=",
+        ]
+    ]
+    code, _, err = rad("train", "--config", CONFIG, "--config.seed", "1", "2")
+    assert code == 2 and "unrecognized arguments: 2" in err[0]
 
 
 def test_version_and_help(rad):
