@@ -26,6 +26,7 @@ from rad_jax.cli import (
     train,
 )
 from rad_jax.cli.arguments import OVERRIDE, HelpFormatter, Parser, with_values
+from rad_jax.cli.completion import SHELLS, PrintCompletion
 from rad_jax.errors import UserError
 from rad_jax.version import __version__
 
@@ -83,6 +84,12 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument(
+        "--print-completion",
+        action=PrintCompletion,
+        choices=SHELLS,
+        help="print a script that completes verbs, flags and files, for a shell",
+    )
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for name, verb in VERBS.items():
         sub = verbs.add_parser(
