@@ -1,6 +1,7 @@
 """``rad-jax inpaint``."""
 
 import argparse
+from pathlib import Path
 
 from rad_jax.cli.arguments import (
     Parser,
@@ -10,24 +11,56 @@ from rad_jax.cli.arguments import (
     set_up_jax,
 )
 from rad_jax.diffusion.options import SamplingOptions
+from rad_jax.errors import UserError
+from rad_jax.files.formats import FORMATS, QUALITY
 from rad_jax.inference.file_options import FileOptions
 from rad_jax.inference.strategy import STRATEGIES, StrategyOptions
 
 HELP = "Fill the holes of an image or a folder of images."
+ALPHA = "alpha"
+
+
+def mask(text: str) -> Path | str:
+    """A path, or the word that is none."""
+    return text if text == ALPHA else path(text)
 
 
 def add_flags(sub: Parser) -> None:
     """Adds the verb's flags."""
     add_model_flags(sub)
-    sub.add_argument("--image", type=path, required=True, help="file or folder")
     sub.add_argument(
-        "--mask",
+        "--image",
         type=path,
         required=True,
-        help="file, or folder with the images' names; white is filled",
+        help="file, folder, or pattern in quotes such as 'in/*.jpg'",
     )
     sub.add_argument(
-        "--output", type=path, required=True, help=".png file, or folder of them"
+        "--mask",
+        type=mask,
+        help="file, or folder or pattern of files with the images' names; white is "
+        "filled. alpha: what is transparent in the image itself (./alpha: a file)",
+    )
+    sub.add_argument(
+        "--mask_pattern",
+        metavar="PATTERN",
+        help="names of masks, such as '{stem}_mask.png', beside the images or in the "
+        "folder --mask; also {name} and {suffix}",
+    )
+    sub.add_argument(
+        "--recursive", action="store_true", help="take folders within folders"
+    )
+    sub.add_argument(
+        "--output", type=path, required=True, help="folder, or file for one image"
+    )
+    sub.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="of results; by default that of the output's suffix, or png",
+    )
+    sub.add_argument(
+        "--quality",
+        type=int,
+        help=f"of jpeg, 1 to 100; by default {QUALITY}. Known pixels may change",
     )
     add_sampling_flags(sub)
     sub.add_argument(
@@ -37,6 +70,18 @@ def add_flags(sub: Parser) -> None:
         help="noise of the sampler ddim, 0 to 1",
     )
     sub.add_argument("--invert_mask", action="store_true", help="black is filled")
+    sub.add_argument(
+        "--dilate",
+        type=int,
+        default=FileOptions.dilate,
+        help="pixels that the hole grows by, as by a disc",
+    )
+    sub.add_argument(
+        "--feather",
+        type=int,
+        default=FileOptions.feather,
+        help="pixels of a soft rim within the hole, where its content shows through",
+    )
     alpha = sub.add_mutually_exclusive_group()
     alpha.add_argument(
         "--opaque_hole",
@@ -76,13 +121,21 @@ def run(args: argparse.Namespace) -> int:
         args.batch_size,
         invert_mask=args.invert_mask,
         opaque_hole=args.opaque_hole,
+        recursive=args.recursive,
+        mask_pattern=args.mask_pattern,
+        alpha_hole=args.mask == ALPHA,
+        dilate=args.dilate,
+        feather=args.feather,
+        format=args.format,
+        quality=args.quality,
     )
     strategy = StrategyOptions(args.strategy, args.context)
+    if args.mask is None and args.mask_pattern is None:
+        raise UserError("inpaint needs --mask, or --mask_pattern")
+    masks = None if files.alpha_hole else args.mask
     set_up_jax()
     from rad_jax.checkpoints.load import load
     from rad_jax.inference.inpaint_command import fill_files
 
     model = load(args.model, dtype=args.dtype)
-    return fill_files(
-        model, args.image, args.mask, args.output, sampling, files, strategy
-    )
+    return fill_files(model, args.image, masks, args.output, sampling, files, strategy)

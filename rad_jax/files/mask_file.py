@@ -12,6 +12,7 @@ from jaxtyping import Bool, Num, Shaped
 
 from rad_jax.errors import UserError
 from rad_jax.files.decode import decode
+from rad_jax.files.pictures import Picture
 
 NEAR = 16  # of 255: lossy formats make of one colour several that are as near
 SHOWN = 4
@@ -84,6 +85,35 @@ def find_hole(
         raise UserError(
             f"{name}: the mask has {error}; paint the hole white on black"
         ) from error
+
+
+def alpha_mask(picture: Picture, path: Path, *, invert: bool = False) -> Mask:
+    """The transparent part of a picture: alpha below the middle, or the lower of two.
+
+    Args:
+        picture: from `read_picture`.
+        path: its file, for messages.
+        invert: fill the rest instead.
+
+    Raises:
+        UserError: the picture has no alpha.
+    """
+    if not picture.has_alpha:
+        raise UserError(
+            f"{path}: has no alpha, which is to be its mask; give a mask, or erase the "
+            "hole in a picture with alpha"
+        )
+    alpha = picture.samples[..., -1]
+    levels = np.unique(alpha)
+    middle = np.iinfo(alpha.dtype).max // 2
+    hole = alpha == levels[0] if len(levels) == 2 else alpha <= middle
+    usual = len(levels) != 2 or levels[0] <= middle < levels[1]
+    remark = f"its {'opaque' if invert else 'transparent'} part is the hole"
+    if not invert:
+        remark += ", and becomes opaque"
+    if not usual:
+        remark += f"; of the alphas {_named(levels.tolist())} the lower is transparent"
+    return Mask(hole != invert, True, remark if hole.any() else "")
 
 
 class _Unclear(Exception):

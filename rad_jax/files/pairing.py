@@ -1,14 +1,22 @@
 """Which mask goes with which picture, and where the result goes."""
 
-import os
 import re
-import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from rad_jax.errors import UserError
+from rad_jax.files.collect import (
+    existing,
+    files_by_name,
+    is_many,
+    listed,
+    one_each,
+    root_of,
+)
 from rad_jax.files.decode import SUFFIXES
+from rad_jax.files.destination import Destination, require_apart
+from rad_jax.files.mask_pattern import MaskPattern
 from rad_jax.files.remarks import Remarks, some
 
 MASK_NAME = re.compile(r"(.+)[_-]mask\d*", re.IGNORECASE)
@@ -16,231 +24,258 @@ MASK_NAME = re.compile(r"(.+)[_-]mask\d*", re.IGNORECASE)
 
 
 class Pair(NamedTuple):
-    """A picture, its mask, and the files of its results, one a sample."""
+    """A picture, its mask, and the files of its results, one a sample.
 
+    Attributes:
+        name: the picture's path below the folder of all, without suffix, in NFC.
+        image: its file.
+        mask: its mask's, or None if the hole is its own transparent part.
+        outputs: files of results.
+    """
+
+    name: str
     image: Path
-    mask: Path
+    mask: Path | None
     outputs: tuple[Path, ...]
 
 
-def pair_by_stem(
-    image: Path, mask: Path, output: Path, num_samples: int, remarks: Remarks
-) -> list[Pair]:
-    """Pairs pictures with masks of their names, suffix aside.
+class Pairing(NamedTuple):
+    """Pairs, and the files that are left out because they belong to none."""
+
+    pairs: list[Pair]
+    left: dict[Path, UserError]
+
+
+_Files = dict[str, list[Path]]
+"""Files by name; what must be one may be several."""
+
+
+class _Found(NamedTuple):
+    """Pictures by name, masks of some of these, and what is left out."""
+
+    images: dict[str, Path]
+    masks: dict[str, Path | None]
+    left: dict[Path, UserError]
+
+
+def pair_files(
+    image: Path,
+    mask: Path | None,
+    target: Destination,
+    num_samples: int,
+    remarks: Remarks,
+    *,
+    pattern: MaskPattern | None = None,
+    recursive: bool = False,
+) -> Pairing:
+    """Pairs pictures with masks by their names, suffix aside.
 
     The mask of ``x.jpg`` is ``x.png``, or else ``x_mask.png``, ``x-mask.png`` or, as
     LaMa names it, ``x_mask001.png``. A picture is never its own mask, and masks that
     lie among the pictures are not filled.
 
     Args:
-        image: a file, or a folder (its pictures; not its subfolders, nor hidden files).
-        mask: a file, for all pictures; or a folder that holds one for each, which may
-            be the pictures' own.
-        output: ``FILE.png`` or a folder if there is one result; a folder if there are
-            more. It need not exist. In a folder the results of ``x.jpg`` are ``x.png``
-            or, of several samples, ``x_0.png``, ``x_1.png``, ...
+        image: a file, a folder (its pictures; no hidden files), or a pattern of files.
+        mask: a file, for all pictures; a folder or a pattern of files, one for each,
+            which may be the pictures' own; or, with a pattern of names, the folder that
+            it begins at, None for that of each picture. None without a pattern: the
+            hole is the picture's own transparent part.
+        target: of the results.
         num_samples: results for each picture, >= 1.
         remarks: gets what was left out, and which rule paired them.
+        pattern: of the masks' names.
+        recursive: take folders within folders.
 
     Returns:
-        One pair for each picture, in order of name.
+        One pair for each picture that has one mask, in order of name; and the others,
+        and the masks of a folder that have no picture.
 
     Raises:
-        UserError: a file or folder is missing; two files of a folder share a name; a
-            picture has no mask, or several; a mask has no picture; the output is named
-            for a format other than PNG, cannot be written, or would overwrite an input.
+        UserError: a file or folder is missing; two pictures share a name; no picture
+            has a mask; the one picture has none, or several; a result would overwrite
+            an input.
     """
-    images = pictures_by_stem(image, remarks, output)
-    if mask.is_dir():
-        same = image.is_dir() and image.samefile(mask)
-        masks = images if same else pictures_by_stem(mask, remarks, output)
-        images, masks = _partners(images, masks, image, mask, remarks)
+    # 1. Pictures; results of an earlier run and masks may lie below them.
+    skip = [target.folder] + ([mask] if mask and mask.is_dir() else [])
+    images = files_by_name(image, remarks, skip, recursive=recursive)
+    # 2. Masks.
+    if pattern:
+        found = _by_pattern(images, image, mask, pattern, remarks, recursive)
+    elif mask is None:
+        pictures = one_each(images, image)
+        found = _Found(pictures, dict.fromkeys(pictures), {})
+    elif is_many(mask):
+        deep = recursive or any("/" in name for name in images)
+        skip = [target.folder] + ([image] if image.is_dir() else [])
+        same = image.is_dir() and mask.is_dir() and image.samefile(mask)
+        masks = images
+        if not same:
+            masks = files_by_name(mask, remarks, skip, recursive=deep)
+        found = _by_name(images, masks, image, mask, remarks)
     else:
-        _existing(mask)
-        among = {x: file for x, file in images.items() if file.samefile(mask)}
-        if among and not image.is_dir():
-            raise UserError(f"{mask}: is the picture itself; give its mask")
-        among |= {x: file for x, file in images.items() if _is_mask(x, images)}
-        images = _without_masks(images, among, image, remarks)
-        masks = dict.fromkeys(images, mask)
-    one = not image.is_dir() and num_samples == 1
-    folder = _output_folder(output, one)
-    ends = [".png"] if num_samples == 1 else [f"_{i}.png" for i in range(num_samples)]
+        found = _one_for_all(images, image, mask, remarks)
+    # 3. What is left.
+    if not found.masks:
+        first = next(iter(found.left.values()))
+        if len(found.left) == 1 or not is_many(image):
+            raise first
+        raise UserError(f"{first}; nothing is left of {some(found.left)}")
+    root = root_of(image)
     pairs = []
-    for stem, file in images.items():
-        results = [folder / f"{file.stem}{x}" for x in ends] if folder else [output]
-        pairs.append(Pair(file, masks[stem], tuple(results)))
-    _require_apart(pairs)
-    return pairs
+    for name, its_mask in found.masks.items():
+        file = found.images[name]
+        outputs = target.files(file.relative_to(root), num_samples)
+        pairs.append(Pair(name, file, its_mask, outputs))
+    inputs = [x.image for x in pairs] + [x.mask for x in pairs if x.mask]
+    require_apart([path for pair in pairs for path in pair.outputs], inputs)
+    return Pairing(pairs, found.left)
 
 
-def _existing(path: Path) -> Path:
-    if not os.path.lexists(path):
-        raise UserError(f"{path}: no such file or folder; check the name")
-    if not path.exists():
-        raise UserError(f"{path}: is a broken symlink; check what it leads to")
-    return path
-
-
-def pictures_by_stem(path: Path, remarks: Remarks, output: Path) -> dict[str, Path]:
-    """The picture files of a folder, or one file, by name without suffix.
-
-    Args:
-        path: of the folder or file.
-        remarks: gets how many files of the folder are none, and why.
-        output: a folder of results, which is not counted.
-
-    Returns:
-        The files; names are in Unicode's form NFC, as macOS and Linux differ.
-
-    Raises:
-        UserError: there is nothing there, or no picture, or two share a name.
-    """
-    if not path.is_dir():
-        return {stem_of(_existing(path)): path}
-    try:
-        files = sorted(x for x in path.iterdir() if not x.name.startswith("."))
-        folders = {file for file in files if file.is_dir()}
-    except OSError as error:
-        raise UserError(f"{path}: cannot be listed ({error.strerror})") from error
-    pictures = [x for x in files if x.suffix.lower() in SUFFIXES and x not in folders]
-    others = [file for file in files if file not in folders and file not in pictures]
-    count = len(folders - {path / output.name})
-    if count:
-        remarks.add(path, f"left out {_plural(count, 'folder')} in it")
-    if others:
-        kinds = some(sorted({file.suffix or "no suffix" for file in others}))
-        count = _plural(len(others), "file")
-        remarks.add(path, f"left out {count}, no pictures by their suffix ({kinds})")
+def _one_for_all(images: _Files, image: Path, mask: Path, remarks: Remarks) -> _Found:
+    """Pictures of one mask."""
+    existing(mask)
+    among = [x for files in images.values() for x in files if x.samefile(mask)]
+    if among and not is_many(image):
+        raise UserError(f"{mask}: is the picture itself; give its mask")
+    among += [x for name in images if _is_mask(name, images) for x in images[name]]
+    pictures = one_each(_without(images, among, image, remarks), image)
     if not pictures:
-        raise UserError(f"{path}: holds no picture ({', '.join(SUFFIXES)})")
-    stems: dict[str, Path] = {}
-    for file in pictures:
-        if (stem := stem_of(file)) in stems:
-            raise UserError(
-                f"{path}: {stems[stem].name} and {file.name} have the same name "
-                "but for the suffix; rename one"
+        raise UserError(f"{mask}: is the only picture in {image}; give its mask")
+    return _Found(pictures, dict.fromkeys(pictures, mask), {})
+
+
+def _by_name(
+    images: _Files, masks: _Files, image: Path, mask: Path, remarks: Remarks
+) -> _Found:
+    """Pictures, and the mask of each, of two folders or of one."""
+    named: _Files = {}  # masks by the picture that their names name
+    for name, files in masks.items():
+        if found := MASK_NAME.fullmatch(name):
+            named.setdefault(found[1], []).extend(files)
+
+    def own(name: str) -> list[Path]:
+        its = images[name]
+        return [x for x in masks.get(name, []) if not any(map(x.samefile, its))]
+
+    among = [x for x in images if _is_mask(x, images) and not own(x)]
+    among = [file for name in among for file in images[name]]
+    rest = _without(images, among, image, remarks) if is_many(image) else images
+    pictures = one_each(rest, image)
+    found = {name: own(name) or named.get(name, []) for name in pictures}
+
+    def why_none(name: str) -> str:
+        file = pictures[name]
+        if any(map(file.samefile, masks.get(name, []))):
+            return (
+                f"{file}: would be its own mask; name the mask {file.stem}_mask.png, "
+                "or give masks in a folder of their own"
             )
-        stems[stem] = file
-    return stems
+        return f"{mask}: no mask for {file}; add it under the same name"
+
+    partners, left = _partners(pictures, found, why_none)
+    if is_many(image):
+        alike = sum(x in masks.get(name, []) for name, x in partners.items())
+        _count(alike, "the pictures' names", mask, remarks)
+        _count(len(partners) - alike, "names like x_mask", mask, remarks)
+    if image.is_dir():
+        used = {*among, *pictures.values(), *(x for y in found.values() for x in y)}
+        every = [file for files in masks.values() for file in files]
+        left |= _lone([x for x in every if x not in used], image)
+    return _Found(pictures, partners, left)
 
 
-def stem_of(path: Path) -> str:
-    """A file's name without suffix, in Unicode's form NFC."""
-    return unicodedata.normalize("NFC", path.stem)
+def _by_pattern(
+    images: _Files,
+    image: Path,
+    mask: Path | None,
+    pattern: MaskPattern,
+    remarks: Remarks,
+    recursive: bool,
+) -> _Found:
+    """Pictures, and the mask of each whose name the pattern gives."""
+    if mask is not None and not existing(mask).is_dir():
+        raise UserError(f"{mask}: is no folder; mask_pattern looks for masks in one")
+    root = root_of(image)
+
+    def matching(files: Iterable[Path], folder: Path) -> list[Path]:
+        return [x for x in files if pattern.names(x.relative_to(folder).as_posix())]
+
+    among: list[Path] = []
+    if is_many(image) and (mask is None or mask.resolve() == root.resolve()):
+        among = matching((x for files in images.values() for x in files), root)
+        images = _without(images, among, image, remarks)
+        if not images:
+            raise UserError(
+                f"{image}: every picture in it is a mask by mask_pattern "
+                f"{pattern.text!r}; check it"
+            )
+    pictures = one_each(images, image)
+    found = {
+        name: pattern.masks_of(
+            file, file.parent if mask is None else (mask / name).parent
+        )
+        for name, file in pictures.items()
+    }
+
+    def why_none(name: str) -> str:
+        where = f"in {mask}" if mask else "beside it"
+        return f"{pictures[name]}: no mask {where} by mask_pattern {pattern.text!r}"
+
+    partners, left = _partners(pictures, found, why_none)
+    if is_many(image):
+        _count(len(partners), pattern.text, image, remarks)
+    if image.is_dir():
+        used = {x.resolve() for files in found.values() for x in files}
+        if mask is not None and not among:
+            every = listed(mask, recursive=recursive).files
+            among = matching((x for x in every if x.suffix.lower() in SUFFIXES), mask)
+        left |= _lone([x for x in among if x.resolve() not in used], image)
+    return _Found(pictures, partners, left)
 
 
 def _partners(
-    images: dict[str, Path],
-    masks: dict[str, Path],
-    image: Path,
-    mask: Path,
-    remarks: Remarks,
-) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Pictures, and the mask of each, of two folders or of one."""
-    named: dict[str, list[str]] = {}  # masks by the picture that their names name
-    for stem in masks:
-        if found := MASK_NAME.fullmatch(stem):
-            named.setdefault(found[1], []).append(stem)
-
-    def own(stem: str) -> bool:
-        return stem in masks and not masks[stem].samefile(images[stem])
-
-    among = {x: file for x, file in images.items() if _is_mask(x, images)}
-    among = {x: file for x, file in among.items() if not own(x)}
-    if image.is_dir():
-        images = _without_masks(images, among, image, remarks)
-    partners: dict[str, str] = {}
-    for stem, file in images.items():
-        others = named.get(stem, [])
-        if own(stem):
-            partners[stem] = stem
-        elif len(others) > 1:
-            names = some(masks[other].name for other in others)
-            raise UserError(f"{file}: has several masks, {names}; keep one of them")
-        elif others:
-            partners[stem] = others[0]
-    lone = [file for stem, file in images.items() if stem not in partners]
-    if lone and any(masks.get(stem_of(file)) == file for file in lone):
-        raise UserError(
-            f"{some(lone)}: would be its own mask; name the mask "
-            f"{lone[0].stem}_mask.png, or give masks in a folder of their own"
-        )
-    _require_none(lone, "mask", mask)
-    if image.is_dir():
-        used = {*partners.values(), *(x for x in masks if masks[x] in images.values())}
-        _require_none([masks[x] for x in masks if x not in used], "picture", image)
-        alike = sum(stem == partner for stem, partner in partners.items())
-        rules = {"the pictures' names": alike}
-        rules["names like x_mask"] = len(partners) - alike
-        for rule, count in rules.items():
-            if count:
-                remarks.add(mask, f"{_plural(count, 'mask')} paired by {rule}")
-    return images, {stem: masks[partner] for stem, partner in partners.items()}
+    pictures: dict[str, Path], found: _Files, why_none: Callable[[str], str]
+) -> tuple[dict[str, Path | None], dict[Path, UserError]]:
+    """The one mask of each picture, and the pictures that have none or several."""
+    partners: dict[str, Path | None] = {}
+    left: dict[Path, UserError] = {}
+    for name, file in pictures.items():
+        if len(found[name]) == 1:
+            partners[name] = found[name][0]
+        elif found[name]:
+            names = some(x.name for x in found[name])
+            text = f"{file}: has several masks, {names}; keep one of them"
+            left[file] = UserError(text)
+        else:
+            left[file] = UserError(why_none(name))
+    return partners, left
 
 
-def _is_mask(stem: str, images: dict[str, Path]) -> bool:
+def _lone(masks: list[Path], image: Path) -> dict[Path, UserError]:
+    """What is said of masks without a picture."""
+    text = "{}: no picture for {}; add it, or take the mask out"
+    return {file: UserError(text.format(image, file)) for file in masks}
+
+
+def _count(count: int, rule: str, path: Path, remarks: Remarks) -> None:
+    if count:
+        text = "1 mask" if count == 1 else f"{count} masks"
+        remarks.add(path, f"{text} paired by {rule}")
+
+
+def _is_mask(name: str, images: _Files) -> bool:
     """Whether a name is that of the mask of another picture."""
-    found = MASK_NAME.fullmatch(stem)
+    found = MASK_NAME.fullmatch(name)
     return found is not None and found[1] in images
 
 
-def _without_masks(
-    images: dict[str, Path], among: dict[str, Path], folder: Path, remarks: Remarks
-) -> dict[str, Path]:
+def _without(
+    images: _Files, among: list[Path], image: Path, remarks: Remarks
+) -> _Files:
     """Pictures without the masks that lie among them."""
     if among:
-        text = f"not filled, for they are masks: {some(x.name for x in among.values())}"
-        remarks.add(folder, text)
-    return {stem: file for stem, file in images.items() if stem not in among}
-
-
-def _require_none(lone: Sequence[Path], kind: str, folder: Path) -> None:
-    """Refuses files that lack a partner."""
-    if lone:
-        raise UserError(
-            f"{folder}: no {kind} for {some(lone)}; add it under the same name, or "
-            "take the other out"
-        )
-
-
-def _plural(count: int, name: str) -> str:
-    return f"{count} {name}" if count == 1 else f"{count} {name}s"
-
-
-def _output_folder(output: Path, one: bool) -> Path | None:
-    """The folder of the results; None if ``output`` is the file of the one."""
-    in_folder = output.is_dir() or output.suffix.lower() not in SUFFIXES
-    if not one and not output.is_dir() and output.suffix.lower() in SUFFIXES:
-        raise UserError(
-            f"{output}: several results need a folder; give a folder's name"
-        )
-    if one and not in_folder and output.suffix.lower() != ".png":
-        raise UserError(
-            f"{output}: results are .png files, for other formats could change known "
-            f"pixels; name it {output.with_suffix('.png').name}"
-        )
-    folder = output.parent if one and not in_folder else output
-    require_writable(folder)
-    return None if one and not in_folder else output
-
-
-def require_writable(folder: Path) -> None:
-    """Refuses a folder that cannot be made or written to.
-
-    Better now than after an hour's work.
-    """
-    found = next(path for path in (folder, *folder.parents) if path.exists())
-    if not found.is_dir() or not os.access(found, os.W_OK):
-        raise UserError(f"{found}: cannot be written to; choose another output")
-
-
-def _require_apart(pairs: Sequence[Pair]) -> None:
-    """Refuses results that would replace a picture or a mask."""
-    inputs = {file.resolve() for pair in pairs for file in (pair.image, pair.mask)}
-    for pair in pairs:
-        for output in pair.outputs:
-            if output.resolve() in inputs:
-                raise UserError(
-                    f"{output}: would overwrite an input; choose another output"
-                )
+        text = f"not filled, for they are masks: {some(x.name for x in among)}"
+        remarks.add(image, text)
+    masks = {*among}
+    rest = {x: [y for y in files if y not in masks] for x, files in images.items()}
+    return {name: files for name, files in rest.items() if files}

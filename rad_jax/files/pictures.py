@@ -1,7 +1,6 @@
-"""Pictures from files, generated pixels into pictures, PNG files written."""
+"""Pictures from files, generated pixels into pictures, files written."""
 
 import dataclasses
-import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,11 +8,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8, UInt16
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
+from rad_jax.errors import UserError
 from rad_jax.files.atomic import atomic_write
 from rad_jax.files.decode import decode
-from rad_jax.files.metadata import NONE, Metadata, with_chunks
+from rad_jax.files.encode import encode
+from rad_jax.files.formats import QUALITY, format_of, why_not
+from rad_jax.files.metadata import NONE, Metadata
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's "L"
 HOLE_GREY = 128
@@ -155,20 +156,43 @@ def pad_to_size(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.pad(array, [*widths, (0, 0)], mode="edge")
 
 
+def require_holds(output: Path, picture: Picture, path: Path) -> None:
+    """Refuses a picture that a file of results cannot hold as it is.
+
+    Args:
+        output: the file; its suffix is its format.
+        picture: the picture.
+        path: its file, for the message.
+
+    Raises:
+        UserError: it has 16 bits, alpha or a size that the format has not.
+    """
+    form = format_of(output) or "png"
+    samples = picture.samples
+    bits, side = 8 * samples.itemsize, max(samples.shape[:2])
+    if reason := why_not(form, bits, picture.has_alpha, side):
+        raise UserError(
+            f"{path}: {reason}, which {form} cannot hold; choose the format png or tiff"
+        )
+
+
 def write_picture(
     path: Path,
     array: UInt8[np.ndarray, "h w k"] | UInt16[np.ndarray, "h w 1"],
     picture: Picture,
     text: Mapping[str, str],
+    quality: int | None = None,
 ) -> None:
-    """Writes samples as a PNG of the picture's kind, whole or not at all.
+    """Writes samples as a file of the picture's kind, whole or not at all.
 
     Args:
-        path: the file; one that exists is replaced, missing folders are made.
+        path: the file; one that exists is replaced, missing folders are made. Its
+            suffix is its format, one of `formats.FORMATS`, PNG if it is none of these.
         array: samples like those of ``picture``, from `compose`.
         picture: where bit depth and metadata come from.
-        text: PNG text chunks, instead of the picture's own of the same keys; keys are
-            Latin-1, at most 79 characters.
+        text: instead of the picture's own of the same keys, as `encode` carries it;
+            keys are Latin-1, at most 79 characters.
+        quality: of JPEG.
 
     Raises:
         UserError: the file cannot be written.
@@ -176,20 +200,10 @@ def write_picture(
     image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
     if picture.bilevel:
         image = image.convert("1", dither=Image.Dither.NONE)
-    said = picture.metadata
-    chunks = PngInfo()
-    for key, value in {**said.text, **text}.items():
-        chunks.add_text(key, value)
-    if said.xmp:
-        chunks.add_itxt("XML:com.adobe.xmp", said.xmp.decode("utf-8", "replace"))
-    _write_png(
-        image,
-        path,
-        said.chunks,
-        pnginfo=chunks,
-        icc_profile=said.icc_profile,
-        exif=said.exif,
-    )
+    form = format_of(path) or "png"
+    encoded = encode(image, picture.metadata, text, form, quality or QUALITY)
+    with atomic_write(path) as part:
+        part.write_bytes(encoded)
 
 
 def contact_sheet(
@@ -251,7 +265,9 @@ def save_png(array: np.ndarray, path: str | os.PathLike[str]) -> None:
     """
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
-    _write_png(Image.fromarray(array), Path(path))
+    encoded = encode(Image.fromarray(array), NONE, {}, "png", QUALITY)
+    with atomic_write(Path(path)) as part:
+        part.write_bytes(encoded)
 
 
 def _rgb_tile(tile: np.ndarray, scale: int) -> UInt8[np.ndarray, "h w 3"]:
@@ -261,15 +277,3 @@ def _rgb_tile(tile: np.ndarray, scale: int) -> UInt8[np.ndarray, "h w 3"]:
         raise ValueError(f"a tile must be uint8 grey or RGB: {tile.dtype} {tile.shape}")
     tile = np.broadcast_to(tile, (*tile.shape[:2], 3))
     return tile.repeat(scale, axis=0).repeat(scale, axis=1)
-
-
-def _write_png(
-    image: Image.Image,
-    path: Path,
-    chunks: tuple[tuple[bytes, bytes], ...] = (),
-    **options,
-) -> None:
-    encoded = io.BytesIO()
-    image.save(encoded, "png", **options)
-    with atomic_write(path) as part:
-        part.write_bytes(with_chunks(encoded.getvalue(), chunks))

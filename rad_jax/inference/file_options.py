@@ -3,6 +3,10 @@
 import dataclasses
 
 from rad_jax.errors import UserError
+from rad_jax.files.mask_pattern import MaskPattern
+
+MOST_PIXELS = 10_000
+"""Of growing and softening a hole; a softer rim would be none in float32."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,9 +21,17 @@ class FileOptions:
       opaque_hole: make filled pixels opaque; False keeps the picture's alpha, as None
         does, which says where that hides the filling.
       overwrite: replace files of the same names (`inpaint` always does).
+      recursive: take folders within folders.
+      mask_pattern: names of masks, see `MaskPattern`; None finds them by other rules.
+      alpha_hole: the hole is the picture's own transparent part, which becomes opaque.
+      dilate: pixels that the hole grows by, 0 .. 10,000.
+      feather: pixels of the hole's soft rim, 0 .. 10,000.
+      format: of results, one of `formats.FORMATS`; None for that of the output's
+        suffix, or PNG.
+      quality: of JPEG, 1 .. 100; None for `formats.QUALITY`.
 
     Raises:
-      UserError: a number is out of its range.
+      UserError: a number is out of its range, or two options contradict each other.
     """
 
     seed: int = 0
@@ -28,6 +40,13 @@ class FileOptions:
     invert_mask: bool = False
     opaque_hole: bool | None = None
     overwrite: bool = False
+    recursive: bool = False
+    mask_pattern: str | None = None
+    alpha_hole: bool = False
+    dilate: int = 0
+    feather: int = 0
+    format: str | None = None
+    quality: int | None = None
 
     def __post_init__(self):
         """Refuses what makes no sense."""
@@ -35,6 +54,28 @@ class FileOptions:
         for name in ("num_samples", "batch_size"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be >= 1")
+        for name in ("dilate", "feather"):
+            if not 0 <= getattr(self, name) <= MOST_PIXELS:
+                raise UserError(
+                    f"{name} is {getattr(self, name)}; it must lie in "
+                    f"0 .. {MOST_PIXELS} pixels"
+                )
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise UserError(f"quality is {self.quality}; it must lie in 1 .. 100")
+        if self.mask_pattern is not None:
+            MaskPattern(self.mask_pattern)  # refuses what is none
+        if self.alpha_hole:
+            self._check_alpha_hole()
+
+    def _check_alpha_hole(self):
+        if self.mask_pattern is not None:
+            raise UserError("mask alpha needs no masks; leave mask_pattern out")
+        if self.opaque_hole is False:
+            raise UserError(
+                "mask alpha makes the filled pixels opaque, keep_alpha would hide "
+                "them; leave keep_alpha out"
+            )
+        object.__setattr__(self, "opaque_hole", True)
 
 
 def require_seed(seed: int) -> None:

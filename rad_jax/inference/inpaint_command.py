@@ -15,20 +15,20 @@ from rad_jax.inference.strategy import StrategyOptions
 def fill_files(
     model: Model,
     image: Path,
-    mask: Path,
+    mask: Path | None,
     output: Path,
     sampling: SamplingOptions,
     files: FileOptions,
     strategy: StrategyOptions | None = None,
 ) -> int:
-    """Fills the holes of a picture or of a folder of pictures, and writes PNG files.
+    """Fills the holes of a picture or of a folder of pictures, and writes files.
 
-    The PNG files carry version, seed, sampler, steps, grid and class.
+    The files carry version, seed, sampler, steps, grid and class.
 
     Args:
       model: from ``load``.
-      image: a file or a folder, as ``mask`` and ``output``: see `inpaint_files`.
-      mask: white is filled.
+      image: a file, a folder or a pattern, as ``mask``: see `inpaint_files`.
+      mask: white is filled; None if the options say where masks are.
       output: what exists is replaced.
       sampling: how holes are filled.
       files: how many, how they are seeded, and how many at once.

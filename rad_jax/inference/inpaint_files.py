@@ -10,24 +10,26 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool
 
 from rad_jax.errors import UserError
+from rad_jax.files.collect import is_many
 from rad_jax.files.decode import picture_size
-from rad_jax.files.mask_file import Mask, read_mask
-from rad_jax.files.pairing import Pair, pair_by_stem, stem_of
+from rad_jax.files.pairing import Pair
 from rad_jax.files.pictures import (
     Picture,
     compose,
     model_input,
     padded_size,
     read_picture,
+    require_holds,
     write_picture,
 )
 from rad_jax.files.remarks import Remarks, some
 from rad_jax.inference.file_batches import Batch, Task, region_batches, whole_batches
 from rad_jax.inference.file_options import FileOptions
+from rad_jax.inference.file_pairs import paired
 from rad_jax.inference.fill_regions import Fills, Request, fill_requests
+from rad_jax.inference.hole import Hole, read_hole, surprises
 from rad_jax.inference.regions import Region, described, is_whole, plan
 from rad_jax.inference.results import require_finite
 from rad_jax.inference.strategy import StrategyOptions
@@ -49,28 +51,28 @@ class _Settings:
 
 class _Loaded(NamedTuple):
     picture: Picture
-    hole: Bool[np.ndarray, "h w"]
+    hole: Hole
     regions: list[Region]
 
 
 class _Done(NamedTuple):
     """What became of the pairs so far."""
 
-    failed: dict[Pair, UserError]  # always empty if the picture is alone
+    failed: dict[Path, UserError]  # always empty if the picture is alone
     whole: dict[Pair, None]  # an ordered set of those without a hole
     written: list[Path]
     remarks: Remarks
 
 
-def sample_seed(seed: int, stem: str, sample: int) -> int:
-    """The seed of one result, in [0, 2**32): the CRC-32 of ``seed/stem/sample``.
+def sample_seed(seed: int, name: str, sample: int) -> int:
+    """The seed of one result, in [0, 2**32): the CRC-32 of ``seed/name/sample``.
 
     Args:
         seed: the seed of the run.
-        stem: the picture's file name without suffix, in Unicode's form NFC.
+        name: the picture's, see `Pair`: its path below the folder of all.
         sample: the number of the result among those of its picture, from 0.
     """
-    return zlib.crc32(os.fsencode(f"{seed}/{stem}/{sample}"))
+    return zlib.crc32(os.fsencode(f"{seed}/{name}/{sample}"))
 
 
 def region_seed(seed: int, number: int) -> int:
@@ -81,7 +83,7 @@ def region_seed(seed: int, number: int) -> int:
 def inpaint_files(
     fills: Fills,
     image: Path,
-    mask: Path,
+    mask: Path | None,
     output: Path,
     *,
     channels: int,
@@ -91,40 +93,43 @@ def inpaint_files(
     strategy: StrategyOptions,
     text: Mapping[str, str],
 ) -> int:
-    """Fills the holes of a picture or of a folder of pictures, and writes PNG files.
+    """Fills the holes of a picture or of a folder of pictures, and writes files.
 
     Known pixels and alpha are written back unchanged. A result depends on its picture
     and its `sample_seed`, not on the rest of the folder or on the batch size. Pictures
-    of a folder that cannot be read are left out and named on stderr.
+    of a folder that cannot be read, or have no mask, are left out and named on stderr.
 
     Args:
         fills: the model.
-        image: a file or a folder, as ``mask`` and ``output``: see `pair_by_stem`.
-        mask: white is filled, or black if the options say so.
-        output: what exists is replaced.
+        image: a file, a folder or a pattern, as ``mask``: see `pair_files`.
+        mask: white is filled, or black if the options say so. None for masks beside the
+            pictures, or for alpha, as the options say.
+        output: see `destination`; what exists is replaced.
         channels: the model's channels, 1 or 3.
         stride: pictures are padded to multiples of it.
         native: pixels per side that the model was trained at.
         options: seed, samples for each picture, pictures that are read, and given to
             the model, at once.
         strategy: how pictures larger than the model are filled.
-        text: goes into the PNG files, e.g. the model and its settings.
+        text: goes into the files, e.g. the model and its settings.
 
     Returns:
         The exit code: 0, or 1 if pictures of a folder were left out.
 
     Raises:
-        UserError: names do not pair; the one picture or the one mask cannot be read;
-            the model returns no numbers; a result cannot be written.
+        UserError: names do not pair; the one picture or the one mask cannot be read, or
+            none of a folder; the model returns no numbers; a result cannot be written.
     """
     remarks = Remarks()
-    pairs = pair_by_stem(image, mask, output, options.num_samples, remarks)
-    if not mask.is_dir():
+    pairs, left = paired(image, mask, output, options, remarks)
+    if mask is not None and not is_many(mask):
         picture_size(mask)  # one broken mask for all is one error, not one a picture
-    alone = not image.is_dir()
+    alone = not is_many(image)
     settings = _Settings(fills, channels, stride, native, options, strategy, alone)
-    done = _Done({}, {}, [], remarks)
+    done = _Done(left, {}, [], remarks)
     _inpaint_pairs(pairs, settings, text, done)
+    if not done.written:
+        raise UserError(f"{image}: nothing could be filled, as the lines above say")
     return 1 if done.failed else 0
 
 
@@ -138,7 +143,8 @@ def _inpaint_pairs(
             loaded = _load(batch, settings, done)
             for task, samples in _results(batch, loaded, settings):
                 path = task.pair.outputs[task.sample]
-                write_picture(path, samples, loaded[task.pair].picture, text)
+                picture, quality = loaded[task.pair].picture, settings.options.quality
+                write_picture(path, samples, picture, text, quality)
                 done.written.append(path)
     finally:  # a full disk must not hide what is done and what was left out
         _report(done, len(pairs), time.monotonic() - start)
@@ -166,7 +172,7 @@ def _batches(pairs: Sequence[Pair], settings: _Settings, done: _Done) -> list[Ba
 def _leave_out(pair: Pair, error: UserError, settings: _Settings, done: _Done) -> None:
     if settings.alone:
         raise error
-    done.failed[pair] = error
+    done.failed[pair.image] = error
 
 
 def _load(batch: Batch, settings: _Settings, done: _Done) -> dict[Pair, _Loaded]:
@@ -179,39 +185,20 @@ def _load(batch: Batch, settings: _Settings, done: _Done) -> dict[Pair, _Loaded]
             changed = padded_size((h, w), settings.stride) != batch.size
             if batch.size and changed:
                 raise UserError(f"{pair.image}: changed meanwhile; start again")
-            invert, turned = settings.options.invert_mask, picture.orientation > 1
-            mask = read_mask(pair.mask, (h, w), invert=invert, turned=turned)
+            require_holds(pair.outputs[0], picture, pair.image)
+            hole = read_hole(pair, picture, settings.options)
         except UserError as error:
             _leave_out(pair, error, settings, done)
             continue
-        regions = plan(mask.hole, settings.native, settings.stride, settings.strategy)
-        loaded[pair] = _Loaded(picture, mask.hole, regions)
+        regions = plan(hole.inside, settings.native, settings.stride, settings.strategy)
+        loaded[pair] = _Loaded(picture, hole, regions)
         done.remarks.add(pair.image, described(regions))
-        if not mask.hole.any():
+        if not hole.inside.any():
             done.whole[pair] = None
-        done.remarks.add(pair.mask, mask.remark)
-        for remark in _remarks(picture, mask, settings):
+        done.remarks.add(pair.mask or pair.image, hole.remark)
+        for remark in surprises(picture, hole, settings.channels, settings.options):
             done.remarks.add(pair.image, remark)
     return loaded
-
-
-def _remarks(picture: Picture, mask: Mask, settings: _Settings) -> Iterator[str]:
-    """What may surprise in the result of a picture."""
-    if picture.frames:
-        yield "has several frames; the first one is used"
-    # The mask was made for the file as it is, or for the upright picture: who can tell?
-    either = picture.orientation < 5 or mask.hole.shape[0] == mask.hole.shape[1]
-    if picture.orientation > 1 and either and not mask.turned:
-        yield "is turned upright, as its EXIF says; its mask is taken as it is"
-    inside = picture.samples[mask.hole]
-    if settings.channels == 1 and (inside[:, :1] != inside[:, : picture.colours]).any():
-        yield "is in colour; this model makes grey, and fills the hole with grey"
-    hidden = picture.has_alpha and (inside[:, -1] < np.iinfo(inside.dtype).max).any()
-    if hidden and settings.options.opaque_hole is None:
-        yield (
-            "is transparent within the hole, which hides the filling; --opaque_hole "
-            "shows it, --keep_alpha leaves it so"
-        )
 
 
 def _results(
@@ -255,13 +242,12 @@ def _results(
 def _requests(task: Task, loaded: _Loaded, settings: _Settings) -> Iterator[Request]:
     """The regions of a result."""
     picture, hole, regions = loaded
-    seed = sample_seed(settings.options.seed, stem_of(task.pair.image), task.sample)
+    seed = sample_seed(settings.options.seed, task.pair.name, task.sample)
     for number, region in enumerate(regions):
 
         def read(region: Region = region) -> tuple[np.ndarray, np.ndarray]:
             part = dataclasses.replace(picture, samples=picture.samples[region.pixels])
-            mask = hole[region.pixels].astype(np.float32)
-            return model_input(part, settings.channels), mask
+            return model_input(part, settings.channels), hole.mask[region.pixels]
 
         own = seed if region.strategy == "whole" else region_seed(seed, number)
         yield Request(task, region, read, own)
@@ -271,11 +257,12 @@ def _report(done: _Done, pairs: int, seconds: float) -> None:
     """Says what was left out, and where the results are and how long one took."""
     for line in done.remarks.lines():
         print(line)
-    for pair, error in done.failed.items():
-        print(f"left out {pair.image.name}: {error}", file=sys.stderr)
+    for path, error in done.failed.items():
+        print(f"left out {path.name}: {error}", file=sys.stderr)
     if len(done.whole) == pairs == 1:
         (pair,) = done.whole
-        print(f"{pair.image}: its mask {pair.mask} has no hole; written as it is")
+        mask = pair.mask or "alpha"
+        print(f"{pair.image}: its mask {mask} has no hole; written as it is")
     elif done.whole:
         names = some(pair.image for pair in done.whole)
         count = f"{len(done.whole)} of {pairs} masks have no hole"
@@ -284,5 +271,5 @@ def _report(done: _Done, pairs: int, seconds: float) -> None:
     if count == 1:
         print(f"{done.written[0]}: {seconds:.3g} s")
     elif count:
-        folder = done.written[0].parent
+        folder = os.path.commonpath([path.parent for path in done.written]) or "."
         print(f"{folder}{os.sep}: {count} images, {seconds / count:.3g} s per image")

@@ -1,4 +1,4 @@
-"""What every generated picture must be, and what its PNG file says of it."""
+"""What every generated picture must be, and what its file says of it."""
 
 import numpy as np
 

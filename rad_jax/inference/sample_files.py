@@ -15,8 +15,9 @@ from jaxtyping import Int, UInt8
 from rad_jax.checkpoints.model import Model, check_labels
 from rad_jax.diffusion.options import GenerationOptions
 from rad_jax.errors import UserError
+from rad_jax.files.collect import files_by_name, one_each
 from rad_jax.files.decode import SUFFIXES, picture_size
-from rad_jax.files.pairing import pictures_by_stem, require_writable
+from rad_jax.files.destination import require_writable
 from rad_jax.files.pictures import (
     Picture,
     contact_sheet,
@@ -115,7 +116,9 @@ def _pictures(config: UNetConfig, low_res: Path | None, output: Path) -> list[Pa
         check_low_res(config, None)
         return []
     remarks = Remarks()
-    pictures = list(pictures_by_stem(low_res, remarks, output).values())
+    pictures = list(
+        one_each(files_by_name(low_res, remarks, [output]), low_res).values()
+    )
     for line in remarks.lines():
         print(line)
     for path in pictures:

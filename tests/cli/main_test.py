@@ -297,7 +297,7 @@ def test_folder_with_a_broken_picture(inpaint, tmp_path):
         ([], {"mask": "no.png"}, "no.png: no such file"),
         ([], {"mask": "text.png"}, "text.png: not a picture"),
         ([], {"mask": "small.png"}, "the mask has 8x8 pixels and its picture 16x16"),
-        ([], {"output": "out.jpg"}, "results are .png files"),
+        ([], {"output": "out.bmp"}, "results are .png, .webp, .tif, .jpg files"),
         ([], {"output": "a.png"}, "a.png: would overwrite an input"),
         (["--steps", "5000"], {}, "steps is 5000; it must lie in 1 .. 1000"),
         (["--steps", "0"], {}, "argument --steps: 0 is not a count; give 1 or more"),

@@ -5,13 +5,21 @@ from pathlib import Path
 import pytest
 
 from rad_jax.errors import UserError
-from rad_jax.files import pairing
-from rad_jax.files.pairing import Pair
+from rad_jax.files.collect import is_many
+from rad_jax.files.destination import destination
+from rad_jax.files.pairing import Pair, pair_files
 from rad_jax.files.remarks import Remarks
 
 
+def paired(image, mask, output, num_samples=1, form=None, **options):
+    target = destination(output, form, alone=not is_many(image))
+    return pair_files(image, mask, target, num_samples, Remarks(), **options)
+
+
 def pair_by_stem(image, mask, output, num_samples=1):
-    return pairing.pair_by_stem(image, mask, output, num_samples, Remarks())
+    pairs, left = paired(image, mask, output, num_samples)
+    assert not left
+    return pairs
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -27,8 +35,8 @@ def test_folders_pair_by_stem(tmp_path):
     masks = touch(tmp_path / "m", "a.x.gif", "b.png")
     out = tmp_path / "new"
     assert pair_by_stem(images, masks, out) == [
-        Pair(images / "a.x.png", masks / "a.x.gif", (out / "a.x.png",)),
-        Pair(images / "b.JPG", masks / "b.png", (out / "b.png",)),
+        Pair("a.x", images / "a.x.png", masks / "a.x.gif", (out / "a.x.png",)),
+        Pair("b", images / "b.JPG", masks / "b.png", (out / "b.png",)),
     ]
     several = pair_by_stem(images, masks, out, num_samples=2)
     assert several[1].outputs == (out / "b_0.png", out / "b_1.png")
@@ -55,6 +63,9 @@ def test_one_mask_for_a_folder(tmp_path):
         ("x.PNG", 1, ["x.PNG"]),
         ("old.folder", 1, ["old.folder/a.png"]),
         ("folder", 2, ["folder/a_0.png", "folder/a_1.png"]),
+        ("x.png", 2, ["x_0.png", "x_1.png"]),
+        ("x.tiff", 2, ["x_0.tiff", "x_1.tiff"]),
+        ("x.Jpg", 1, ["x.Jpg"]),
         ("new.folder", 2, ["new.folder/a_0.png", "new.folder/a_1.png"]),
     ],
 )
@@ -63,24 +74,20 @@ def test_one_picture_and_a_mask_of_a_folder(output, num_samples, expected, tmp_p
     masks = touch(tmp_path / "m", "a.png", "b.png")
     touch(tmp_path / "old.folder")
     (pair,) = pair_by_stem(image, masks, tmp_path / output, num_samples)
-    assert pair == Pair(
-        image, masks / "a.png", tuple(tmp_path / name for name in expected)
-    )
+    outputs = tuple(tmp_path / name for name in expected)
+    assert pair == Pair("a", image, masks / "a.png", outputs)
 
 
 ERRORS = {
     "no image": ("none", "m", "out", 1, "none: no such file or folder"),
     "no mask": ("i", "none", "out", 1, "none: no such file or folder"),
     "empty folder": ("empty", "m", "out", 1, "empty: holds no picture"),
-    "lone images": ("i", "m-a", "out", 1, r"m-a: no mask for \S*b.png, \S*c.png;"),
-    "lone masks": ("i-a", "m", "out", 1, r"i-a: no picture for \S*b.png, \S*c.png;"),
     "no mask of a file": ("i/b.png", "m-a", "out", 1, r"m-a: no mask for \S*b.png"),
-    "many": ("many", "m", "out", 1, r"10\.png, .*14\.png and 5 more"),
+    "many": ("many", "m-b", "out", 1, r"10\.png, .*14\.png and 6 more"),
+    "twin masks": ("i-a", "twins", "out", 1, "a.png: has several masks, a.jpg, a.png"),
     "twins": ("twins", "m", "out", 1, "a.jpg and a.png have the same name"),
-    "twin masks": ("i-a", "twins", "out", 1, "a.jpg and a.png have the same name"),
-    "jpeg": ("i/a.png", "m", "x.jpg", 1, "name it x.png"),
+    "bmp": ("i/a.png", "m", "x.bmp", 1, r"are .png, .webp, .tif, .jpg .* name it x.png"),
     "file for a folder": ("i", "m", "x.png", 1, "several results need a folder"),
-    "file for samples": ("i/a.png", "m", "x.png", 2, "several results need a folder"),
     "folder in a file": ("i", "m", "i/a.png/out", 1, "a.png: cannot be written to"),
     "a file as the folder": ("i", "m", "file", 1, "file: cannot be written to"),
     "image overwritten": ("i", "m", "i", 1, "i/a.png: would overwrite an input"),
@@ -96,10 +103,11 @@ def test_mismatches_are_named(name, tmp_path):
     touch(tmp_path / "m", "a.png", "b.png", "c.png")
     touch(tmp_path / "i-a", "a.png")
     touch(tmp_path / "m-a", "a.png")
+    touch(tmp_path / "m-b", "b.png")
     touch(tmp_path / "twins", "a.png", "a.jpg")
     touch(tmp_path / "empty", "notes.txt")
     touch(tmp_path / "many", *(f"{i}.png" for i in range(10, 20)))
     image, mask, output, num_samples, message = ERRORS[name]
     with pytest.raises(UserError, match=message) as error:
-        pair_by_stem(tmp_path / image, tmp_path / mask, tmp_path / output, num_samples)
+        paired(tmp_path / image, tmp_path / mask, tmp_path / output, num_samples)
     assert "\n" not in str(error.value)
