@@ -20,21 +20,6 @@ FILES = ("--image", "a.png", "--mask", "m.png", "--output", "o.png")
 RGB = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
 
 
-@pytest.fixture
-def inpaint(rad, tiny_run, tmp_path, monkeypatch):
-    """``inpaint("--image", ...)``: exit code, lines of stdout, and of stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*flags):
-        flags = ("--model", tiny_run[0], "--steps", 1, *flags)
-        if "--strategy" not in flags:
-            flags += ("--strategy", "whole")
-        code, out, err = rad("inpaint", *flags)
-        return code, out.splitlines(), err
-
-    return run
-
-
 def save(path, array, **options):
     path.parent.mkdir(exist_ok=True, parents=True)
     Image.fromarray(array).save(path, **options)
