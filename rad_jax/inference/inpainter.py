@@ -18,6 +18,7 @@ from rad_jax.checkpoints.model import Model
 from rad_jax.diffusion.options import SamplerConfig, SamplingOptions, require_one_of
 from rad_jax.errors import UserError
 from rad_jax.files.pictures import Picture, compose, model_input
+from rad_jax.inference.call_arguments import keys_of, masks_and_labels
 from rad_jax.inference.fill_regions import Fills, Request, fill_requests
 from rad_jax.inference.inpaint import prepare_fill
 from rad_jax.inference.pixels import (
@@ -157,8 +158,8 @@ class Inpainter:
                 raise UserError(f"{name} is {count}; it must be >= 1")
         several = is_batch(image)
         images = list(image) if several else [image]
-        masks, labels = _each(mask, label, len(images))
-        keys = _keys(seed, key, len(images) if several else None)
+        masks, labels = masks_and_labels(mask, label, len(images))
+        keys = keys_of(seed, key, len(images) if several else None)
         jobs = []
         for i, (one, its) in enumerate(zip(images, masks, strict=True)):
             name = f"image {i}" if several else "image"
@@ -255,37 +256,6 @@ class Inpainter:
                 jnp.asarray(images), jnp.asarray(masks), keys
             )
         )
-
-
-def _each(
-    mask: Any, label: int | Sequence[int] | None, count: int
-) -> tuple[list[Any], list[int | None]]:
-    """A mask and a label for every picture."""
-    three = getattr(mask, "ndim", 0) == 3 and mask.shape[2] != 1
-    several = is_batch(mask) or (three and len(mask) == count)
-    masks = list(mask) if several else [mask] * count
-    if len(masks) != count:
-        raise UserError(f"there are {len(masks)} masks for {count} images")
-    labels: list[int | None] = [*label] if isinstance(label, Sequence) else []
-    if label is None or isinstance(label, int):
-        labels = [label] * count
-    if len(labels) != count:
-        raise UserError(f"there are {len(labels)} labels for {count} images")
-    return masks, labels
-
-
-def _keys(seed: int | None, key: Any, count: int | None) -> list[Any]:
-    """A key for each picture; for one that is no batch, the key itself."""
-    if seed is not None and key is not None:
-        raise UserError("give seed or key, not both")
-    if key is None:
-        seed = 0 if seed is None else seed
-        if not 0 <= seed < 2**32:
-            raise UserError(f"seed is {seed}; it must lie in 0 .. 2**32 - 1")
-        key = jax.random.key(seed)
-    if count is None:
-        return [key]
-    return [jax.random.fold_in(key, i) for i in range(count)]
 
 
 def _pasted(

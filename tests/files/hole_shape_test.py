@@ -28,7 +28,7 @@ HOLES = {
 
 def distance_to(there):
     """Of every pixel to the nearest True one."""
-    grid = np.stack(np.indices((H, W)), -1)
+    grid = np.moveaxis(np.indices((H, W)), 0, -1)
     apart = grid[:, :, None] - np.argwhere(there)
     return np.sqrt((apart**2).sum(-1)).min(-1)
 

@@ -1,0 +1,48 @@
+"""What a call of `Inpainter` is given for each of its pictures."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from rad_jax.errors import UserError
+from rad_jax.inference.pixels import is_batch
+
+
+def masks_and_labels(
+    mask: Any, label: int | Sequence[int] | None, count: int
+) -> tuple[list[Any], list[int | None]]:
+    """A mask and a label for every picture.
+
+    Raises:
+      UserError: there are more or fewer than pictures.
+    """
+    three = getattr(mask, "ndim", 0) == 3 and mask.shape[2] != 1
+    several = is_batch(mask) or (three and len(mask) == count)
+    masks = list(mask) if several else [mask] * count
+    if len(masks) != count:
+        raise UserError(f"there are {len(masks)} masks for {count} images")
+    labels: list[int | None] = [*label] if isinstance(label, Sequence) else []
+    if label is None or isinstance(label, int):
+        labels = [label] * count
+    if len(labels) != count:
+        raise UserError(f"there are {len(labels)} labels for {count} images")
+    return masks, labels
+
+
+def keys_of(seed: int | None, key: Any, count: int | None) -> list[Any]:
+    """A key for each of so many pictures; for one that is no batch, the key itself.
+
+    Raises:
+      UserError: both are given, or the seed is out of its range.
+    """
+    if seed is not None and key is not None:
+        raise UserError("give seed or key, not both")
+    if key is None:
+        seed = 0 if seed is None else seed
+        if not 0 <= seed < 2**32:
+            raise UserError(f"seed is {seed}; it must lie in 0 .. 2**32 - 1")
+        key = jax.random.key(seed)
+    if count is None:
+        return [key]
+    return [jax.random.fold_in(key, i) for i in range(count)]
