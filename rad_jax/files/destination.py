@@ -17,11 +17,13 @@ class Destination(NamedTuple):
         folder: that they lie in.
         name: of the file of the one picture, without suffix; None if each has its own.
         suffix: of all.
+        form: their format, of `formats.FORMATS`.
     """
 
     folder: Path
     name: str | None
     suffix: str
+    form: str
 
     def files(self, relative: Path, num_samples: int) -> tuple[Path, ...]:
         """``x.png`` of a picture ``x.jpg``, or of several samples ``x_0.png``, ...
@@ -50,7 +52,8 @@ def destination(output: Path, form: str | None, *, alone: bool) -> Destination:
     named = format_of(output)
     if output.is_dir() or (named is None and output.suffix.lower() not in SUFFIXES):
         require_writable(output)
-        return Destination(output, None, SUFFIXES_OF[form or "png"][0])
+        form = form or "png"
+        return Destination(output, None, SUFFIXES_OF[form][0], form)
     if not alone:
         raise UserError(
             f"{output}: several results need a folder; give a folder's name"
@@ -65,7 +68,7 @@ def destination(output: Path, form: str | None, *, alone: bool) -> Destination:
         right = output.with_suffix(SUFFIXES_OF[form][0]).name
         raise UserError(f"{output}: is no name for the format {form}; name it {right}")
     require_writable(output.parent)
-    return Destination(output.parent, output.stem, output.suffix)
+    return Destination(output.parent, output.stem, output.suffix, named)
 
 
 def require_writable(folder: Path) -> None:

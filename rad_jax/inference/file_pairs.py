@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rad_jax.files.collect import is_many
 from rad_jax.files.destination import destination
-from rad_jax.files.formats import format_of, require_quality
+from rad_jax.files.formats import require_quality
 from rad_jax.files.mask_pattern import MaskPattern
 from rad_jax.files.pairing import Pairing, pair_files
 from rad_jax.files.remarks import Remarks
@@ -31,9 +31,8 @@ def paired(
         UserError: as `destination` and `pair_files`, or a quality without JPEG.
     """
     target = destination(output, options.format, alone=not is_many(image))
-    form = format_of(Path(target.suffix)) or "png"
-    require_quality(options.quality, form)
-    if form == "jpeg":
+    require_quality(options.quality, target.form)
+    if target.form == "jpeg":
         remarks.add(
             output, "known pixels may change in JPEG; in other formats they stay"
         )
