@@ -127,6 +127,7 @@ def pair_files(
         outputs = target.files(file.relative_to(root), num_samples)
         pairs.append(Pair(name, file, its_mask, outputs))
     inputs = [x.image for x in pairs] + [x.mask for x in pairs if x.mask]
+    inputs += found.left
     require_apart([path for pair in pairs for path in pair.outputs], inputs)
     return Pairing(pairs, found.left)
 

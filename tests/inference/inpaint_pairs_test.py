@@ -238,6 +238,11 @@ def test_what_belongs_to_nothing_is_left_out(inpaint):
         "of them",
         "left out e.png: i: no picture for m/e.png; add it, or take the mask out",
     ]
+    # A result never replaces what was left out.
+    pictures("k/a.jpg", "k/a_0.jpg")
+    masks("k/a_mask.png", "k/a_0.png", "k/a_0_mask.png")
+    code, _, [line] = inpaint(*flags("k/*.jpg", "k/*.png", "k"), "--num_samples", 2)
+    assert code == 2 and "k/a_0.png: would overwrite an input" in line
     # Beside each other, too; a part of a folder says nothing of the other masks.
     pictures("j/a.png", "j/b.png")
     masks("j/b_mask.png")
