@@ -114,9 +114,11 @@ def test_a_soft_rim_lies_within_the_hole(inpaint):
     changed = (other != soft).any(-1)
     assert changed[HOLE].any() and not changed[~HOLE].any()
     grown = dilated(HOLE, 2)
-    assert inpaint(*FILES, "--feather", 10_000, "--dilate", 2)[0] == 0
-    after = read("o.png")
-    np.testing.assert_array_equal(after[~grown], RGB[~grown])
+    for strategy in "whole", "crop", "resize":
+        flags = ["--feather", 10_000, "--dilate", 2, "--strategy", strategy]
+        assert inpaint(*FILES, *flags)[0] == 0
+        after = read("o.png")
+        np.testing.assert_array_equal(after[~grown], RGB[~grown])
 
 
 BAD = {
