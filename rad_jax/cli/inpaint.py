@@ -25,6 +25,16 @@ def mask(text: str) -> Path | str:
     return text if text == ALPHA else path(text)
 
 
+def margins(text: str) -> tuple[int, ...]:
+    """Four numbers between commas."""
+    parts = text.split(",")
+    if len(parts) != 4 or not all(part.strip().isdecimal() for part in parts):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not left,top,right,bottom in pixels, such as 0,0,64,0"
+        )
+    return tuple(map(int, parts))
+
+
 def add_flags(sub: Parser) -> None:
     """Adds the verb's flags."""
     add_model_flags(sub)
@@ -82,6 +92,13 @@ def add_flags(sub: Parser) -> None:
         default=FileOptions.feather,
         help="pixels of a soft rim within the hole, where its content shows through",
     )
+    sub.add_argument(
+        "--extend",
+        type=margins,
+        default=FileOptions.extend,
+        metavar="LEFT,TOP,RIGHT,BOTTOM",
+        help="pixels of a border that is added and filled; then no mask is needed",
+    )
     alpha = sub.add_mutually_exclusive_group()
     alpha.add_argument(
         "--opaque_hole",
@@ -126,12 +143,13 @@ def run(args: argparse.Namespace) -> int:
         alpha_hole=args.mask == ALPHA,
         dilate=args.dilate,
         feather=args.feather,
+        extend=args.extend,
         format=args.format,
         quality=args.quality,
     )
     strategy = StrategyOptions(args.strategy, args.context)
-    if args.mask is None and args.mask_pattern is None:
-        raise UserError("inpaint needs --mask, or --mask_pattern")
+    if args.mask is None and args.mask_pattern is None and not any(args.extend):
+        raise UserError("inpaint needs --mask, --mask_pattern or --extend")
     masks = None if files.alpha_hole else args.mask
     set_up_jax()
     from rad_jax.checkpoints.load import load

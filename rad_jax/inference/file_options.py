@@ -26,6 +26,8 @@ class FileOptions:
       alpha_hole: the hole is the picture's own transparent part, which becomes opaque.
       dilate: pixels that the hole grows by, 0 .. 10,000.
       feather: pixels of the hole's soft rim, 0 .. 10,000.
+      extend: pixels of a border that is added and filled: to the left, above, to the
+        right, below; each 0 .. 10,000.
       format: of results, one of `formats.FORMATS`; None for that of the output's
         suffix, or PNG.
       quality: of JPEG, 1 .. 100; None for `formats.QUALITY`.
@@ -45,6 +47,7 @@ class FileOptions:
     alpha_hole: bool = False
     dilate: int = 0
     feather: int = 0
+    extend: tuple[int, int, int, int] = (0, 0, 0, 0)
     format: str | None = None
     quality: int | None = None
 
@@ -60,6 +63,11 @@ class FileOptions:
                     f"{name} is {getattr(self, name)}; it must lie in "
                     f"0 .. {MOST_PIXELS} pixels"
                 )
+        if len(self.extend) != 4 or not all(0 <= x <= MOST_PIXELS for x in self.extend):
+            raise UserError(
+                f"extend is {','.join(map(str, self.extend))}; give left,top,right,"
+                f"bottom, each 0 .. {MOST_PIXELS} pixels"
+            )
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise UserError(f"quality is {self.quality}; it must lie in 1 .. 100")
         if self.mask_pattern is not None:

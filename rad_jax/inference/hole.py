@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from rad_jax.files.extend import Margins, extended, extended_mask
 from rad_jax.files.hole_shape import dilated, feathered
 from rad_jax.files.mask_file import alpha_mask, read_mask
 from rad_jax.files.pairing import Pair
@@ -36,6 +37,9 @@ def read_hole(pair: Pair, picture: Picture, options: FileOptions) -> Hole:
         UserError: as `read_mask` or, if the mask is its own alpha, `alpha_mask`.
     """
     invert = options.invert_mask
+    if pair.mask is None and not options.alpha_hole:  # it is to be extended alone
+        none = np.zeros(picture.samples.shape[:2], bool)
+        return Hole(none, none.astype(np.float32), True, "")
     if pair.mask is None:
         found = alpha_mask(picture, pair.image, invert=invert)
     else:
@@ -44,6 +48,22 @@ def read_hole(pair: Pair, picture: Picture, options: FileOptions) -> Hole:
     inside = dilated(found.hole, options.dilate)
     mask = feathered(inside, options.feather)
     return Hole(inside, mask, found.turned, found.remark)
+
+
+def on_larger_canvas(
+    picture: Picture, hole: Hole, margins: Margins, name: object
+) -> tuple[Picture, Hole]:
+    """A picture and its hole with a border that is filled, too; see `extend`.
+
+    Raises:
+        UserError: as `extended`.
+    """
+    if not any(margins):
+        return picture, hole
+    inside = extended_mask(hole.inside, margins)
+    mask = extended_mask(hole.mask, margins)
+    larger = extended(picture, margins, name)
+    return larger, hole._replace(inside=inside, mask=mask)
 
 
 def surprises(

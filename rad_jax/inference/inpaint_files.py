@@ -14,6 +14,7 @@ import numpy as np
 from rad_jax.errors import UserError
 from rad_jax.files.collect import is_many
 from rad_jax.files.decode import picture_size
+from rad_jax.files.extend import larger_size
 from rad_jax.files.pairing import Pair
 from rad_jax.files.pictures import (
     Picture,
@@ -29,7 +30,7 @@ from rad_jax.inference.file_batches import Batch, Task, region_batches, whole_ba
 from rad_jax.inference.file_options import FileOptions
 from rad_jax.inference.file_pairs import paired
 from rad_jax.inference.fill_regions import Fills, Request, fill_requests
-from rad_jax.inference.hole import Hole, read_hole, surprises
+from rad_jax.inference.hole import Hole, on_larger_canvas, read_hole, surprises
 from rad_jax.inference.regions import Region, described, is_whole, plan
 from rad_jax.inference.results import require_finite
 from rad_jax.inference.strategy import StrategyOptions
@@ -155,7 +156,8 @@ def _batches(pairs: Sequence[Pair], settings: _Settings, done: _Done) -> list[Ba
     sizes: dict[Pair, tuple[int, int]] = {}
     for pair in pairs:
         try:
-            sizes[pair] = picture_size(pair.image)
+            size = picture_size(pair.image)
+            sizes[pair] = larger_size(size, settings.options.extend)
         except UserError as error:
             _leave_out(pair, error, settings, done)
     whole = {
@@ -182,11 +184,13 @@ def _load(batch: Batch, settings: _Settings, done: _Done) -> dict[Pair, _Loaded]
         try:
             picture = read_picture(pair.image)
             h, w, _ = picture.samples.shape
-            changed = padded_size((h, w), settings.stride) != batch.size
-            if batch.size and changed:
+            margins = settings.options.extend
+            size = padded_size(larger_size((h, w), margins), settings.stride)
+            if batch.size and size != batch.size:
                 raise UserError(f"{pair.image}: changed meanwhile; start again")
             require_holds(pair.outputs[0], picture, pair.image)
             hole = read_hole(pair, picture, settings.options)
+            picture, hole = on_larger_canvas(picture, hole, margins, pair.image)
         except UserError as error:
             _leave_out(pair, error, settings, done)
             continue

@@ -313,3 +313,50 @@ def test_a_picture_of_more_pixels_than_can_be_held_is_named(inpaint, tmp_path):
     save(tmp_path / "m.png", HOLE)
     code, _, err = inpaint(*FILES)
     assert code == 2 and "a.png: more than 89478485 pixels; scale it down" in err[0]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("strategy", ["whole", "auto"])
+def test_outpainting(strategy, masked, inpaint, tmp_path):
+    """The border is filled, and what was there is where it was, bit for bit."""
+    left, top, right, bottom = margins = (3, 0, 5, 7)
+    alpha = np.random.default_rng(3).integers(0, 256, (SIZE, SIZE), np.uint8)
+    save(tmp_path / "a.png", np.dstack([RGB, alpha]))
+    save(tmp_path / "m.png", HOLE)
+    flags = ("--mask", "m.png") if masked else ()
+    code, _, err = inpaint(
+        *("--image", "a.png", "--output", "o.png", *flags, "--strategy", strategy),
+        *("--extend", ",".join(map(str, margins))),
+    )
+    assert (code, err) == (0, [])
+    filled = read("o.png")
+    assert filled.shape == (SIZE + top + bottom, SIZE + left + right, 4)
+    inner = filled[top : SIZE + top, left : SIZE + left]
+    known = ~HOLE if masked else np.ones_like(HOLE)
+    np.testing.assert_array_equal(inner[..., :3][known], RGB[known])
+    np.testing.assert_array_equal(inner[..., 3], alpha)
+    border = np.ones(filled.shape[:2], bool)
+    border[top : SIZE + top, left : SIZE + left] = False
+    assert (filled[border][:, 3] == 255).all()
+    repeated = np.pad(RGB, [(top, bottom), (left, right), (0, 0)], mode="edge")
+    assert (filled[..., :3] != repeated)[border].any(axis=-1).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("extend", "message"),
+    [
+        ("1,2,3", "'1,2,3' is not left,top,right,bottom in pixels, such as 0,0,64,0"),
+        ("1,2,3,-4", "is not left,top,right,bottom in pixels"),
+        (
+            "0,0,0,10001",
+            "extend is 0,0,0,10001; give left,top,right,bottom, each",
+        ),
+        ("0,0,0,0", "inpaint needs --mask, --mask_pattern or --extend"),
+        ("9999,9999,9999,9999", "it has more than 89478485 pixels; extend it less"),
+    ],
+)
+def test_borders_without_sense(extend, message, inpaint, tmp_path):
+    save(tmp_path / "a.png", RGB)
+    flags = ("--image", "a.png", "--output", "o.png", "--extend", extend)
+    code, _, err = inpaint(*flags)
+    assert code == 2 and message in err[0], err
