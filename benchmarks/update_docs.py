@@ -17,6 +17,7 @@ from pathlib import Path
 
 from benchmarks import solver_tables, speed_tables
 from benchmarks.ablation_tables import ablation_text
+from benchmarks.large_tables import large_pictures_text
 from rad_jax.convert.presets import PRESETS, Preset, choices_of
 
 ROOT = Path(__file__).parents[1]
@@ -272,7 +273,10 @@ def documents() -> dict[Path, str]:
             "scoring": measured_on(scoring_text, "evaluation"),
             "ablation": ablation_text(ROOT / "docs"),
         },
-        "docs/inpainting.md": {"bfloat16": bfloat16_text(stored("bfloat16"))},
+        "docs/inpainting.md": {
+            "bfloat16": bfloat16_text(stored("bfloat16")),
+            "large pictures": measured_on(large_pictures_text, "large_pictures"),
+        },
         "docs/benchmarks.md": {
             "network": measured_on(speed_tables.unet_table, "unet"),
             "whole inpainting": measured_on(
