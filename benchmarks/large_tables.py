@@ -14,7 +14,7 @@ def large_pictures_text(record: dict[str, Any] | None) -> str:
         "![montages of digits with three holes, filled by auto, whole, crop, resize "
         "and tile](large_pictures.png)",
         "",
-        "Montages of held-out digits, enlarged three times: the picture, its hole "
+        "Montages of held-out digits, enlarged twice: the picture, its hole "
         "(grey), then `auto`, `whole`, `crop`, `resize`, `tile`. Error is RMS in the "
         "hole, grey levels in [0, 1]; seam is the jump at the border over that of the "
         "original (1: as in the original).",
