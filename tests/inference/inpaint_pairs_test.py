@@ -189,7 +189,7 @@ def test_patterns_of_masks_that_are_none(pattern, inpaint):
 
 
 ERRORS = {
-    "no mask": (["--image", "i"], "inpaint needs --mask, or --mask_pattern"),
+    "no mask": (["--image", "i"], "inpaint needs --mask, --mask_pattern or --extend"),
     "no file": (["--image", "no/*.png", "--mask", "m"], "no/*.png: matches no file"),
     "no folder": (["--image", "i/*.gif", "--mask", "m"], "i/*.gif: matches no file"),
     "stars": (["--image", "i/a**", "--mask", "m"], "i/a**: cannot be searched for"),
