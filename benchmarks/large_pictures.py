@@ -33,7 +33,7 @@ from rad_jax.models.unet import abstract_params
 from rad_jax.runtime.sharding import use_cpu_cores
 
 STRATEGIES = ("auto", "whole", "crop", "resize", "tile")
-STEPS, COUNT, ROWS, COLUMNS = 15, 2, 4, 6
+STEPS, COUNT, ROWS, COLUMNS = 10, 2, 4, 6
 SCALES = (1, 2)
 HOLES = {"small": 8, "medium": 20, "large": 48}
 """Sides of the square holes of a montage, in pixels of the network; in its middle."""

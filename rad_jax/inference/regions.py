@@ -18,7 +18,7 @@ from rad_jax.inference.strategy import StrategyOptions
 LARGEST_WHOLE = 2.0
 """Pictures of at most so many times the network's pixels are filled whole by "auto"."""
 
-SMALLEST_SCALE = 0.5
+SMALLEST_SCALE = 0.4
 """Parts that a crop would scale down further are tiled by "auto"."""
 
 TILED_SIDE = 3

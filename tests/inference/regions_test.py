@@ -89,9 +89,9 @@ def test_limits_of_auto():
     corner = (0, 0, 10, 10)
     assert kinds(planned(holes((side, side), corner))) == ["whole"]
     assert kinds(planned(holes((side, side + 2), corner))) == ["crop"]
-    # A part of 64 with its context is 128, twice the network: SMALLEST_SCALE.
-    assert kinds(planned(holes((300, 300), (90, 90, 154, 100)))) == ["crop"]
-    assert kinds(planned(holes((300, 300), (90, 90, 155, 100)))) == ["tile"]
+    # A part of 80 with its context is 160, of which 64 is 0.4: SMALLEST_SCALE.
+    assert kinds(planned(holes((300, 300), (90, 90, 170, 100)))) == ["crop"]
+    assert kinds(planned(holes((300, 300), (90, 90, 171, 100)))) == ["tile"]
 
 
 def test_crops_are_never_enlarged_and_have_their_context():
