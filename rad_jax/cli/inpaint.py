@@ -38,6 +38,32 @@ def margins(text: str) -> tuple[int, ...]:
 def add_flags(sub: Parser) -> None:
     """Adds the verb's flags."""
     add_model_flags(sub)
+    _add_file_flags(sub)
+    add_sampling_flags(sub)
+    sub.add_argument(
+        "--eta",
+        type=float,
+        default=SamplingOptions.eta,
+        help="noise of the sampler ddim, 0 to 1",
+    )
+    _add_hole_flags(sub)
+    sub.add_argument(
+        "--strategy",
+        choices=STRATEGIES,
+        default=StrategyOptions.strategy,
+        help="for pictures larger than the model, see docs/inpainting.md",
+    )
+    sub.add_argument(
+        "--context",
+        type=float,
+        default=StrategyOptions.context,
+        help="around a part of the hole that is cropped or tiled, in sides of it",
+    )
+    sub.add_argument("--label", type=int, help="class of the images, if it has some")
+
+
+def _add_file_flags(sub: Parser) -> None:
+    """Which pictures and masks, and what becomes of them."""
     sub.add_argument(
         "--image",
         type=path,
@@ -72,13 +98,10 @@ def add_flags(sub: Parser) -> None:
         type=int,
         help=f"of jpeg, 1 to 100; by default {QUALITY}. Known pixels may change",
     )
-    add_sampling_flags(sub)
-    sub.add_argument(
-        "--eta",
-        type=float,
-        default=SamplingOptions.eta,
-        help="noise of the sampler ddim, 0 to 1",
-    )
+
+
+def _add_hole_flags(sub: Parser) -> None:
+    """What is filled."""
     sub.add_argument("--invert_mask", action="store_true", help="black is filled")
     sub.add_argument(
         "--dilate",
@@ -112,19 +135,6 @@ def add_flags(sub: Parser) -> None:
         action="store_false",
         help="keep transparency in the hole, and say nothing of it",
     )
-    sub.add_argument(
-        "--strategy",
-        choices=STRATEGIES,
-        default=StrategyOptions.strategy,
-        help="for pictures larger than the model, see docs/inpainting.md",
-    )
-    sub.add_argument(
-        "--context",
-        type=float,
-        default=StrategyOptions.context,
-        help="around a part of the hole that is cropped or tiled, in sides of it",
-    )
-    sub.add_argument("--label", type=int, help="class of the images, if it has some")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -17,6 +17,11 @@ from rad_jax.diffusion.schedule import Step
 from rad_jax.typing import Images, Outputs
 
 
+def tile_step(tile: int, stride: int) -> int:
+    """Pixels from a tile to the next: half of it, in whole strides of the network."""
+    return max(stride, tile // 2 // stride * stride)
+
+
 def tile_corners(size: tuple[int, int], tile: int, step: int) -> list[tuple[int, int]]:
     """Top and left of the tiles of an image.
 

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Num, Shaped
 from rad_jax.errors import UserError
 from rad_jax.files.decode import decode
 from rad_jax.files.pictures import Picture
+from rad_jax.files.remarks import some
 
 NEAR = 16  # of 255: lossy formats make of one colour several that are as near
 SHOWN = 4
@@ -222,6 +223,4 @@ def _distinct(colours: Num[np.ndarray, "n k"]) -> np.ndarray:
 
 
 def _named(found: list) -> str:
-    rest = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    shown = [f"{each:g}" if type(each) is float else str(each) for each in found]
-    return ", ".join(shown[:SHOWN]) + rest
+    return some((f"{x:g}" if type(x) is float else x for x in found), SHOWN)

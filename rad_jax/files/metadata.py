@@ -28,6 +28,7 @@ COLOUR_CHUNKS = {
 """Chunks of a PNG file that say what colours its samples are, and their bytes."""
 
 RESOLUTION = b"pHYs"
+CARRIED_CHUNKS = {**COLOUR_CHUNKS, RESOLUTION: 9}
 MOST_TEXT = 2**16
 MOST_XMP = 2**20
 MOST_BLOB = 256
@@ -138,7 +139,7 @@ def _chunks(file: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
         length, kind = struct.unpack(">I4s", head)
         if kind in (b"IDAT", b"IEND"):
             return
-        if length == {**COLOUR_CHUNKS, RESOLUTION: 9}.get(kind):
+        if length == CARRIED_CHUNKS.get(kind):
             data, crc = file.read(length), file.read(4)
             if crc == struct.pack(">I", zlib.crc32(kind + data)):
                 yield kind, data

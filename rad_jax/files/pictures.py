@@ -77,7 +77,15 @@ def read_picture(path: Path) -> Picture:
         UserError: as `decode`.
     """
     decoded = decode(path)
-    image = decoded.image
+    return dataclasses.replace(
+        of_image(decoded.image, decoded.metadata),
+        orientation=decoded.orientation,
+        frames=decoded.frames,
+    )
+
+
+def of_image(image: Image.Image, metadata: Metadata) -> Picture:
+    """A picture of an image of mode 1, L, LA, RGB, RGBA or I;16."""
     samples = np.asarray(image)
     if image.mode == "1":
         samples = samples.astype(np.uint8) * np.uint8(255)
@@ -86,10 +94,18 @@ def read_picture(path: Path) -> Picture:
     return Picture(
         samples=samples[..., None] if samples.ndim == 2 else samples,
         bilevel=image.mode == "1",
-        metadata=decoded.metadata,
-        orientation=decoded.orientation,
-        frames=decoded.frames,
+        metadata=metadata,
     )
+
+
+def to_image(
+    array: UInt8[np.ndarray, "h w k"] | UInt16[np.ndarray, "h w 1"], picture: Picture
+) -> Image.Image:
+    """Samples like those of a picture as an image of the picture's mode."""
+    image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
+    if picture.bilevel:
+        return image.convert("1", dither=Image.Dither.NONE)
+    return image
 
 
 def model_input(picture: Picture, channels: int) -> Float32[np.ndarray, "h w channels"]:
@@ -197,10 +213,8 @@ def write_picture(
     Raises:
         UserError: the file cannot be written.
     """
-    image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
-    if picture.bilevel:
-        image = image.convert("1", dither=Image.Dither.NONE)
     form = format_of(path) or "png"
+    image = to_image(array, picture)
     encoded = encode(image, picture.metadata, text, form, quality or QUALITY)
     with atomic_write(path) as part:
         part.write_bytes(encoded)

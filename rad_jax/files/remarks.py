@@ -24,8 +24,8 @@ class Remarks:
             yield f"{some(paths)}: {remark}"
 
 
-def some(names: Iterable[object]) -> str:
+def some(names: Iterable[object], most: int = SHOWN) -> str:
     """The first few of many names, and how many more there are."""
     shown = [str(name) for name in names]
-    rest = f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
-    return ", ".join(shown[:SHOWN]) + rest
+    rest = f" and {len(shown) - most} more" if len(shown) > most else ""
+    return ", ".join(shown[:most]) + rest

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from rad_jax.errors import UserError
+from rad_jax.inference.file_options import require_seed
 from rad_jax.inference.pixels import is_batch
 
 
@@ -40,8 +41,7 @@ def keys_of(seed: int | None, key: Any, count: int | None) -> list[Any]:
         raise UserError("give seed or key, not both")
     if key is None:
         seed = 0 if seed is None else seed
-        if not 0 <= seed < 2**32:
-            raise UserError(f"seed is {seed}; it must lie in 0 .. 2**32 - 1")
+        require_seed(seed)
         key = jax.random.key(seed)
     if count is None:
         return [key]

@@ -12,6 +12,7 @@ from rad_jax.diffusion.conditioning import conditioning
 from rad_jax.diffusion.options import SamplerConfig
 from rad_jax.diffusion.schedule import (
     LogSignal,
+    Schedule,
     ScheduleConfig,
     Step,
     make_schedule,
@@ -19,13 +20,7 @@ from rad_jax.diffusion.schedule import (
 )
 from rad_jax.models.apply import make_apply
 from rad_jax.models.config import UNetConfig
-from rad_jax.typing import Images, LogLevels
-
-
-def tile_size(config: UNetConfig) -> tuple[int, int]:
-    """Pixels of a tile's side, and from a tile to the next: half of it, in strides."""
-    tile, stride = config.image_size, config.stride
-    return tile, max(stride, tile // 2 // stride * stride)
+from rad_jax.typing import Images, LogLevels, Masks
 
 
 @functools.cache
@@ -80,7 +75,7 @@ def compiled_parts(
     schedule = make_schedule(schedule_config)
 
     def begin(start: LogSignal, images, masks, keys) -> sampling.Carry:
-        hole_weight = jax.vmap(functools.partial(mask_to_hole_weight, schedule))(masks)
+        hole_weight = hole_weights(schedule, masks)
         x = sampling.initial_images(images, hole_weight, start, keys)
         return sampling.Carry(x, jnp.zeros_like(x))
 
@@ -89,6 +84,11 @@ def compiled_parts(
         return sampling.advance(denoise, sampler, stack, carry, hole_weight, keys)
 
     return Parts(jax.jit(begin), jax.jit(advance))
+
+
+def hole_weights(schedule: Schedule, masks: Masks) -> LogLevels:
+    """``mask_to_hole_weight`` of a batch."""
+    return jax.vmap(functools.partial(mask_to_hole_weight, schedule))(masks)
 
 
 def make_network(
@@ -102,14 +102,15 @@ def make_network(
     """
     apply = make_apply(config)
     schedule = make_schedule(schedule_config)
-    tile, tile_step = tile_size(config)
+    tile = config.image_size
+    step_between = tiles.tile_step(tile, config.stride)
 
     def network(params, masks, labels) -> tuple[sampling.Denoiser, LogLevels]:
-        hole_weight = jax.vmap(functools.partial(mask_to_hole_weight, schedule))(masks)
+        hole_weight = hole_weights(schedule, masks)
         seen, seen_weight = masks, hole_weight
         if tiled:
             seen, seen_weight = (
-                tiles.cut(x, tile, tile_step) for x in (masks, hole_weight)
+                tiles.cut(x, tile, step_between) for x in (masks, hole_weight)
             )
             if labels is not None:
                 labels = jnp.repeat(labels, len(seen) // len(masks))
@@ -118,7 +119,7 @@ def make_network(
         def denoise(x: Images, step: Step):
             return apply(params, x, condition(step), labels)
 
-        large = tiles.tiled(denoise, tile, tile_step) if tiled else denoise
+        large = tiles.tiled(denoise, tile, step_between) if tiled else denoise
         return large, hole_weight
 
     return network

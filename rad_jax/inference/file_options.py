@@ -54,9 +54,7 @@ class FileOptions:
     def __post_init__(self):
         """Refuses what makes no sense."""
         require_seed(self.seed)
-        for name in ("num_samples", "batch_size"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}; it must be >= 1")
+        require_counts(num_samples=self.num_samples, batch_size=self.batch_size)
         for name in ("dilate", "feather"):
             if not 0 <= getattr(self, name) <= MOST_PIXELS:
                 raise UserError(
@@ -84,6 +82,13 @@ class FileOptions:
                 "them; leave keep_alpha out"
             )
         object.__setattr__(self, "opaque_hole", True)
+
+
+def require_counts(**counts: int) -> None:
+    """Raises UserError, with its name, for a number that is none of things."""
+    for name, count in counts.items():
+        if count < 1:
+            raise UserError(f"{name} is {count}; it must be >= 1")
 
 
 def require_seed(seed: int) -> None:

@@ -132,8 +132,8 @@ def prepare_fill(
     Args:
       model: from ``load``.
       options: its label is that of all images that are given none.
-      tiled: the network sees tiles of its own size of the images, which have sides of
-        ``tile_size`` and whole steps of its tiles.
+      tiled: the network sees tiles of its own size of the images, whose sides are
+        one such tile and whole steps from tile to tile (`tiles.tile_step`).
 
     Returns:
       ``prepare(images, masks, keys, labels=None)``, arguments as of ``fill``: a call

@@ -1,6 +1,7 @@
 """Inpainting of picture files, by whatever model."""
 
 import dataclasses
+import functools
 import os
 import sys
 import time
@@ -18,8 +19,6 @@ from rad_jax.files.extend import larger_size
 from rad_jax.files.pairing import Pair
 from rad_jax.files.pictures import (
     Picture,
-    compose,
-    model_input,
     padded_size,
     read_picture,
     require_holds,
@@ -33,6 +32,7 @@ from rad_jax.inference.fill_regions import Fills, Request, fill_requests
 from rad_jax.inference.hole import Hole, on_larger_canvas, read_hole, surprises
 from rad_jax.inference.regions import Region, described, is_whole, plan
 from rad_jax.inference.results import require_finite
+from rad_jax.inference.scaling import paste_region, read_region
 from rad_jax.inference.strategy import StrategyOptions
 from rad_jax.progress import progress
 
@@ -231,13 +231,8 @@ def _results(
     for request, generated in filled:
         task, region = request.owner, request.region
         require_finite(generated[region.part], task.pair.image)
-        before = dataclasses.replace(
-            loaded[task.pair].picture, samples=samples[task][region.pixels]
-        )
-        opaque = bool(settings.options.opaque_hole)
-        samples[task][region.pixels] = compose(
-            before, generated, region.part, opaque=opaque
-        )
+        picture, opaque = loaded[task.pair].picture, settings.options.opaque_hole
+        paste_region(picture, samples[task], region, generated, opaque=bool(opaque))
         left[task] -= 1
         if not left[task]:
             yield task, samples.pop(task)
@@ -248,11 +243,9 @@ def _requests(task: Task, loaded: _Loaded, settings: _Settings) -> Iterator[Requ
     picture, hole, regions = loaded
     seed = sample_seed(settings.options.seed, task.pair.name, task.sample)
     for number, region in enumerate(regions):
-
-        def read(region: Region = region) -> tuple[np.ndarray, np.ndarray]:
-            part = dataclasses.replace(picture, samples=picture.samples[region.pixels])
-            return model_input(part, settings.channels), hole.mask[region.pixels]
-
+        read = functools.partial(
+            read_region, picture, hole.mask, settings.channels, region
+        )
         own = seed if region.strategy == "whole" else region_seed(seed, number)
         yield Request(task, region, read, own)
 

@@ -5,6 +5,7 @@ filled = inpainter("photo.png", "hole.png", seed=7)
 """
 
 import dataclasses
+import functools
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -16,9 +17,10 @@ import numpy as np
 from rad_jax.checkpoints.load import load
 from rad_jax.checkpoints.model import Model
 from rad_jax.diffusion.options import SamplerConfig, SamplingOptions, require_one_of
-from rad_jax.errors import UserError
-from rad_jax.files.pictures import Picture, compose, model_input
+from rad_jax.files.pictures import Picture
+from rad_jax.files.pixel_ranges import to_bytes
 from rad_jax.inference.call_arguments import keys_of, masks_and_labels
+from rad_jax.inference.file_options import require_counts
 from rad_jax.inference.fill_regions import Fills, Request, fill_requests
 from rad_jax.inference.inpaint import prepare_fill
 from rad_jax.inference.pixels import (
@@ -31,6 +33,7 @@ from rad_jax.inference.pixels import (
 )
 from rad_jax.inference.regions import Region, plan
 from rad_jax.inference.results import require_finite
+from rad_jax.inference.scaling import paste_region, read_region
 from rad_jax.inference.stepping import OnStep, fill_in_steps
 from rad_jax.inference.strategy import StrategyOptions
 from rad_jax.runtime.memory import RetryOnOOM
@@ -153,24 +156,22 @@ class Inpainter:
         size = StrategyOptions(strategy, context)
         if output:
             require_one_of("output", output, ("pil", "numpy"))
-        for name, count in (("num_samples", num_samples), ("batch_size", batch_size)):
-            if count < 1:
-                raise UserError(f"{name} is {count}; it must be >= 1")
+        require_counts(num_samples=num_samples, batch_size=batch_size)
         several = is_batch(image)
         images = list(image) if several else [image]
         masks, labels = masks_and_labels(mask, label, len(images))
         keys = keys_of(seed, key, len(images) if several else None)
         jobs = []
         for i, (one, its) in enumerate(zip(images, masks, strict=True)):
-            name = f"image {i}" if several else "image"
-            picture = to_picture(one, value_range, name)
-            found = to_mask(
-                its, picture.samples.shape[:2], name.replace("image", "mask")
-            )
+            number = f" {i}" if several else ""
+            picture = to_picture(one, value_range, f"image{number}")
+            found = to_mask(its, picture.samples.shape[:2], f"mask{number}")
             config = self.model.config
             regions = plan(found > 0, config.image_size, config.stride, size)
             of_samples = [jax.random.fold_in(keys[i], n) for n in range(num_samples)]
-            jobs.append(_Job(name, one, picture, found, regions, of_samples))
+            jobs.append(
+                _Job(f"image{number}", one, picture, found, regions, of_samples)
+            )
         results = self._fill(jobs, labels, options, batch_size, on_step, on_step_every)
         outputs = [
             [_restored(job, each, value_range, output) for each in samples]
@@ -202,37 +203,32 @@ class Inpainter:
 
             def show(owner: Any, region: Region, generated: np.ndarray) -> np.ndarray:
                 i, n = owner
-                return _as_bytes(_pasted(jobs[i], results[i][n], region, generated))
+                samples = results[i][n].copy()
+                paste_region(jobs[i].picture, samples, region, generated)
+                return _as_bytes(samples)
 
-            fills = self._fills(dataclasses.replace(options, label=label))
-            if on_step is not None:
+            of_label = dataclasses.replace(options, label=label)
+            if on_step is None:
+                fills = self._fills(of_label)
+            else:
                 fills = fill_in_steps(
-                    self.model,
-                    dataclasses.replace(options, label=label),
-                    requests,
-                    on_step,
-                    every,
-                    show,
+                    self.model, of_label, requests, on_step, every, show
                 )
             native = self.model.config.image_size
             filled = fill_requests(fills, requests, native, batch_size)
             for (owner, region, *_), generated in filled:
                 i, n = owner
                 require_finite(generated[region.part], jobs[i].name)
-                results[i][n] = _pasted(jobs[i], results[i][n], region, generated)
+                paste_region(jobs[i].picture, results[i][n], region, generated)
         return results
 
     def _requests(self, i: int, job: _Job) -> list[Request]:
         requests = []
         for sample, key in enumerate(job.keys):
             for number, region in enumerate(job.regions):
-
-                def read(region: Region = region) -> tuple[np.ndarray, np.ndarray]:
-                    samples = job.picture.samples[region.pixels]
-                    part = dataclasses.replace(job.picture, samples=samples)
-                    seen = model_input(part, self.model.channels)
-                    return seen, job.mask[region.pixels]
-
+                read = functools.partial(
+                    read_region, job.picture, job.mask, self.model.channels, region
+                )
                 own = key
                 if region.strategy != "whole":
                     own = jax.random.fold_in(jax.random.fold_in(key, REGIONS), number)
@@ -258,19 +254,9 @@ class Inpainter:
         )
 
 
-def _pasted(
-    job: _Job, samples: np.ndarray, region: Region, generated: np.ndarray
-) -> np.ndarray:
-    """The samples of a result with a region filled."""
-    before = dataclasses.replace(job.picture, samples=samples[region.pixels])
-    after = samples.copy()
-    after[region.pixels] = compose(before, generated, region.part)
-    return after
-
-
 def _as_bytes(samples: np.ndarray) -> np.ndarray:
     if samples.dtype == np.float32:
-        return np.rint((np.nan_to_num(samples) + 1) * 127.5).astype(np.uint8)
+        return to_bytes(np.nan_to_num(samples))
     return samples if samples.dtype == np.uint8 else (samples >> 8).astype(np.uint8)
 
 

@@ -17,7 +17,8 @@ from rad_jax.files.decode import as_grey_or_rgb
 from rad_jax.files.mask_file import find_hole, read_mask
 from rad_jax.files.metadata import Metadata
 from rad_jax.files.paths import local_path
-from rad_jax.files.pictures import Picture, read_picture
+from rad_jax.files.pictures import Picture, of_image, read_picture, to_image
+from rad_jax.files.pixel_ranges import to_bytes
 
 ACCEPTED = (
     "a PIL image, a path, or a NumPy or JAX array (h, w) or (h, w, 1 to 4) of uint8, "
@@ -83,17 +84,8 @@ def _of_pil(image: Image.Image, name: str) -> Picture:
         "I;16"
     ):
         raise TypeError(f"{name} has PIL's mode {image.mode}; convert it to RGB")
-    samples = np.asarray(plain)
-    if plain.mode == "1":
-        samples = samples.astype(np.uint8) * np.uint8(255)
-    elif plain.mode.startswith("I;16"):
-        samples = samples.astype(np.uint16)
     said = Metadata(plain.info.get("icc_profile"), plain.info.get("exif"))
-    return Picture(
-        samples[..., None] if samples.ndim == 2 else samples,
-        bilevel=plain.mode == "1",
-        metadata=said,
-    )
+    return of_image(plain, said)
 
 
 def _of_floats(
@@ -180,10 +172,8 @@ def to_output(samples: np.ndarray, picture: Picture, like: Any, output: str) -> 
             return samples[..., 0] if getattr(like, "ndim", 3) == 2 else samples
         return samples
     if samples.dtype == np.float32:
-        samples = np.rint((samples + 1) * 127.5).astype(np.uint8)
-    image = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
-    if picture.bilevel:
-        image = image.convert("1", dither=Image.Dither.NONE)
+        samples = to_bytes(samples)
+    image = to_image(samples, picture)
     for name in ("icc_profile", "exif"):
         if value := getattr(picture.metadata, name):
             image.info[name] = value

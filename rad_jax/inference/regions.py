@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool
 from scipy import ndimage
 
+from rad_jax.diffusion.tiles import tile_step
 from rad_jax.files.pictures import padded_size
 from rad_jax.inference.strategy import StrategyOptions
 
@@ -156,7 +157,7 @@ def _tiled(
 ) -> Region:
     """The same with a canvas of whole steps from tile to tile: few sizes in all."""
     region = _scaled("tile", box, side, (native, native), part)
-    step = max(stride, native // 2 // stride * stride)
+    step = tile_step(native, stride)
     h, w = (max(native, native + -(-(x - native) // step) * step) for x in region.size)
     return region._replace(canvas=(h, w))
 

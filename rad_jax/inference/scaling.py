@@ -1,13 +1,61 @@
 """Regions of a picture to the network's size and back."""
 
+import dataclasses
+
 import numpy as np
 from jaxtyping import Float32
 from PIL import Image
 
-from rad_jax.files.pictures import pad_to_size
+from rad_jax.files.pictures import (
+    Picture,
+    Samples,
+    compose,
+    model_input,
+    pad_to_size,
+)
 from rad_jax.inference.regions import Region
 
 _BOX = Image.Resampling.BOX
+
+
+def read_region(
+    picture: Picture,
+    mask: Float32[np.ndarray, "h w"],
+    channels: int,
+    region: Region,
+) -> tuple[Float32[np.ndarray, "h w c"], Float32[np.ndarray, "h w"]]:
+    """What a picture and its mask have within a region's box, for a model.
+
+    Args:
+      picture: the whole picture.
+      mask: of the whole picture.
+      channels: the model's, 1 or 3.
+      region: where.
+    """
+    part = dataclasses.replace(picture, samples=picture.samples[region.pixels])
+    return model_input(part, channels), mask[region.pixels]
+
+
+def paste_region(
+    picture: Picture,
+    samples: Samples,
+    region: Region,
+    generated: Float32[np.ndarray, "h w c"],
+    *,
+    opaque: bool = False,
+) -> None:
+    """Writes what fills a region into the samples of a result, in place.
+
+    Args:
+      picture: that the result is of.
+      samples: of the result so far.
+      region: where.
+      generated: of its box.
+      opaque: as `compose`.
+    """
+    before = dataclasses.replace(picture, samples=samples[region.pixels])
+    after = compose(before, generated, region.part, opaque=opaque)
+    samples[region.pixels] = after
 
 
 def region_input(

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from rad_jax.files.remarks import some
 from rad_jax.weight_files.bad_file import BadFile, shown
 from rad_jax.weight_files.lazy_array import Span
 from rad_jax.weight_files.read import MAX_NAME
@@ -203,7 +204,4 @@ def _taken_note(taken: Weights, others: list[str]) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    text = ", ".join(map(shown, names[:MOST_SHOWN]))
-    more = len(names) - MOST_SHOWN
-    return f"{text} and {more} more" if more > 0 else text
+    return some(map(shown, names), MOST_SHOWN)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rad_jax.errors import UserError
+from rad_jax.files.remarks import some
 from rad_jax.weight_files.bad_file import BadFile, shown
 from rad_jax.weight_files.find import Chosen, Markers, choose, find
 from rad_jax.weight_files.lazy_array import MappedArrays, Span, check_sizes
@@ -103,8 +104,5 @@ def _joined(
 def _skipped_note(names: tuple[str, ...]) -> list[str]:
     if not names:
         return []
-    text = ", ".join(map(shown, names[:MOST_SKIPPED]))
-    more = len(names) - MOST_SKIPPED
-    if more > 0:
-        text += f" and {more} more"
+    text = some(map(shown, names), MOST_SKIPPED)
     return [f"skipped, nothing of it was run: {text}"]

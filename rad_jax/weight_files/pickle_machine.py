@@ -92,21 +92,25 @@ def _mark(machine: Machine, _: Any) -> None:
     machine.stack = []
 
 
-def _append(machine: Machine, items: list[Any]) -> None:
+def _to_change(machine: Machine, kind: type) -> Any:
+    """The object that is added to, of a kind that may be; None of what is skipped."""
     target = machine.stack[-1]
     if type(target) is Placeholder:
-        return
-    if type(target) is not list:
+        return None
+    if type(target) is not kind:
         raise BadFile("wants to change an object: refused")
-    target.extend(items)
+    return target
+
+
+def _append(machine: Machine, items: list[Any]) -> None:
+    if (target := _to_change(machine, list)) is not None:
+        target.extend(items)
 
 
 def _set_items(machine: Machine, items: list[Any]) -> None:
-    target = machine.stack[-1]
-    if type(target) is Placeholder:
+    target = _to_change(machine, dict)
+    if target is None:
         return
-    if type(target) is not dict:
-        raise BadFile("wants to change an object: refused")
     fill(target, zip(items[::2], items[1::2], strict=True))
 
 
