@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,7 @@ from rad_jax.checkpoints.model import Model
 from rad_jax.data.splits import load_split
 from rad_jax.files.pictures import contact_sheet, grey_holes, save_png
 from rad_jax.files.pixel_ranges import to_float
+from rad_jax.inference.fill_regions import Fills
 from rad_jax.inference.inpainter import Inpainter
 from rad_jax.inference.regions import described, plan
 from rad_jax.inference.strategy import StrategyOptions
@@ -179,18 +181,33 @@ def photo_cost(inpainter: Inpainter) -> dict[str, Any]:
     }
 
 
-def call_cost(inpainter: Inpainter, data_dir: Path) -> dict[str, float]:
-    """Seconds of a call with previews every 10 steps and without, of 100 steps."""
-    images = montages(data_dir, 1)[:1, :16, :16]
-    hole = hole_of((16, 16), 8)
+def call_cost(inpainter: Inpainter, steps: int) -> dict[str, float]:
+    """Seconds of a call with previews every 10 steps and without, of native size."""
+    image, hole = native_image(inpainter.model)
     return alternating(
         {
-            "plain": lambda: inpainter(images, hole, steps=100),
+            "plain": lambda: inpainter(image, hole, steps=steps),
             "on_step": lambda: inpainter(
-                images, hole, steps=100, on_step=lambda *_: None
+                image, hole, steps=steps, on_step=lambda *_: None
             ),
         }
     )
+
+
+def seconds_beside_fill(inpainter: Inpainter) -> float:
+    """Median seconds of a call in which the model takes no time."""
+    image, hole = native_image(inpainter.model)
+    stub = Fills(lambda images, *_: images, lambda images, *_: images)
+    with mock.patch.object(inpainter, "_fills", lambda _: stub):
+        return alternating({"call": lambda: inpainter(image, hole)})["call"]
+
+
+def native_image(model: Model) -> tuple[np.ndarray, np.ndarray]:
+    """Noise of the network's size, and a hole in its middle."""
+    side = model.config.image_size
+    random = np.random.default_rng(0)
+    image = random.integers(0, 256, (side, side, model.channels), np.uint8)
+    return image, hole_of((side, side), side // 2)
 
 
 def main() -> None:
@@ -205,9 +222,11 @@ def main() -> None:
     where = measured()
     inpainter = Inpainter.from_pretrained(args.model)
     rows, shown = compare(inpainter, args.data_dir)
-    photo = photo_cost(Inpainter(random_model(inpainter.model)))
-    calls = call_cost(inpainter, args.data_dir)
-    print(photo, calls)
+    large = Inpainter(random_model(inpainter.model))
+    photo = photo_cost(large)
+    calls = {"16": call_cost(inpainter, 100), "256": call_cost(large, 20)}
+    beside = seconds_beside_fill(inpainter)
+    print(photo, calls, beside)
     store(
         args.output,
         {
@@ -215,6 +234,7 @@ def main() -> None:
             "strategies": rows,
             "photo": photo,
             "calls": calls,
+            "seconds_beside_fill": beside,
             "protocol": f"{COUNT} montages of {ROWS}x{COLUMNS} held-out digits, "
             f"{STEPS} steps, one seed; the photo: {PHOTO[1]}x{PHOTO[0]}, holes of "
             f"{SIDES} pixels, {TIMED_STEPS} steps of a network for 256x256 with random "
