@@ -23,7 +23,7 @@ def read_region(
     mask: Float32[np.ndarray, "h w"],
     channels: int,
     region: Region,
-) -> tuple[Float32[np.ndarray, "h w c"], Float32[np.ndarray, "h w"]]:
+) -> tuple[Float32[np.ndarray, "y x c"], Float32[np.ndarray, "y x"]]:
     """What a picture and its mask have within a region's box, for a model.
 
     Args:
@@ -40,7 +40,7 @@ def paste_region(
     picture: Picture,
     samples: Samples,
     region: Region,
-    generated: Float32[np.ndarray, "h w c"],
+    generated: Float32[np.ndarray, "y x c"],
     *,
     opaque: bool = False,
 ) -> None:
