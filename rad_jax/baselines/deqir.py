@@ -1,0 +1,190 @@
+"""DeqIR (Cao et al. 2024, eq. 12 to 15): DDNM's chain as one fixed point.
+
+All T images of the chain are solved for at once: T network evaluations a pass in one
+batch, accelerated by Anderson. Its fixed point is that of the serial recurrence (DDNM
+with one noise image for all steps), which gives it exactly in T evaluations.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rad_jax.baselines.anderson import Chains, accelerate
+from rad_jax.baselines.chain import (
+    Filled,
+    Given,
+    Noise,
+    counts,
+    given,
+    paste,
+    strided_times,
+)
+from rad_jax.diffusion.options import require_one_of
+from rad_jax.diffusion.sampling import Denoiser
+from rad_jax.diffusion.schedule import Schedule, Step, steps
+from rad_jax.errors import UserError
+from rad_jax.typing import Images, Masks
+
+SOLVERS = ("anderson", "serial")
+
+
+@dataclasses.dataclass(frozen=True)
+class DeqIR:
+    """Settings.
+
+    Attributes:
+      steps: T.
+      solver: "anderson", in parallel and not to the end; "serial", exact.
+      max_passes: of "anderson", T evaluations each; at least 2.
+      memory: of "anderson": passes that it looks back on.
+      noise_weight: scale of the shared noise.
+      eta: share of noise that predicted noise loses.
+    """
+
+    steps: int = 25
+    solver: str = "serial"
+    max_passes: int = 15
+    memory: int = 5
+    noise_weight: float = 0.0
+    eta: float = 0.0
+
+    def __post_init__(self):
+        """Refuses what cannot be."""
+        require_one_of("solver", self.solver, SOLVERS)
+        if not 0 <= self.eta <= 1:
+            raise UserError(f"eta is {self.eta}; it is 0 to 1")
+        for name, least in (("max_passes", 2), ("memory", 1)):
+            if getattr(self, name) < least:
+                raise UserError(
+                    f"{name} is {getattr(self, name)}; it must be >= {least}"
+                )
+
+
+PRESETS = {"published": DeqIR(solver="anderson"), "fair": DeqIR()}
+
+
+def chain_times(schedule: Schedule, num_steps: int) -> np.ndarray:
+    """`strided_times`, or UserError where the official rule leaves not as many.
+
+    Its stride is a whole number, and the largest timestep is dropped once.
+    """
+    times = strided_times(schedule, num_steps)
+    last = schedule.config.hole_steps
+    made = -(-last // (last // num_steps)) - (last % num_steps > 0)
+    if made != num_steps:
+        raise UserError(
+            f"deqir cannot take {num_steps} of {last} steps: its stride of "
+            f"{last // num_steps} makes {made}; use {made}"
+        )
+    return times
+
+
+class Tables(NamedTuple):
+    """Float64 scales of every step: signal after it, and those of its noise.
+
+    Attributes:
+      signal: sqrt(abar_s).
+      shared: of the noise that all steps share.
+      predicted: of the network's, in x_s.
+      removed: of the network's, which x_0's prediction takes away.
+      first: sqrt(abar) before the first step.
+    """
+
+    signal: np.ndarray
+    shared: np.ndarray
+    predicted: np.ndarray
+    removed: np.ndarray
+    first: float
+
+
+def tables(schedule: Schedule, settings: DeqIR, times: np.ndarray) -> Tables:
+    """The scales of a chain."""
+    at, after = (schedule.signal.hole[x] for x in (times[:-1], times[1:]))
+    sigma = np.sqrt(-np.expm1(after))
+    return Tables(
+        np.exp(0.5 * after),
+        settings.noise_weight * sigma,
+        np.sqrt(1 - settings.eta**2) * sigma,
+        np.exp(0.5 * (after - at)) * np.sqrt(-np.expm1(at)),
+        float(np.exp(0.5 * at[0])),
+    )
+
+
+def fill(
+    denoise: Denoiser,
+    schedule: Schedule,
+    settings: DeqIR,
+    images: Images,
+    masks: Masks,
+    noise: Noise,
+) -> Filled:
+    """Fills holes; arguments as `score_sde.fill`, masks binary, two draws in all.
+
+    "anderson" gives ``denoise`` the T images of each image one after the other, in one
+    batch, and a step whose fields have one entry for each. Images are solved apart.
+    """
+    times = chain_times(schedule, settings.steps)
+    stack = steps(schedule, times[:-1], times[1:])
+    scales = tables(schedule, settings, times)
+    known = given(images, masks)
+    solve = _serial if settings.solver == "serial" else _anderson
+    x, forward = solve(denoise, settings, stack, scales, known, noise(0), noise(1))
+    return Filled(paste(x, images, known.known), forward, counts(images))
+
+
+def _serial(denoise, settings: DeqIR, stack, scales: Tables, y: Given, x, shared):
+    """The recurrence, step by step."""
+    del settings
+    # sqrt(abar_s / abar_t): what a step keeps of x in the hole.
+    kept = scales.signal / np.append(scales.first, scales.signal[:-1])
+    of_each = (kept, scales.signal, scales.shared, scales.predicted, scales.removed)
+    rows = jax.tree.map(lambda scale: jnp.asarray(scale, x.dtype), of_each)
+
+    def one_step(carry, row):
+        x, forward = carry
+        step, (keep, signal, of_shared, predicted, removed) = row
+        eps = denoise(x, step)[..., : x.shape[-1]]
+        hole = keep * x - removed * eps
+        clean = jnp.where(y.known > 0, signal * y.images, hole)
+        return (clean + of_shared * shared + predicted * eps, forward + 1), None
+
+    (x, forward), _ = jax.lax.scan(one_step, (x, counts(x)), (stack, rows))
+    return x, forward
+
+
+def _anderson(denoise, settings: DeqIR, stack, scales: Tables, y: Given, x, shared):
+    """The whole chain at once, which begins as the first image throughout."""
+
+    def sweep(chains: Chains) -> Chains:
+        return _sweep(denoise, stack, scales, y, x, shared, chains)
+
+    start = jnp.repeat(x[:, None], settings.steps, axis=1)
+    found = accelerate(
+        sweep, start, memory=settings.memory, max_passes=settings.max_passes
+    )
+    return found.latest[:, -1], found.passes * settings.steps
+
+
+def _sweep(denoise, stack: Step, scales: Tables, y: Given, x, shared, chains: Chains):
+    """The map whose fixed point is the chain (eq. 13): T evaluations in one batch."""
+    b, t = chains.shape[:2]
+    # 1. Predicted noise: of x_T for the first image, of the one before for the others.
+    inputs = jnp.concatenate([x[:, None], chains[:, :-1]], axis=1)
+    flat = inputs.reshape(b * t, *x.shape[1:])
+    step = jax.tree.map(lambda a: jnp.tile(a, (b,) + (1,) * (a.ndim - 1)), stack)
+    eps = denoise(flat, step)[..., : x.shape[-1]].reshape(chains.shape)
+
+    def per_step(scale):
+        return jnp.asarray(scale, x.dtype).reshape(1, t, 1, 1, 1)
+
+    # 2. In the hole the recurrence written out: sums over the steps before.
+    added = per_step((scales.predicted - scales.removed) / scales.signal) * eps
+    added += per_step(scales.shared / scales.signal) * shared[:, None]
+    hole = x[:, None] / scales.first + jnp.cumsum(added, axis=1)
+    # 3. Where the image is known, it and the noise of the step alone.
+    noisy = per_step(scales.predicted) * eps + per_step(scales.shared) * shared[:, None]
+    at_known = per_step(scales.signal) * y.images[:, None] + noisy
+    return jnp.where(y.known[:, None] > 0, at_known, per_step(scales.signal) * hole)
