@@ -18,8 +18,7 @@ from rad_jax.diffusion import gaussian
 from rad_jax.diffusion.options import SamplerConfig
 from rad_jax.diffusion.respacing import respaced_grid
 from rad_jax.diffusion.sampling import image_noise, reverse_step
-from rad_jax.diffusion.schedule import Schedule, Step
-from rad_jax.errors import UserError
+from rad_jax.diffusion.schedule import Schedule, Step, require_steps
 from rad_jax.typing import Images, Masks, Outputs, PRNGKeys
 
 Noise = Callable[[Any], Images]
@@ -130,10 +129,3 @@ def strided_times(schedule: Schedule, steps: int) -> np.ndarray:
     require_steps(schedule, steps)
     stride = schedule.config.hole_steps // steps
     return np.append(stride * np.arange(steps - 1, -1, -1) + 1, 0)
-
-
-def require_steps(schedule: Schedule, steps: int) -> None:
-    """Raises UserError for more steps than a schedule has, or none."""
-    last = schedule.config.hole_steps
-    if not 1 <= steps <= last:
-        raise UserError(f"steps is {steps}; it must lie in 1 .. {last}")

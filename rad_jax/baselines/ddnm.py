@@ -1,4 +1,4 @@
-"""DDNM and DDNM+ for inpainting (Wang et al. 2023, Alg. 1 and 2, eq. 13, 17 and 19).
+"""DDNM and DDNM+ for inpainting (Wang et al. 2023, Alg. 1 and 2).
 
 The predicted clean image is replaced by what is known where it is known (its range
 space), and kept in the hole (the null space). As in the authors' SVD path.
@@ -21,10 +21,10 @@ from rad_jax.baselines.chain import (
     predict_x0,
     strided_times,
 )
-from rad_jax.baselines.repaint import jump_indices
+from rad_jax.baselines.jumps import jumping_steps
+from rad_jax.diffusion.options import require_at_least, require_unit
 from rad_jax.diffusion.sampling import Denoiser
-from rad_jax.diffusion.schedule import Schedule, Step, steps
-from rad_jax.errors import UserError
+from rad_jax.diffusion.schedule import Schedule, Step
 from rad_jax.typing import Images, Masks
 
 
@@ -51,13 +51,10 @@ class DDNM:
 
     def __post_init__(self):
         """Refuses what cannot be."""
-        if not 0 <= self.eta <= 1:
-            raise UserError(f"eta is {self.eta}; it is 0 to 1")
-        if self.sigma_y < 0:
-            raise UserError(f"sigma_y is {self.sigma_y}; it must be >= 0")
-        for name in ("travel_length", "travel_repeat"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}; it must be >= 1")
+        require_unit("eta", self.eta)
+        require_at_least("sigma_y", self.sigma_y, 0)
+        require_at_least("travel_length", self.travel_length, 1)
+        require_at_least("travel_repeat", self.travel_repeat, 1)
 
 
 PRESETS = {"published": DDNM(final_paste=False), "fair": DDNM()}
@@ -119,11 +116,10 @@ def fill(
 
 def moves(schedule: Schedule, settings: DDNM) -> Move:
     """All steps, in order."""
-    times = strided_times(schedule, settings.steps)[::-1]  # of indices -1, 0, ..
-    travel = ((settings.travel_length, settings.travel_repeat),)
-    path = times[np.array(jump_indices(settings.steps, travel)) + 1]
-    high, low = np.maximum(path[:-1], path[1:]), np.minimum(path[:-1], path[1:])
-    level = schedule.signal.hole[low]
+    times = strided_times(schedule, settings.steps)
+    travel = settings.travel_length, settings.travel_repeat
+    stack, up = jumping_steps(schedule, times, travel)
+    level = np.float64(stack.s.hole)
     sigma, measured = np.sqrt(-np.expm1(level)), np.exp(0.5 * level) * settings.sigma_y
     eta, kept = settings.eta, np.sqrt(1 - settings.eta**2)
     share, fresh, predicted = np.ones_like(sigma), eta * sigma, kept * sigma
@@ -132,6 +128,6 @@ def moves(schedule: Schedule, settings: DDNM) -> Move:
         share = np.where(less, sigma * kept / measured, 1.0)
         spread = np.sqrt(np.maximum(sigma**2 - measured**2, 0.0))
         fresh, predicted = np.where(less, eta * sigma, spread), np.zeros_like(sigma)
-    numbers = 1 + np.arange(len(high), dtype=np.int32)
+    numbers = 1 + np.arange(len(up), dtype=np.int32)
     scales = (x.astype(np.float32) for x in (share, fresh, predicted))
-    return Move(steps(schedule, high, low), path[1:] > path[:-1], numbers, *scales)
+    return Move(stack, up, numbers, *scales)

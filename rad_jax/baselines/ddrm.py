@@ -1,4 +1,4 @@
-"""DDRM for inpainting (Kawar et al. 2022, eq. 7 and 8).
+"""DDRM for inpainting (Kawar et al. 2022, Sec. 3).
 
 The operator's singular vectors are single pixels and its singular values 1 or 0, so
 its spectral space is the image and everything is a choice by the mask. In units of
@@ -20,9 +20,9 @@ from rad_jax.baselines.chain import (
     predict_x0,
     strided_times,
 )
+from rad_jax.diffusion.options import require_at_least, require_unit
 from rad_jax.diffusion.sampling import Denoiser
 from rad_jax.diffusion.schedule import Schedule, steps
-from rad_jax.errors import UserError
 from rad_jax.typing import Images, Masks
 
 
@@ -47,11 +47,9 @@ class DDRM:
 
     def __post_init__(self):
         """Refuses what cannot be."""
-        for name in ("eta", "eta_b"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{name} is {getattr(self, name)}; it is 0 to 1")
-        if self.sigma_0 < 0:
-            raise UserError(f"sigma_0 is {self.sigma_0}; it must be >= 0")
+        require_unit("eta", self.eta)
+        require_unit("eta_b", self.eta_b)
+        require_at_least("sigma_0", self.sigma_0, 0)
 
 
 PRESETS = {"published": DDRM(final_paste=False), "fair": DDRM()}

@@ -1,4 +1,4 @@
-"""DeqIR (Cao et al. 2024, eq. 12 to 15): DDNM's chain as one fixed point.
+"""DeqIR (Cao et al. 2024): DDNM's chain as one fixed point.
 
 All T images of the chain are solved for at once: T network evaluations a pass in one
 batch, accelerated by Anderson. Its fixed point is that of the serial recurrence (DDNM
@@ -22,7 +22,7 @@ from rad_jax.baselines.chain import (
     paste,
     strided_times,
 )
-from rad_jax.diffusion.options import require_one_of
+from rad_jax.diffusion.options import require_at_least, require_one_of, require_unit
 from rad_jax.diffusion.sampling import Denoiser
 from rad_jax.diffusion.schedule import Schedule, Step, steps
 from rad_jax.errors import UserError
@@ -54,13 +54,9 @@ class DeqIR:
     def __post_init__(self):
         """Refuses what cannot be."""
         require_one_of("solver", self.solver, SOLVERS)
-        if not 0 <= self.eta <= 1:
-            raise UserError(f"eta is {self.eta}; it is 0 to 1")
-        for name, least in (("max_passes", 2), ("memory", 1)):
-            if getattr(self, name) < least:
-                raise UserError(
-                    f"{name} is {getattr(self, name)}; it must be >= {least}"
-                )
+        require_unit("eta", self.eta)
+        require_at_least("max_passes", self.max_passes, 2)
+        require_at_least("memory", self.memory, 1)
 
 
 PRESETS = {"published": DeqIR(solver="anderson"), "fair": DeqIR()}
@@ -169,7 +165,7 @@ def _anderson(denoise, settings: DeqIR, stack, scales: Tables, y: Given, x, shar
 
 
 def _sweep(denoise, stack: Step, scales: Tables, y: Given, x, shared, chains: Chains):
-    """The map whose fixed point is the chain (eq. 13): T evaluations in one batch."""
+    """The map whose fixed point is the chain: T evaluations in one batch."""
     b, t = chains.shape[:2]
     # 1. Predicted noise: of x_T for the first image, of the one before for the others.
     inputs = jnp.concatenate([x[:, None], chains[:, :-1]], axis=1)

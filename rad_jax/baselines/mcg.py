@@ -1,4 +1,4 @@
-"""Manifold constrained gradients (Chung et al. 2022, Alg. 1 and eq. 14).
+"""Manifold constrained gradients (Chung et al. 2022).
 
 Score-SDE's inpainting; in the hole each step also goes down the gradient of the error
 of the known pixels, taken through the network.

@@ -5,7 +5,6 @@ steps let the hole follow them. The order of steps is data.
 """
 
 import dataclasses
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -22,11 +21,11 @@ from rad_jax.baselines.chain import (
     paste,
     respaced_times,
 )
+from rad_jax.baselines.jumps import jumping_steps
 from rad_jax.baselines.score_sde import ScoreSDE
-from rad_jax.diffusion.options import VARIANCES, require_one_of
+from rad_jax.diffusion.options import VARIANCES, require_at_least, require_one_of
 from rad_jax.diffusion.sampling import Denoiser
-from rad_jax.diffusion.schedule import Schedule, Step, steps
-from rad_jax.errors import UserError
+from rad_jax.diffusion.schedule import Schedule, Step
 from rad_jax.typing import Images, Masks
 
 
@@ -52,9 +51,8 @@ class RePaint:
     def __post_init__(self):
         """Refuses what cannot be."""
         require_one_of("variance", self.variance, VARIANCES)
-        for name in ("jump_length", "jump_samples"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}; it must be >= 1")
+        require_at_least("jump_length", self.jump_length, 1)
+        require_at_least("jump_samples", self.jump_samples, 1)
 
 
 PRESETS = {
@@ -114,50 +112,9 @@ def fill(
 
 def moves(schedule: Schedule, settings: RePaint) -> Move:
     """All steps, in order."""
-    times = respaced_times(schedule, settings.steps)[::-1]  # of indices -1, 0, ..
-    jumps = ((settings.jump_length, settings.jump_samples),)
-    path = times[np.array(jump_indices(settings.steps, jumps)) + 1]
-    before, after = path[:-1], path[1:]
-    up = after > before
+    times = respaced_times(schedule, settings.steps)
+    jump = settings.jump_length, settings.jump_samples
+    stack, up = jumping_steps(schedule, times, jump)
     inject = ~up & (np.cumsum(~up) > 1)
     number = 1 + np.cumsum(1 + inject) - (1 + inject)
-    stack = steps(schedule, np.maximum(before, after), np.minimum(before, after))
     return Move(stack, up, inject, number.astype(np.int32))
-
-
-def jump_indices(
-    num_steps: int,
-    jumps: Sequence[tuple[int, int]],
-    samples: int = 1,
-    start: int | None = None,
-) -> list[int]:
-    """Where the chain goes, as indices of its steps; -1 is the clean image.
-
-    Args:
-      num_steps: the first index is one less.
-      jumps: length and samples of each kind of jumps. At every multiple of its length
-        a kind jumps back so often that what follows is done ``samples`` times; it
-        gives the kinds after it their jumps again.
-      samples: the same for single steps, at every index.
-      start: jumps end at this index at most; None for anywhere.
-    """
-    start = num_steps if start is None else start
-
-    def budget(length: int, times: int) -> dict[int, int]:
-        return dict.fromkeys(range(0, num_steps - length, length), times - 1)
-
-    budgets = [budget(*jump) for jump in jumps]
-    t, path = num_steps, []
-    while t >= 1:
-        t -= 1
-        path.append(t)
-        if t + 1 < num_steps - 1 and t <= start:
-            path += [t + 1, t] * (samples - 1)
-        for i in reversed(range(len(jumps))):
-            length = jumps[i][0]
-            if budgets[i].get(t, 0) > 0 and t <= start - length:
-                budgets[i][t] -= 1
-                path += range(t + 1, t + length + 1)
-                t += length
-                budgets[i + 1 :] = [budget(*jump) for jump in jumps[i + 1 :]]
-    return [*path, -1]

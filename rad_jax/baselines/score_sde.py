@@ -1,8 +1,8 @@
-"""Score-SDE's inpainting on a discrete ADM (Song et al. 2021, App. I.2, eq. 51).
+"""Score-SDE's inpainting on a discrete ADM (Song et al. 2021, App. I.2).
 
 The ancestral chain over all pixels; after every step the known ones are replaced by
 the image, noised. As the paper's comparison ran it: the form that MCG's authors call
-"vanilla" (Chung et al. 2022, Sec. 4).
+"vanilla" (Chung et al. 2022).
 """
 
 import dataclasses
@@ -22,10 +22,9 @@ from rad_jax.baselines.chain import (
     paste,
     respaced_times,
 )
-from rad_jax.diffusion.options import VARIANCES, require_one_of
+from rad_jax.diffusion.options import VARIANCES, require_at_least, require_one_of
 from rad_jax.diffusion.sampling import Denoiser
 from rad_jax.diffusion.schedule import Schedule, Step, steps
-from rad_jax.errors import UserError
 from rad_jax.typing import Images, Masks
 
 PASTE_LEVELS = ("t", "s")
@@ -53,8 +52,7 @@ class ScoreSDE:
         """Refuses what cannot be."""
         require_one_of("variance", self.variance, VARIANCES)
         require_one_of("paste_level", self.paste_level, PASTE_LEVELS)
-        if self.redraws < 1:
-            raise UserError(f"redraws is {self.redraws}; it must be >= 1")
+        require_at_least("redraws", self.redraws, 1)
 
 
 PRESETS = {"published": ScoreSDE(paste_level="t"), "fair": ScoreSDE()}

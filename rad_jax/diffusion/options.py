@@ -39,7 +39,7 @@ class SamplerConfig:
         require_one_of("method", self.method, METHODS)
         require_one_of("variance", self.variance, VARIANCES)
         require_one_of("parametrisation", self.parametrisation, PARAMETRISATIONS)
-        _require_eta(self.eta)
+        require_unit("eta", self.eta)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,11 +120,18 @@ def require_one_of(name: str, value: str, known: Sequence[str]) -> None:
 
 def require_ddim(eta: float, sampler: object) -> None:
     """Raises UserError for an eta out of [0, 1], or of another sampler than ddim."""
-    _require_eta(eta)
+    require_unit("eta", eta)
     if eta and sampler != "ddim":
         raise UserError(f"eta is {eta}; only the sampler ddim takes one")
 
 
-def _require_eta(eta: float) -> None:
-    if not 0 <= eta <= 1:
-        raise UserError(f"eta is {eta}; it must lie in [0, 1]")
+def require_unit(name: str, value: float) -> None:
+    """Raises UserError for a value out of [0, 1]."""
+    if not 0 <= value <= 1:
+        raise UserError(f"{name} is {value}; it must lie in [0, 1]")
+
+
+def require_at_least(name: str, value: int | float, least: int) -> None:
+    """Raises UserError for a value below the least that there can be."""
+    if not value >= least:
+        raise UserError(f"{name} is {value}; it must be >= {least}")

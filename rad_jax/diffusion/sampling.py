@@ -19,8 +19,14 @@ import numpy as np
 
 from rad_jax.diffusion import gaussian
 from rad_jax.diffusion.options import GRIDS, SamplerConfig, require_one_of
-from rad_jax.diffusion.schedule import LogSignal, Schedule, Step, log_level, steps
-from rad_jax.errors import UserError
+from rad_jax.diffusion.schedule import (
+    LogSignal,
+    Schedule,
+    Step,
+    log_level,
+    require_steps,
+    steps,
+)
 from rad_jax.typing import (
     Image,
     Images,
@@ -76,9 +82,8 @@ def time_grid(schedule: Schedule, num_steps: int, kind: str = "uniform") -> Grid
       UserError: for an unknown kind or more steps than the schedule has.
     """
     require_one_of("grid", kind, GRIDS)
+    require_steps(schedule, num_steps)
     last = schedule.config.hole_steps
-    if not 1 <= num_steps <= last:
-        raise UserError(f"steps is {num_steps}; it must lie in 1 .. {last}")
     left = np.arange(num_steps, -1, -1) / num_steps
     if kind == "uniform":
         times = np.rint(last * left)

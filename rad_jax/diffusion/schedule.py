@@ -187,6 +187,13 @@ def steps(schedule: Schedule, t: np.ndarray, s: np.ndarray) -> Step:
     )
 
 
+def require_steps(schedule: Schedule, num_steps: int) -> None:
+    """Raises UserError for no steps, or for more than phase 1 has."""
+    last = schedule.config.hole_steps
+    if not 1 <= num_steps <= last:
+        raise UserError(f"steps is {num_steps}; it must lie in 1 .. {last}")
+
+
 def _variance_floor(schedule: Schedule, t: np.ndarray) -> np.ndarray:
     """log(btilde_2 / b_1) of the phase that t is in: ADM's clipped log-variance."""
     config, signal = schedule.config, schedule.signal

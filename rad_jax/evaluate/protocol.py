@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from rad_jax.checkpoints.model import Model
-from rad_jax.diffusion.options import SamplingOptions
+from rad_jax.diffusion.options import SamplingOptions, require_at_least
 from rad_jax.errors import UserError, first_line
 from rad_jax.evaluate.settings import METHODS, Evaluation
 from rad_jax.files.atomic import atomic_write
@@ -60,8 +60,7 @@ class Protocol:
                 f"method {self.method!r} is unknown; there are {', '.join(METHODS)}"
             )
         for name in ("num_images", "num_samples"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}; it must be >= 1")
+            require_at_least(name, getattr(self, name), 1)
         require_seed(self.seed)
 
     @property
