@@ -84,7 +84,7 @@ def fill(
         step, number = row
         x, forward, backward = carry
         gradient, x_s = jax.grad(error, has_aux=True)(x, step, noise(number))
-        x = x_s - settings.step_size * (1 - known) * gradient
+        x = x_s - settings.step_size * gradient  # known pixels are pasted over
         signal = step.t if settings.paste_level == "t" else step.s
         x = paste(x, noised(y, signal.hole, noise(number + 1)), known)
         return (x, forward + 1, backward + 1), None

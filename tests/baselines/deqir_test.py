@@ -95,9 +95,12 @@ def test_images_are_solved_apart():
             lambda number: factors * noise(number),
         )
 
-    both, easy = run(jnp.float32(1.0)), run(jnp.float32(0.0))
+    both, easy, long = (run(jnp.float32(scale)) for scale in (1.0, 0.0, 0.05))
     assert easy.forward[1] == 30 < easy.forward[0] == both.forward[0]
     np.testing.assert_array_equal(easy.images[0], both.images[0])
+    # The other goes on where the first one is solved.
+    assert long.forward[1] > long.forward[0] == both.forward[0]
+    np.testing.assert_array_equal(long.images[0], both.images[0])
 
 
 @pytest.mark.parametrize(("steps", "made"), [(300, 333), (501, 999)])

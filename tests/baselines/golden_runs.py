@@ -53,8 +53,9 @@ def recorded(noise):
     return lambda number: stack[number]
 
 
-def own_noise(images):
-    keys = jax.vmap(jax.random.key)(jnp.arange(len(images)))
+def own_noise(images, first=0):
+    """Of images whose seeds count from ``first``."""
+    keys = jax.vmap(jax.random.key)(first + jnp.arange(len(images)))
     return noise_from(keys, images.shape[1:])
 
 

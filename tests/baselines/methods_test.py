@@ -57,9 +57,8 @@ def test_fair_keeps_known_pixels_and_looks_at_no_others(name):
 @pytest.mark.parametrize("name", MODULES)
 def test_an_image_does_not_depend_on_its_batch(name):
     y, masks = images_and_masks("mcg", "/irregular")
-    noise = own_noise(y)
-    both = fill(name, y, masks, noise).images
-    alone = fill(name, y[1:], masks[1:], lambda number: noise(number)[1:]).images
+    both = fill(name, y, masks, own_noise(y)).images
+    alone = fill(name, y[1:], masks[1:], own_noise(y[1:], first=1)).images
     np.testing.assert_allclose(alone[0], both[1], atol=1e-5)
 
 
