@@ -24,6 +24,9 @@ MAX_ELEMENTS = 2**48
 MAX_DIRECTORY = 2**24
 """Longest directory of a zip archive; a checkpoint's has a hundred bytes an array."""
 
+CODE = (".py", ".debug_pkl")
+"""Ends of the names that TorchScript gives to code."""
+
 MAX_REPEATED = 8
 """How many times a file's size its arrays may have, where they share their bytes."""
 
@@ -165,6 +168,8 @@ def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
 def stored_members(file: BinaryIO) -> dict[str, Extent]:
     """Where the members of a zip archive lie, without reading them.
 
+    TorchScript's code, which is compressed and not for us, is left out.
+
     Raises:
       BadFile: it is no intact archive, or a member is compressed or encrypted.
     """
@@ -177,6 +182,8 @@ def stored_members(file: BinaryIO) -> dict[str, Extent]:
         ) from error
     members = {}
     for member in found:
+        if "/code/" in member.name and member.name.endswith(CODE):
+            continue
         if member.method != zipfile.ZIP_STORED or member.encrypted:
             raise BadFile(
                 "is a zip archive with compressed or encrypted members; save it again "

@@ -9,7 +9,16 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from rad_jax.weight_files.bad_file import BadFile, shown
-from rad_jax.weight_files.placeholder import Placeholder, is_harmful
+from rad_jax.weight_files.placeholder import (
+    SCRIPT,
+    Placeholder,
+    ScriptClass,
+    ScriptObject,
+    is_harmful,
+)
+
+SCRIPT_CLASS = ScriptClass()
+"""All of them: their names are not needed."""
 
 MAX_INT_KEY = 2**31
 """Larger integers could be chosen so that a dictionary takes forever to fill."""
@@ -137,6 +146,8 @@ def _global(machine: Machine, names: tuple[Any, Any]) -> None:
         machine.stack.append(machine.table[names])
     elif is_harmful(*names, machine.table):
         raise BadFile(f"wants to run {shown('.'.join(names))}: refused")
+    elif names[0].partition(".")[0] == SCRIPT:
+        machine.stack.append(SCRIPT_CLASS)
     else:
         machine.stack.append(machine.placeholder(".".join(names)))
 
@@ -168,7 +179,9 @@ def _new_object(opcode: str, arguments: int) -> Callable[[Machine, Any], None]:
     def run(machine: Machine, _: Any) -> None:
         for _ in range(arguments):
             machine.stack.pop()
-        if type(machine.stack[-1]) is not Placeholder:
+        if type(machine.stack[-1]) is ScriptClass:
+            machine.stack[-1] = ScriptObject()
+        elif type(machine.stack[-1]) is not Placeholder:
             raise unknown_opcode(opcode)
 
     return run
@@ -189,6 +202,10 @@ def _reduce(machine: Machine, _: Any) -> None:
 def _build(machine: Machine, _: Any) -> None:
     attributes = machine.stack.pop()
     target = machine.stack[-1]
+    if type(target) is ScriptObject:
+        # Any other state is of a class that would read it by code of its own.
+        target.state = attributes if type(attributes) is dict else None
+        return
     # Those of a state dict (`_metadata`) are passed over, too.
     if type(target) not in (dict, Placeholder):
         raise BadFile("wants to set attributes of an object: refused")

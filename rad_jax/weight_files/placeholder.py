@@ -49,6 +49,26 @@ class Placeholder:
     name: str
 
 
+SCRIPT = "__torch__"
+"""Module of the classes that a TorchScript file has the code of."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ScriptClass:
+    """What stands for a class of TorchScript; its code is not looked at."""
+
+
+@dataclasses.dataclass(eq=False, slots=True)
+class ScriptObject:
+    """What stands for an object of such a class: its attributes, and nothing else.
+
+    Attributes:
+      state: by name; None before the file sets it.
+    """
+
+    state: dict | None = None
+
+
 def is_harmful(module: str, name: str, known: Container[tuple[str, str]]) -> bool:
     """Whether a global is one that only an attack names.
 

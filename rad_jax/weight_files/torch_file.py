@@ -3,7 +3,8 @@
 Two containers: a zip archive (`data.pkl` and a member for each storage), and the legacy
 one before PyTorch 1.6, five pickles followed by the storages. In both a pickle says of
 each tensor which storage it lies in, and where; it is read by `unpickle`, which runs
-nothing.
+nothing. TorchScript's archives hold a module and its code as well; of these, too, the
+arrays are read and nothing else.
 """
 
 import io
@@ -16,8 +17,9 @@ import numpy as np
 from rad_jax.weight_files.bad_file import BadFile, shown
 from rad_jax.weight_files.lazy_array import Extent, Span, checked_span
 from rad_jax.weight_files.pickle_machine import Function, fill
-from rad_jax.weight_files.placeholder import Placeholder
+from rad_jax.weight_files.placeholder import Placeholder, ScriptObject
 from rad_jax.weight_files.safe_unpickle import MAX_BYTES, Unpickled, unpickle
+from rad_jax.weight_files.script_arrays import script_arrays
 
 STORAGES = {
     "DoubleStorage": np.dtype("<f8"),
@@ -42,7 +44,9 @@ class _Storage(NamedTuple):
 
 
 def read_zip(file: BinaryIO, members: Mapping[str, Extent]) -> Unpickled:
-    """What `torch.save` put into a zip archive, a `Span` for each tensor.
+    """What `torch.save` or `torch.jit.save` put into a zip archive.
+
+    Each tensor is a `Span`; of a module of TorchScript there is a state dict.
 
     Raises:
       BadFile: it is damaged, or wants to run something.
@@ -69,7 +73,10 @@ def read_zip(file: BinaryIO, members: Mapping[str, Extent]) -> Unpickled:
         return Extent(extent.start, count * dtype.itemsize)
 
     data = io.BytesIO(_bytes(file, members[pickles[0]]))
-    return unpickle(data, TABLE, lambda pid: _persistent(pid, 5, find))
+    found = unpickle(data, TABLE, lambda pid: _persistent(pid, 5, find))
+    if type(found.value) is ScriptObject:
+        return found._replace(value=script_arrays(found.value))
+    return found
 
 
 def read_legacy(file: BinaryIO) -> Unpickled:

@@ -102,7 +102,8 @@ NAMES = [
 GLOBALS = [
     *("collections\nOrderedDict", "torch\nSize", "torch._utils\n_rebuild_parameter"),
     *("torch._utils\n_rebuild_tensor_v2", "torch\nFloatStorage", "torch\nBoolStorage"),
-    *("argparse\nNamespace", "numpy\ndtype", "builtins\nset", "os\nsystem", "a.b\nC.d"),
+    *("argparse\nNamespace", "numpy\ndtype", "builtins\nset", "__torch__.x\nY"),
+    *("os\nsystem", "a.b\nC.d"),
 ]
 SINGLE = b"(0.12N}])]tlsuabeQRo\x81\x85\x86\x87\x88\x89\x8f\x90\x91\x92\x93\x94"
 COUNTS = [0, 1, 2, 4, 5, 2**31, 2**48, 2**63, -1]
@@ -147,6 +148,7 @@ def _containers(values):
         st.builds(lambda x: _sequence(b"", x, b"t"), lists),
         st.builds(lambda x, i: x + b"q%c" % i, values, indices),
         st.builds(lambda x, y: b"cx\nY\n" + x + b"\x85\x81" + y + b"b", values, values),
+        st.builds(lambda x: b"c__torch__.x\nY\n)\x81" + x + b"b", values),
         st.builds(lambda make, x: make + _sequence(b"", x, b"tR"), makers, lists),
         # The same again and again, of which each time nothing stays.
         st.builds(lambda x, y, n: _repeated(x + b"0", n) + y, values, values, COUNT),
