@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.measured import measured, store
-from rad_jax.checkpoints.load import load
+from rad_jax.checkpoints.load import load_diffusion
 from rad_jax.checkpoints.model import Model
 from rad_jax.config import load_config
 from rad_jax.diffusion.options import SamplingOptions
@@ -84,7 +84,7 @@ def trained(run: Run, workdir: Path) -> Model | None:
     """A run's model; None if training was stopped."""
     data, base = workdir / "data", workdir / "adm"
     if run.name == UNTRAINED:
-        return load(base, noise_embedding="time")
+        return load_diffusion(base, noise_embedding="time")
     changes = (
         f"data.data_dir={data}",
         f"pretrained={base}",
@@ -98,7 +98,7 @@ def trained(run: Run, workdir: Path) -> Model | None:
     folder = workdir / run.folder
     with stop_on_signals() as stop:
         train(load_config("configs/digits_lora.py", overrides), folder, stop)
-    return None if stop else load(folder)
+    return None if stop else load_diffusion(folder)
 
 
 def pretrain(workdir: Path) -> bool:

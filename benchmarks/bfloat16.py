@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.measured import measured, store
-from rad_jax.checkpoints.load import load
+from rad_jax.checkpoints.load import load_diffusion
 from rad_jax.checkpoints.model import Model
 from rad_jax.convert import adm
 from rad_jax.convert.adm import adm_to_params
@@ -102,7 +102,7 @@ def inpainting_error(
 
 def digits(folder: Path) -> dict[str, Any]:
     """The trained network, on held-out digits under half masks of each kind."""
-    model = load(folder / "lora")
+    model = load_diffusion(folder / "lora")
     images, _ = load_split("digits", folder / "data", "test[:96]", 1)
     kinds = ("box", "extreme", "perlin")
     masks = [

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 from benchmarks.measured import measured, store
-from rad_jax.checkpoints.load import load
+from rad_jax.checkpoints.load import load_diffusion
 from rad_jax.config import Experiment, load_config
 from rad_jax.evaluate.demo import NUM_SAMPLES, STEPS, measure
 from rad_jax.models.lora import adapted_params, partition
@@ -79,7 +79,9 @@ def main() -> None:
         if known.exists():
             masks = json.loads(known.read_text())
         else:
-            masks, _ = measure(load(args.workdir / name), args.workdir / "data")
+            masks, _ = measure(
+                load_diffusion(args.workdir / name), args.workdir / "data"
+            )
             known.write_text(json.dumps(masks))
         results[name] = {
             "name": text,

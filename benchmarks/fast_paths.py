@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.measured import measured, store
-from rad_jax.checkpoints.load import load
+from rad_jax.checkpoints.load import load_diffusion
 from rad_jax.checkpoints.model import Model
 from rad_jax.data.splits import load_split
 from rad_jax.diffusion.options import SamplingOptions
@@ -100,7 +100,7 @@ def main() -> None:
     args = parser.parse_args()
     use_cpu_cores()
     where = measured()
-    results = measure(load(args.study / "full"), args.study / "data")
+    results = measure(load_diffusion(args.study / "full"), args.study / "data")
     store(
         args.output,
         {

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.exact_samplers import SCHEDULE, oracle_error
 from benchmarks.measured import measured, store
-from rad_jax.checkpoints.load import load
+from rad_jax.checkpoints.load import load_diffusion
 from rad_jax.checkpoints.model import Model
 from rad_jax.data.splits import load_split
 from rad_jax.diffusion import sampling
@@ -259,7 +259,7 @@ def main() -> None:
     use_cpu_cores()
     record: dict[str, Any] = {"measured": measured()}
     oracle = oracle_rows()
-    digits = digits_rows(load(args.model), args.data_dir)
+    digits = digits_rows(load_diffusion(args.model), args.data_dir)
     record |= {
         "oracle": {"size": ORACLE_SIZE, "rows": oracle},
         "digits": {"images": DIGITS, "samples": SAMPLES, "rows": digits},

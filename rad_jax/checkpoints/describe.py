@@ -7,9 +7,12 @@ from typing import Any
 import jax
 
 from rad_jax.checkpoints.load import is_model_folder, load_checkpoint
-from rad_jax.checkpoints.model_folder import read_model, read_record
+from rad_jax.checkpoints.model_folder import read_any_model, read_record
 from rad_jax.config import to_dict
 from rad_jax.files.bucket import AnyPath
+
+STATISTICS = ("mean", "var")
+"""What batch normalisation has kept: no parameters, since nothing trains them."""
 
 
 def describe(folder: AnyPath) -> str:
@@ -23,8 +26,8 @@ def describe(folder: AnyPath) -> str:
     """
     if is_model_folder(folder):
         record = read_record(folder)
-        text = f"model folder, {_parameters(read_model(folder).params)}"
-        names = ("parametrisation", "model", "schedule", "provenance")
+        text = f"model folder, {_parameters(read_any_model(folder).params)}"
+        names = ("architecture", "parametrisation", "model", "schedule", "provenance")
         shown = {name: record[name] for name in names if name in record}
     else:
         step, experiment, params = load_checkpoint(folder)
@@ -34,7 +37,11 @@ def describe(folder: AnyPath) -> str:
 
 
 def _parameters(params: Any) -> str:
-    leaves = jax.tree.leaves(params)
+    leaves = [
+        leaf
+        for path, leaf in jax.tree.leaves_with_path(params)
+        if path[-1].key not in STATISTICS
+    ]
     count = sum(math.prod(leaf.shape) for leaf in leaves)
     types = "/".join(sorted({str(leaf.dtype) for leaf in leaves}))
     return f"{count:,} parameters ({types})"

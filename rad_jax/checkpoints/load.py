@@ -6,8 +6,13 @@ from typing import Any
 import jax
 
 from rad_jax.checkpoints.checkpoints import Checkpoints
-from rad_jax.checkpoints.model import Model
-from rad_jax.checkpoints.model_folder import RECORD, read_model, read_record
+from rad_jax.checkpoints.model import AnyModel, LamaModel, Model, require_diffusion
+from rad_jax.checkpoints.model_folder import (
+    RECORD,
+    read_any_model,
+    read_model,
+    read_record,
+)
 from rad_jax.config import Experiment, from_dict
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath, bucket_errors, folder_at
@@ -24,20 +29,24 @@ def load(
     *,
     dtype: str | None = None,
     noise_embedding: str | None = None,
-) -> Model:
+) -> AnyModel:
     """Loads a model onto all devices.
 
     Args:
       folder: a model folder, or the workdir of a training run: of its latest checkpoint
         the averaged parameters. Also one in a bucket, gs://...
-      dtype: what it computes in, `UNetConfig.dtype`; by default as it was trained.
-      noise_embedding: `UNetConfig.noise_embedding`; the same.
+      dtype: what it computes in, "float32" or "bfloat16"; by default as it was trained.
+      noise_embedding: `UNetConfig.noise_embedding`; the same. LaMa has none.
 
     Raises:
       UserError: the folder is neither, or nothing in it can be read; or there is no
         such dtype or embedding.
     """
     model, _ = read_folder(folder_at(folder))
+    if noise_embedding is not None and isinstance(model, LamaModel):
+        raise UserError(
+            f"{folder}: is a LaMa, which is told no noise; leave noise_embedding out"
+        )
     asked = {"dtype": dtype, "noise_embedding": noise_embedding}
     changes = {name: value for name, value in asked.items() if value is not None}
     model = model._replace(config=dataclasses.replace(model.config, **changes))
@@ -46,7 +55,16 @@ def load(
     return model._replace(params=params)
 
 
-def read_folder(folder: AnyPath) -> tuple[Model, dict[str, Any]]:
+def load_diffusion(folder: str | AnyPath, **options: str | None) -> Model:
+    """`load` of a denoiser.
+
+    Raises:
+      UserError: as `load`, or it is no denoiser.
+    """
+    return require_diffusion(load(folder, **options), str(folder))
+
+
+def read_folder(folder: AnyPath) -> tuple[AnyModel, dict[str, Any]]:
     """Reads a model, as ``load`` does, and where it comes from.
 
     Returns:
@@ -54,7 +72,7 @@ def read_folder(folder: AnyPath) -> tuple[Model, dict[str, Any]]:
       JSON stores it.
     """
     if is_model_folder(folder):
-        return read_model(folder), read_record(folder).get("provenance", {})
+        return read_any_model(folder), read_record(folder).get("provenance", {})
     step, experiment, params = load_checkpoint(folder)
     model = Model(
         experiment.model, experiment.schedule, experiment.loss.parametrisation, params
@@ -76,7 +94,7 @@ def is_model_folder(folder: AnyPath) -> bool:
             return False
     if folder.is_file():
         raise UserError(
-            f"{folder}: is a file; to make a model folder of a checkpoint of ADM: "
+            f"{folder}: is a file; to make a model folder of a checkpoint: "
             f"rad-jax convert --input {folder} --output FOLDER"
         )
     if not folder.exists():

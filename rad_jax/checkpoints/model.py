@@ -1,17 +1,19 @@
-"""A trained network: its architecture, its noise, what it predicts, its parameters."""
+"""A trained network: its architecture, its parameters, and what else it is used by."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
+from rad_jax.models import lama, unet
 from rad_jax.models.apply import Params
 from rad_jax.models.config import UNetConfig
+from rad_jax.models.lama_config import LamaConfig
 
 
 class Model(NamedTuple):
-    """A trained network and what it was trained for.
+    """A trained denoiser and what it was trained for.
 
     Attributes:
       config: its architecture.
@@ -30,8 +32,55 @@ class Model(NamedTuple):
         """Channels of its images."""
         return self.config.out_channels
 
+    def abstract_params(self) -> dict[str, Any]:
+        """Shapes and dtypes of its parameters."""
+        return unet.abstract_params(self.config)
 
-def check_labels(config: UNetConfig, labels: np.ndarray | None) -> None:
+
+class LamaModel(NamedTuple):
+    """A trained LaMa, which fills holes in one pass: it knows no noise and no steps.
+
+    Attributes:
+      config: its architecture.
+      params: its parameters, and the statistics of batch normalisation.
+    """
+
+    config: LamaConfig
+    params: Params
+
+    @property
+    def channels(self) -> int:
+        """Channels of its images."""
+        return self.config.out_channels
+
+    def abstract_params(self) -> dict[str, Any]:
+        """Shapes and dtypes of its parameters."""
+        return lama.abstract_params(self.config)
+
+
+AnyModel = Model | LamaModel
+"""What a folder of a model may hold."""
+
+
+def require_diffusion(model: AnyModel, use: str) -> Model:
+    """The model, if it is a denoiser.
+
+    Args:
+      model: from ``load``.
+      use: what it is wanted for, for the message.
+
+    Raises:
+      UserError: it is none.
+    """
+    if isinstance(model, LamaModel):
+        raise UserError(
+            f"{use}: the model is a LaMa, which fills holes and does nothing else; "
+            "give a diffusion model"
+        )
+    return model
+
+
+def check_labels(config: UNetConfig | LamaConfig, labels: np.ndarray | None) -> None:
     """Refuses labels that a network does not have, and missing ones.
 
     Raises:

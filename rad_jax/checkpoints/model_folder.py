@@ -15,12 +15,11 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from rad_jax.checkpoints import model_record
 from rad_jax.checkpoints.checkpoints import WRITE_ERRORS
 from rad_jax.checkpoints.damage import Damaged, short_reason, sorted_out
-from rad_jax.checkpoints.model import Model
+from rad_jax.checkpoints.model import AnyModel, Model, require_diffusion
 from rad_jax.checkpoints.orbax_path import orbax_path
 from rad_jax.errors import UserError
 from rad_jax.files.atomic import atomic_folder
 from rad_jax.files.bucket import AnyPath
-from rad_jax.models.unet import abstract_params
 
 RECORD = "model.json"
 PARAMS = "params"
@@ -40,7 +39,7 @@ def check_free(folder: AnyPath, *, overwrite: bool) -> None:
 
 def write_model(
     folder: AnyPath,
-    model: Model,
+    model: AnyModel,
     provenance: Mapping[str, Any],
     *,
     overwrite: bool = False,
@@ -60,12 +59,7 @@ def write_model(
     arrays = jax.tree.map(np.asarray, model.params)
     with atomic_folder(folder) as part:
         model_record.write_record(
-            part / RECORD,
-            config=model.config,
-            schedule=model.schedule,
-            parametrisation=model.parametrisation,
-            provenance=provenance,
-            crc32=_crc32(arrays),
+            part / RECORD, model, provenance, crc32=_crc32(arrays)
         )
         try:
             with ocp.Checkpointer(_handler()) as checkpointer:
@@ -77,17 +71,26 @@ def write_model(
 
 
 def read_model(folder: AnyPath) -> Model:
+    """`read_any_model` of a denoiser.
+
+    Raises:
+      UserError: the same, or it is no denoiser.
+    """
+    return require_diffusion(read_any_model(folder), str(folder))
+
+
+def read_any_model(folder: AnyPath) -> AnyModel:
     """Reads a model folder; the parameters are NumPy arrays, as they were written.
 
     Raises:
       UserError: there is no model folder here, or it is damaged.
     """
     record = read_record(folder)
-    described = model_record.described(folder / RECORD, record)
-    params = _read_params(folder / PARAMS, abstract_params(described[0]))
+    model = model_record.described(folder / RECORD, record)
+    params = _read_params(folder / PARAMS, model.abstract_params())
     if _crc32(params) != record.get("crc32"):  # Orbax keeps no checksum
         raise UserError(f"{folder / PARAMS}: is damaged; {FIX_HINT}")
-    return Model(*described, params)
+    return model._replace(params=params)
 
 
 def _read_params(folder: AnyPath, abstract: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,40 +7,48 @@ from pathlib import Path
 from typing import Any
 
 from rad_jax.checkpoints.damage import short_reason
+from rad_jax.checkpoints.model import AnyModel, LamaModel, Model
 from rad_jax.diffusion.losses import LossConfig
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath
 from rad_jax.files.from_dict import build
 from rad_jax.models.config import UNetConfig
+from rad_jax.models.lama_config import LamaConfig
 from rad_jax.version import __version__
 
 FORMAT = 1
+NAMED_FORMAT = 2
+"""Of a record that names its architecture; without a name it is a `UNet`."""
+
+LAMA = "lama"
 
 
 def write_record(
     path: Path,
-    *,
-    config: UNetConfig,
-    schedule: ScheduleConfig,
-    parametrisation: str,
+    model: AnyModel,
     provenance: Mapping[str, Any],
     **others: Any,
 ) -> None:
-    """Writes the file; ``others`` are further blocks of it.
+    """Writes the file, of a model but for its parameters.
+
+    ``others`` are further blocks of it.
 
     Raises:
       OSError: it cannot be written.
     """
     record = {
-        "format": FORMAT,
+        # What a version from before there were others can read, it may.
+        "format": FORMAT if isinstance(model, Model) else NAMED_FORMAT,
         "rad_jax": __version__,
-        "model": dataclasses.asdict(config),
-        "schedule": dataclasses.asdict(schedule),
-        "parametrisation": parametrisation,
-        "provenance": dict(provenance),
-        **others,
+        "model": dataclasses.asdict(model.config),
     }
+    if isinstance(model, Model):
+        record["schedule"] = dataclasses.asdict(model.schedule)
+        record["parametrisation"] = model.parametrisation
+    else:
+        record["architecture"] = LAMA
+    record |= {"provenance": dict(provenance), **others}
     path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
@@ -64,26 +72,32 @@ def read_record(path: AnyPath, kind: str) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read ({short_reason(error)})") from error
     if not isinstance(record, dict) or "format" not in record:
         raise UserError(f"{path}: is damaged, or of another program")
-    if record["format"] != FORMAT:
+    if record["format"] not in (FORMAT, NAMED_FORMAT):
         raise UserError(f"{path}: is of another version of rad_jax; update this one")
     return record
 
 
-def described(
-    path: AnyPath, record: Mapping[str, Any]
-) -> tuple[UNetConfig, ScheduleConfig, str]:
-    """Architecture, schedule and parametrisation of a record; ``path`` is its file.
+def described(path: AnyPath, record: Mapping[str, Any]) -> AnyModel:
+    """The model of a record, with no parameters yet; ``path`` is its file.
 
     Raises:
-      UserError: it is damaged.
+      UserError: it is damaged, or of an unknown architecture.
     """
+    architecture = record.get("architecture")
+    if architecture not in (None, LAMA):
+        raise UserError(
+            f"{path}: is of an architecture that this version of rad_jax does not "
+            "know; update it"
+        )
     try:
+        if architecture == LAMA:
+            return LamaModel(build(LamaConfig, record["model"], "model."), {})
         config = build(UNetConfig, record["model"], "model.")
         schedule = build(ScheduleConfig, record["schedule"], "schedule.")
         parametrisation = LossConfig(record["parametrisation"]).parametrisation
     except (UserError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: is damaged ({error})") from error
-    return config, schedule, parametrisation
+    return Model(config, schedule, parametrisation, {})
 
 
 def check_free(

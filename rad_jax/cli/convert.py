@@ -5,7 +5,7 @@ import argparse
 from rad_jax.cli.arguments import Parser, count, folder, path
 from rad_jax.convert.choices import FILES, Choices
 
-HELP = "Make a model folder of an ADM checkpoint, and back."
+HELP = "Make a model folder of a checkpoint of ADM or LaMa, and back."
 
 
 def boolean(text: str) -> bool:

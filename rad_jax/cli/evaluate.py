@@ -88,11 +88,13 @@ def run(args: argparse.Namespace) -> int:
     )
     use_cpu_cores()
     with distributed.joined():
-        from rad_jax.checkpoints.load import load
+        from rad_jax.checkpoints.load import load_diffusion
         from rad_jax.evaluate.evaluate import evaluate, report_lines
 
         enable_compilation_cache()
-        model = load(args.model, dtype=args.dtype, noise_embedding=args.noise_embedding)
+        model = load_diffusion(
+            args.model, dtype=args.dtype, noise_embedding=args.noise_embedding
+        )
         record = evaluate(model, settings, args.output, name=args.name)
         if distributed.is_main():
             print(report_lines(record, args.output))

@@ -67,9 +67,9 @@ def run(args: argparse.Namespace) -> int:
     )
     files = FileOptions(args.seed, batch_size=args.batch_size, overwrite=args.overwrite)
     set_up_jax()
-    from rad_jax.checkpoints.load import load
+    from rad_jax.checkpoints.load import load_diffusion
     from rad_jax.inference.sample_files import sample_files
 
-    model = load(args.model, dtype=args.dtype)
+    model = load_diffusion(args.model, dtype=args.dtype)
     sample_files(model, args.output, options, files, args.low_res)
     return 0

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from rad_jax.checkpoints.load import is_model_folder, load, read_folder
+from rad_jax.checkpoints.model import AnyModel, LamaModel
 from rad_jax.checkpoints.model_folder import check_free, write_model
 from rad_jax.convert import peft
 from rad_jax.convert.choices import Choices
@@ -10,15 +11,15 @@ from rad_jax.convert.diffusers_folder import unet_folder
 from rad_jax.convert.finite import FiniteCheck
 from rad_jax.convert.from_file import ENTRIES, Job, convert_diffusers, convert_file
 from rad_jax.convert.infer import DIFFUSERS, OPENAI, RAD
+from rad_jax.convert.lama import LAMA
 from rad_jax.convert.presets import choices_of
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath, in_bucket
-from rad_jax.models.unet import abstract_params
 from rad_jax.weight_files import name_table
 from rad_jax.weight_files.write import write_safetensors, write_torch
 
 FORMATS = ("torch", "safetensors", "diffusers")
-"""What a model can be written as: ADM's layout as .pt or .safetensors, and diffusers'
+"""What a model can be written as: its own layout as .pt or .safetensors, or diffusers'
 layout as .safetensors."""
 
 ADAPTERS = "adapters"
@@ -46,9 +47,10 @@ def convert(
     printed.
 
     Args:
-      source: file of an ADM in the layout of guided-diffusion or diffusers (see
-        `read_network`), folder of diffusers, workdir of a training run (its averaged
-        parameters), with `to` a model folder, or with `base` a folder of adapters.
+      source: file of an ADM in the layout of guided-diffusion or diffusers, or of a
+        LaMa (see `read_network`), folder of diffusers, workdir of a training run (its
+        averaged parameters), with `to` a model folder, or with `base` a folder of
+        adapters.
       output: the new model folder, or with `to` the new file.
       preset: of a file: name in `presets.PRESETS` that says what shapes do not tell.
       choices: of a file: the same by hand, instead of a preset or before it.
@@ -174,17 +176,36 @@ def _to_file(
         raise UserError(f"{path}: exists; choose another output or --overwrite")
     model, provenance = read_folder(folder)
     # What came in RAD's layout goes back to it.
+    if isinstance(model, LamaModel):
+        if to == "diffusers":
+            raise UserError(f"{folder}: is a LaMa, of which there is no such layout")
+        count = _write_file(model, LAMA, folder, path, to, check)
+        print(f"rad-jax: {count} arrays in the layout of {LAMA}: {path}")
+        return
     layout = DIFFUSERS if to == "diffusers" else OPENAI
     if to == "diffusers" and provenance.get("layout") == RAD:
         layout = RAD
-    entries, abstract = ENTRIES[layout](model.config), abstract_params(model.config)
-    state = name_table.write(entries, abstract, model.params)
-    check.look_at_all(folder, state)
-    write = write_torch if to == "torch" else write_safetensors
-    write(path, state)
+    count = _write_file(model, layout, folder, path, to, check)
     unstored = choices_of(model.config, model.schedule.kind).made()
     text = ", ".join(f"{name} {value}" for name, value in unstored.items())
     if model.config.noise_embedding != "spatial":
         text += f", noise embedding {model.config.noise_embedding}"
     print(f"not in the file: {text}, prediction {model.parametrisation}")
-    print(f"rad-jax: {len(state)} arrays in the layout of {layout}: {path}")
+    print(f"rad-jax: {count} arrays in the layout of {layout}: {path}")
+
+
+def _write_file(
+    model: AnyModel,
+    layout: str,
+    folder: AnyPath,
+    path: Path,
+    to: str,
+    check: FiniteCheck,
+) -> int:
+    """Writes a file in a layout, of so many arrays; ``folder`` is the model's."""
+    entries = ENTRIES[layout](model.config)
+    state = name_table.write(entries, model.abstract_params(), model.params)
+    check.look_at_all(folder, state)
+    write = write_torch if to == "torch" else write_safetensors
+    write(path, state)
+    return len(state)

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,28 +13,29 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from rad_jax.checkpoints.model import Model
+from rad_jax.checkpoints.model import AnyModel, LamaModel, Model
 from rad_jax.checkpoints.model_folder import check_free, write_model
-from rad_jax.convert import adm, diffusers
+from rad_jax.convert import adm, diffusers, lama
 from rad_jax.convert.choices import Choices
-from rad_jax.convert.diffusers_folder import Described, describe
+from rad_jax.convert.diffusers_folder import describe
 from rad_jax.convert.finite import FiniteCheck
 from rad_jax.convert.infer import DIFFUSERS, MARKERS, OPENAI, RAD, Facts, infer
+from rad_jax.convert.lama import LAMA, infer_lama
 from rad_jax.convert.presets import complete, config_of
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
-from rad_jax.models.config import UNetConfig
-from rad_jax.models.unet import abstract_params
+from rad_jax.models.lama_config import LamaConfig
 from rad_jax.progress import progress
 from rad_jax.weight_files import name_table
 from rad_jax.weight_files.lazy_array import MappedArrays
 from rad_jax.weight_files.name_table import Entry
 from rad_jax.weight_files.network import Network, read_network
 
-ENTRIES = {
+ENTRIES: dict[str, Callable[[Any], list[Entry]]] = {
     OPENAI: adm.entries,
     DIFFUSERS: diffusers.entries,
     RAD: functools.partial(diffusers.entries, pointwise_time=True),
+    LAMA: lama.entries,
 }
 """The table of each layout."""
 
@@ -60,17 +61,46 @@ def convert_file(job: Job) -> None:
     # Before minutes of reading, not after.
     check_free(job.folder, overwrite=job.overwrite)
     network = _read(job.source, job.key)
+    if lama.FIRST in network.arrays:
+        _convert_lama(job, network)
+        return
     with _naming(job.source):
         layout, facts = _infer(network)
         completed = complete(layout, facts, job.preset, job.choices)
         config = config_of(facts, completed)
         # No file says what its network predicts; every published ADM predicts noise.
         schedule = ScheduleConfig(kind=str(completed.noise_schedule))
-        described = Described(config, completed, schedule, "eps")
+        model = Model(config, schedule, "eps", {})
         _say(job.source, network, layout, facts)
         told = "by default" if job.preset is None else f"from preset {job.preset}"
         print(_choice_report(job.choices, completed, told))
-    _write(job, network, layout, described)
+    _write(job, network, layout, model)
+
+
+def _convert_lama(job: Job, network: Network) -> None:
+    """The same of a LaMa, of which shapes tell all."""
+    with _naming(job.source):
+        made = {"preset": job.preset, **job.choices.made()}
+        for name, value in made.items():
+            if value is not None and name != "image_size":
+                raise UserError(f"--{name} has no use with a LaMa; leave it out")
+        network, counters = _without_counters(network)
+        shapes = {key: span.shape for key, span in network.arrays.spans.items()}
+        config = infer_lama(shapes)
+        if job.choices.image_size is not None:
+            config = dataclasses.replace(config, image_size=job.choices.image_size)
+        if counters:
+            print(f"left out: {counters} counters of batches in training")
+        _say(job.source, network, LAMA, config)
+    _write(job, network, LAMA, LamaModel(config, {}))
+
+
+def _without_counters(network: Network) -> tuple[Network, int]:
+    """The network without the counters of its normalisations, and their number."""
+    spans = network.arrays.spans
+    kept = {key: span for key, span in spans.items() if not key.endswith(lama.COUNTER)}
+    arrays = dataclasses.replace(network.arrays, spans=kept)
+    return network._replace(arrays=arrays), len(spans) - len(kept)
 
 
 def convert_diffusers(job: Job) -> None:
@@ -92,7 +122,8 @@ def convert_diffusers(job: Job) -> None:
         described = describe_as(layout, facts)
         _say(weights, network, layout, facts)
         print(_choice_report(job.choices, described.choices, "from its folder"))
-    _write(job._replace(source=weights), network, layout, described)
+    model = Model(described.config, described.schedule, described.parametrisation, {})
+    _write(job._replace(source=weights), network, layout, model)
 
 
 @contextlib.contextmanager
@@ -115,36 +146,33 @@ def _infer(network: Network) -> tuple[str, Facts]:
     return infer({key: span.shape for key, span in network.arrays.spans.items()})
 
 
-def _write(job: Job, network: Network, layout: str, described: Described) -> None:
+def _write(job: Job, network: Network, layout: str, model: AnyModel) -> None:
     check = FiniteCheck(job.allow_nonfinite)
     # Beside each other: neither takes more than one core.
     with _naming(job.source), ThreadPoolExecutor(1) as thread:
         digest = thread.submit(_sha256, network.files)
-        params = _params(described.config, layout, network.arrays, check)
+        params = _params(model, layout, network.arrays, check)
     provenance = {
         "file": job.source.name,
         "sha256": digest.result(),
         "layout": layout,
         "preset": job.preset,
     }
-    model = Model(
-        described.config, described.schedule, described.parametrisation, params
-    )
+    model = model._replace(params=params)
     write_model(job.folder, model, provenance, overwrite=job.overwrite)
     check.report()
     print(f"rad-jax: the model is {job.folder}")
 
 
 def _params(
-    config: UNetConfig, layout: str, state: MappedArrays, check: FiniteCheck
+    model: AnyModel, layout: str, state: MappedArrays, check: FiniteCheck
 ) -> dict[str, Any]:
     """The parameters, made of one mapped array at a time."""
     # Quantised weights, cast as they are, would be noise.
     for key, span in state.spans.items():
         if not jnp.issubdtype(span.dtype, jnp.floating):
             raise UserError(f"{key} is {span.dtype}; weights are floats")
-    abstract = abstract_params(config)
-    entries = ENTRIES[layout](config)
+    abstract, entries = model.abstract_params(), ENTRIES[layout](model.config)
     ticks = iter(progress(entries, desc="convert", unit="array"))
     params = name_table.read(_watched(entries, ticks, check), abstract, state)
     next(ticks, None)  # past the end, which closes the bar
@@ -178,7 +206,7 @@ def _sha256(paths: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def _say(path: Path, network: Network, layout: str, facts: Facts) -> None:
+def _say(path: Path, network: Network, layout: str, facts: Facts | LamaConfig) -> None:
     spans = network.arrays.spans.values()
     count = sum(math.prod(span.shape) for span in spans)
     types = sorted({str(span.dtype) for span in spans})

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from rad_jax.convert import lama
 from rad_jax.errors import UserError
 from rad_jax.models.config import UNetConfig
 
@@ -25,8 +26,9 @@ MAX_BLOCKS = 500
 MARKERS = (
     ("time_embed.0.weight", "input_blocks.0.0.weight"),
     ("time_embedding.linear_1.weight",),
+    lama.MARKERS,
 )
-"""Keys that every network has of guided-diffusion, and of diffusers."""
+"""Keys that every network has of guided-diffusion, of diffusers, and of LaMa."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,10 +84,12 @@ def infer(shapes: Shapes) -> tuple[str, Facts]:
         # The kernel of a 1x1 convolution has four axes, of a linear layer two.
         pointwise = len(shapes["time_embedding.linear_1.weight"]) == 4
         return (RAD if pointwise else DIFFUSERS), _diffusers(shapes)
+    if text := lama.other_kind(list(shapes)):
+        raise UserError(text)
     raise UserError(
-        "is of no U-Net that can be converted: it has neither the keys of "
+        "is of no network that can be converted: it has neither the keys of "
         "guided-diffusion (time_embed.0.weight) nor of diffusers' UNet2DModel "
-        "(time_embedding.linear_1.weight)"
+        f"(time_embedding.linear_1.weight) nor of LaMa ({lama.FIRST})"
     )
 
 

@@ -22,6 +22,7 @@ MARKERS = (FIRST, "model.1.bn_l.running_mean")
 
 FIRST_BLOCK = 5
 MAX_BLOCKS = 500
+CONVERTIBLE = "built as LaMa-Fourier and Big LaMa"
 
 COUNTER = ".num_batches_tracked"
 """End of the keys of counters, which training alone looks at."""
@@ -33,14 +34,11 @@ TRANSPOSED = Layout(
 """(in, out, h, w) of a transposed convolution to (h, w, in, out), turned round."""
 
 OTHERS = (
+    (".ffc.", "holds Fourier convolutions, but not in the order of LaMa's generator"),
+    ("generator.", "holds a generator of LaMa without Fourier convolutions"),
     ("discriminator.", "holds LaMa's discriminator without its generator"),
-    (
-        "model.1.weight",
-        "is of LaMa's pix2pixHD generator, without Fourier convolutions",
-    ),
-    ("convl2l", "is of another generator of LaMa than that of its published models"),
 )
-"""What keys tell of a file without such a generator: a part of a key, and the kind."""
+"""Parts of keys of files without such a generator, and what they tell."""
 
 
 def entries(config: LamaConfig) -> list[Entry]:
@@ -159,8 +157,7 @@ def _check_ratios(config: LamaConfig, shapes: Mapping[str, Sequence[int]]) -> No
 
 def _variant(text: str) -> UserError:
     return UserError(
-        f"is of a LaMa {text}; those that can be converted are built as LaMa-Fourier "
-        "and Big LaMa"
+        f"is of a LaMa {text}; those that can be converted are {CONVERTIBLE}"
     )
 
 
@@ -168,5 +165,5 @@ def other_kind(keys: Sequence[str]) -> str | None:
     """What a file without such a generator has of LaMa, if it has something."""
     for part, text in OTHERS:
         if any(part in key for key in keys):
-            return text
+            return f"{text}; those that can be converted are {CONVERTIBLE}"
     return None

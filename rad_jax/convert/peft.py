@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rad_jax.checkpoints.load import load_trained
-from rad_jax.checkpoints.model import Model
+from rad_jax.checkpoints.model import AnyModel, Model, require_diffusion
 from rad_jax.checkpoints.model_record import (
     check_free,
     described,
@@ -125,10 +125,8 @@ def write_adapters(
     with atomic_folder(folder) as part:
         write_record(
             part / RECORD,
-            config=config,
-            schedule=experiment.schedule,
-            parametrisation=experiment.loss.parametrisation,
-            provenance={"step": step, "base": base},
+            Model(config, experiment.schedule, experiment.loss.parametrisation, {}),
+            {"step": step, "base": base},
             lora=dataclasses.asdict(lora),
         )
         text = json.dumps(peft_config(base, lora), indent=2)
@@ -152,7 +150,7 @@ def peft_config(base: str, lora: LoRAConfig) -> dict[str, Any]:
     }
 
 
-def with_adapters(base: Model, folder: str | Path) -> Model:
+def with_adapters(base: AnyModel, folder: str | Path) -> Model:
     """A model with the adapters of a folder merged into it.
 
     Args:
@@ -165,7 +163,9 @@ def with_adapters(base: Model, folder: str | Path) -> Model:
     """
     folder = local_path(folder)
     record = read_record(folder / RECORD, KIND)
-    config, schedule, parametrisation = described(folder / RECORD, record)
+    base = require_diffusion(base, str(folder))
+    trained_on = require_diffusion(described(folder / RECORD, record), str(folder))
+    config = trained_on.config
     try:
         lora = build(LoRAConfig, record["lora"], "lora.")
         if not lora.rank:
@@ -189,4 +189,4 @@ def with_adapters(base: Model, folder: str | Path) -> Model:
     merged = plain_params(base.config, lora, trained, frozen)
     # The base may have been conditioned on the noise in another way.
     ours = dataclasses.replace(base.config, noise_embedding=config.noise_embedding)
-    return Model(ours, schedule, parametrisation, merged)
+    return trained_on._replace(config=ours, params=merged)

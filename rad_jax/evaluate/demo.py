@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image, ImageDraw
 
-from rad_jax.checkpoints.load import load
+from rad_jax.checkpoints.load import load_diffusion
 from rad_jax.checkpoints.model import Model
 from rad_jax.config import load_config
 from rad_jax.data.splits import load_split
@@ -72,7 +72,7 @@ def demo(output: Path, overrides: Sequence[str]) -> int:
         return 130 if stop.signal == signal.SIGINT else 0
     trained = time.monotonic()
 
-    results, rows = measure(load(workdir), data_dir)
+    results, rows = measure(load_diffusion(workdir), data_dir)
     picture = output / "inpainted.png"
     save_png(_labelled(rows), picture)
     metrics = output / "metrics.json"

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rad_jax.checkpoints.load import load
+from rad_jax.checkpoints.load import load_diffusion
 from rad_jax.checkpoints.model import Model
 from rad_jax.diffusion.options import SamplerConfig, SamplingOptions, require_one_of
 from rad_jax.files.pictures import Picture
@@ -86,7 +86,7 @@ class Inpainter:
         Raises:
           UserError: as `load`.
         """
-        return cls(load(os.fspath(folder), dtype=dtype))
+        return cls(load_diffusion(os.fspath(folder), dtype=dtype))
 
     def __call__(
         self,

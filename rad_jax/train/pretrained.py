@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rad_jax.checkpoints.load import BASE, load
+from rad_jax.checkpoints.load import BASE, load_diffusion
 from rad_jax.checkpoints.model import Model
 from rad_jax.checkpoints.model_folder import write_model
 from rad_jax.config import Experiment
@@ -25,7 +25,7 @@ def load_pretrained(experiment: Experiment) -> Model:
       UserError: there is no such model, it has classes, or naming all keys in which it
         differs.
     """
-    model = load(experiment.pretrained)
+    model = load_diffusion(experiment.pretrained)
     if model.config.num_classes is not None:
         raise UserError(
             f"pretrained {experiment.pretrained}: has {model.config.num_classes} "

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 import rad_jax
+from rad_jax.checkpoints.model import Model
 from rad_jax.config import from_dict
 from rad_jax.data.splits import load_split
 from rad_jax.train.loop import train
@@ -51,6 +52,7 @@ def expected(unpacked):
 @pytest.mark.parametrize("name", ["run", "model"])
 def test_parameters_are_the_same_to_the_bit(expected, name):
     model = rad_jax.load(name)
+    assert isinstance(model, Model)
     assert model.parametrisation == "eps" and model.channels == 3
     digest = hashlib.sha256()
     for path, leaf in jax.tree.leaves_with_path(model.params):

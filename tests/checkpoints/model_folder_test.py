@@ -221,7 +221,7 @@ def test_what_is_no_model_folder(tmp_path):
         (b"[" * 100_000, r"model\.json: cannot be read"),
         (b"[]", r"model\.json: is damaged, or of another program"),
         (b"{}", r"model\.json: is damaged, or of another program"),
-        (b'{"format": 2}', "another version of rad_jax"),
+        (b'{"format": 3}', "another version of rad_jax"),
         (b'{"format": 1}', r"model\.json: is damaged"),
     ],
 )

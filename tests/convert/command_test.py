@@ -375,7 +375,7 @@ def classifier():
         (
             "a.pt",
             resnet,
-            "is of no U-Net that can be converted: it has neither the keys",
+            "is of no network that can be converted: it has neither the keys",
         ),
         (
             "a.pt",

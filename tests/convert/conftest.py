@@ -30,15 +30,7 @@ def quick_folders(monkeypatch):
     def write(folder, model, provenance, *, overwrite=False):
         check_free(folder, overwrite=overwrite)
         with atomic_folder(folder) as part:
-            config, schedule, prediction, _ = model
-            write_record(
-                part / RECORD,
-                config=config,
-                schedule=schedule,
-                parametrisation=prediction,
-                provenance=provenance,
-                crc32=0,
-            )
+            write_record(part / RECORD, model, provenance, crc32=0)
             (part / "model").write_bytes(pickle.dumps(model))
 
     monkeypatch.setattr("rad_jax.convert.from_file.write_model", write)

@@ -244,4 +244,4 @@ def test_sharing_a_few_times_is_no_attack(tmp_path, rad):
     program = b"\x80\x02}" + b"".join(text(f"{i}.bias") + view + b"s" for i in range(7))
     zipped(path, program + b".", **{"data/0": data.tobytes()})
     code, _, err = rad("convert", "--input", path, "--output", tmp_path / "m")
-    assert code == 2 and "is of no U-Net that can be converted" in err[0]
+    assert code == 2 and "is of no network that can be converted" in err[0]

@@ -87,8 +87,8 @@ SHAPES = shapes_of(UNetConfig(**SMALL))
 @pytest.mark.parametrize(
     "changes, match",
     [
-        ({"time_embed.0.weight": None}, "is of no U-Net that can be converted"),
-        ({"input_blocks.0.0.weight": None}, "is of no U-Net that can be converted"),
+        ({"time_embed.0.weight": None}, "is of no network that can be converted"),
+        ({"input_blocks.0.0.weight": None}, "is of no network that can be converted"),
         ({"out.2.weight": None}, "lacks the key out.2.weight"),
         ({"out.2.weight": ()}, r"out.2.weight has the shape \(\), which no U-Net"),
         ({"time_embed.0.weight": (0, 2**40)}, "has the shape"),

@@ -173,7 +173,7 @@ def test_what_cannot_be_inpainted_with(tmp_path, folder, inpaint):
         (
             "i.png",
             [],
-            "i.png: is a file; to make a model folder of a checkpoint of ADM",
+            "i.png: is a file; to make a model folder of a checkpoint: ",
         ),
         ("none", [], "none: no such folder; check the name"),
         (".", [], "is neither a model folder (it has no model.json) nor the workdir"),

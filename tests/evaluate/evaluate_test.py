@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rad_jax.checkpoints.load import load
+from rad_jax.checkpoints.load import load_diffusion
 from rad_jax.data.splits import load_split
 from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.errors import UserError
@@ -265,7 +265,7 @@ def test_a_folder_of_something_else(tiny_run, digits_dir, tmp_path, rad):
 
 
 def test_a_model_that_gives_nan(tiny_run, digits_dir, tmp_path):
-    model = load(tiny_run[0])
+    model = load_diffusion(tiny_run[0])
     broken = model._replace(params=jax.tree.map(lambda x: x * np.nan, model.params))
     settings = Evaluation(
         "digits",
@@ -290,8 +290,8 @@ def test_a_picture_that_was_tampered_with(done, tiny_run, digits_dir, tmp_path, 
 
 
 def test_fingerprints_tell_models_apart(tiny_run):
-    model = load(tiny_run[0])
-    again = load(tiny_run[0])
+    model = load_diffusion(tiny_run[0])
+    again = load_diffusion(tiny_run[0])
     assert fingerprint(model) == fingerprint(again)
     config = dataclasses.replace(model.config, dtype="bfloat16")
     assert fingerprint(model._replace(config=config)) != fingerprint(model)

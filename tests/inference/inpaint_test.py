@@ -67,6 +67,7 @@ def test_the_average_of_the_last_checkpoint_is_loaded(tiny_run):
     workdir, state = tiny_run
     model = rad_jax.load(workdir)
     jax.tree.map(np.testing.assert_array_equal, model.params, state.ema)
+    assert isinstance(model, Model)
     assert model.channels == 1 and model.parametrisation == "eps"
 
 

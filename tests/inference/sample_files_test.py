@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import rad_jax
-from rad_jax.checkpoints.load import load
+from rad_jax.checkpoints.load import load_diffusion
 from rad_jax.checkpoints.model import Model
 from rad_jax.checkpoints.model_folder import write_model
 from rad_jax.diffusion.options import SamplerConfig
@@ -113,7 +113,7 @@ def test_one_file_is_what_generate_gives_in_guided_diffusions_bytes(
     assert sample("grey", *extra, output="new/one.png")[0] == 0
     assert os.listdir(tmp_path / "new") == ["one.png"]
     key = jax.random.fold_in(jax.random.key(4), 0)
-    model = load(models / "grey")
+    model = load_diffusion(models / "grey")
     sampler = adm_sampler(model, "ddim", 0.5)
     image = generate(model, key[None], respacing="3", sampler=sampler)
     expected = np.asarray(to_truncated_bytes(image))[0, ..., 0]

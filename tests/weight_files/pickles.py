@@ -74,9 +74,9 @@ class Raw(bytes):
 def saved(path, tree):
     """A .pt file of nested dictionaries, lists, arrays, numbers, text and `Raw`."""
     storages = []
-    program = b"\x80\x02" + _program(tree, storages) + b"."
+    data = b"\x80\x02" + program(tree, storages) + b"."
     members = {f"data/{i}": array.tobytes() for i, array in enumerate(storages)}
-    return zipped(path, program, **members)
+    return zipped(path, data, **members)
 
 
 KINDS = {
@@ -87,14 +87,14 @@ KINDS = {
 }
 
 
-def _program(tree, storages):
+def program(tree, storages):
     if isinstance(tree, Raw):
         return tree
     if isinstance(tree, dict):
         pairs = [part for pair in tree.items() for part in pair]
-        return b"}(" + b"".join(_program(x, storages) for x in pairs) + b"u"
+        return b"}(" + b"".join(program(x, storages) for x in pairs) + b"u"
     if isinstance(tree, list):
-        return b"](" + b"".join(_program(x, storages) for x in tree) + b"e"
+        return b"](" + b"".join(program(x, storages) for x in tree) + b"e"
     if isinstance(tree, np.ndarray):
         array = np.ascontiguousarray(tree)
         storages.append(array)
