@@ -28,7 +28,7 @@ from rad_jax.files.pictures import contact_sheet, grey_holes, save_png
 from rad_jax.files.pixel_ranges import to_float
 from rad_jax.inference.fill_regions import Fills
 from rad_jax.inference.inpainter import Inpainter
-from rad_jax.inference.regions import described, plan
+from rad_jax.inference.regions import denoiser_sizes, described, plan
 from rad_jax.inference.strategy import StrategyOptions
 from rad_jax.metrics.image import rms_in_hole, seam, seam_ratio
 from rad_jax.models.unet import abstract_params
@@ -101,7 +101,7 @@ def compare(
 def said(model: Model, hole: np.ndarray, strategy: str) -> str:
     """What the strategy does, in words."""
     config, options = model.config, StrategyOptions(strategy)
-    found = plan(hole, config.image_size, config.stride, options)
+    found = plan(hole, denoiser_sizes(config.image_size, config.stride), options)
     return described(found) or "whole"
 
 

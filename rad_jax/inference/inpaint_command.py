@@ -8,6 +8,7 @@ from rad_jax.inference.file_options import FileOptions
 from rad_jax.inference.fill_regions import Fills
 from rad_jax.inference.inpaint import fill_by_seed
 from rad_jax.inference.inpaint_files import inpaint_files
+from rad_jax.inference.regions import denoiser_sizes
 from rad_jax.inference.results import png_text
 from rad_jax.inference.strategy import StrategyOptions
 
@@ -48,8 +49,7 @@ def fill_files(
         mask,
         output,
         channels=model.channels,
-        stride=model.config.stride,
-        native=model.config.image_size,
+        sizes=denoiser_sizes(model.config.image_size, model.config.stride),
         options=files,
         strategy=strategy or StrategyOptions(),
         text=png_text(str(sampling), files.seed, sampling.label),

@@ -30,7 +30,7 @@ from rad_jax.inference.file_options import FileOptions
 from rad_jax.inference.file_pairs import paired
 from rad_jax.inference.fill_regions import Fills, Request, fill_requests
 from rad_jax.inference.hole import Hole, on_larger_canvas, read_hole, surprises
-from rad_jax.inference.regions import Region, described, is_whole, plan
+from rad_jax.inference.regions import Region, Sizes, described, is_whole, plan
 from rad_jax.inference.results import require_finite
 from rad_jax.inference.scaling import paste_region, read_region
 from rad_jax.inference.strategy import StrategyOptions
@@ -43,8 +43,7 @@ class _Settings:
 
     fills: Fills
     channels: int
-    stride: int
-    native: int
+    sizes: Sizes
     options: FileOptions
     strategy: StrategyOptions
     alone: bool
@@ -88,8 +87,7 @@ def inpaint_files(
     output: Path,
     *,
     channels: int,
-    stride: int,
-    native: int,
+    sizes: Sizes,
     options: FileOptions,
     strategy: StrategyOptions,
     text: Mapping[str, str],
@@ -107,8 +105,7 @@ def inpaint_files(
             pictures, or for alpha, as the options say.
         output: see `destination`; what exists is replaced.
         channels: the model's channels, 1 or 3.
-        stride: pictures are padded to multiples of it.
-        native: pixels per side that the model was trained at.
+        sizes: of the images that the model fills.
         options: seed, samples for each picture, pictures that are read, and given to
             the model, at once.
         strategy: how pictures larger than the model are filled.
@@ -126,7 +123,7 @@ def inpaint_files(
     if mask is not None and not is_many(mask):
         picture_size(mask)  # one broken mask for all is one error, not one a picture
     alone = not is_many(image)
-    settings = _Settings(fills, channels, stride, native, options, strategy, alone)
+    settings = _Settings(fills, channels, sizes, options, strategy, alone)
     done = _Done(left, {}, [], remarks)
     _inpaint_pairs(pairs, settings, text, done)
     if not done.written:
@@ -163,11 +160,11 @@ def _batches(pairs: Sequence[Pair], settings: _Settings, done: _Done) -> list[Ba
     whole = {
         pair: size
         for pair, size in sizes.items()
-        if is_whole(size, settings.native, settings.stride, settings.strategy)
+        if is_whole(size, settings.sizes, settings.strategy)
     }
     large = {pair: size for pair, size in sizes.items() if pair not in whole}
     count = settings.options.num_samples, settings.options.batch_size
-    batches = whole_batches(whole, settings.stride, *count)
+    batches = whole_batches(whole, settings.sizes.stride, *count)
     return [*region_batches(large, *count), *batches]
 
 
@@ -185,7 +182,7 @@ def _load(batch: Batch, settings: _Settings, done: _Done) -> dict[Pair, _Loaded]
             picture = read_picture(pair.image)
             h, w, _ = picture.samples.shape
             margins = settings.options.extend
-            size = padded_size(larger_size((h, w), margins), settings.stride)
+            size = padded_size(larger_size((h, w), margins), settings.sizes.stride)
             if batch.size and size != batch.size:
                 raise UserError(f"{pair.image}: changed meanwhile; start again")
             require_holds(pair.outputs[0], picture, pair.image)
@@ -194,7 +191,7 @@ def _load(batch: Batch, settings: _Settings, done: _Done) -> dict[Pair, _Loaded]
         except UserError as error:
             _leave_out(pair, error, settings, done)
             continue
-        regions = plan(hole.inside, settings.native, settings.stride, settings.strategy)
+        regions = plan(hole.inside, settings.sizes, settings.strategy)
         loaded[pair] = _Loaded(picture, hole, regions)
         done.remarks.add(pair.image, described(regions))
         if not hole.inside.any():
@@ -224,7 +221,7 @@ def _results(
     filled = fill_requests(
         settings.fills,
         requests,
-        settings.native,
+        settings.sizes.native,
         settings.options.batch_size,
         batch.length,
     )

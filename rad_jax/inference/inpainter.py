@@ -31,7 +31,7 @@ from rad_jax.inference.pixels import (
     to_output,
     to_picture,
 )
-from rad_jax.inference.regions import Region, plan
+from rad_jax.inference.regions import Region, denoiser_sizes, plan
 from rad_jax.inference.results import require_finite
 from rad_jax.inference.scaling import paste_region, read_region
 from rad_jax.inference.stepping import OnStep, fill_in_steps
@@ -167,7 +167,8 @@ class Inpainter:
             picture = to_picture(one, value_range, f"image{number}")
             found = to_mask(its, picture.samples.shape[:2], f"mask{number}")
             config = self.model.config
-            regions = plan(found > 0, config.image_size, config.stride, size)
+            sizes = denoiser_sizes(config.image_size, config.stride)
+            regions = plan(found > 0, sizes, size)
             of_samples = [jax.random.fold_in(keys[i], n) for n in range(num_samples)]
             jobs.append(
                 _Job(f"image{number}", one, picture, found, regions, of_samples)

@@ -28,6 +28,30 @@ TILED_SIDE = 3
 MANY_PARTS = 500
 """If there are more, small ones are joined by a grid, not one by one."""
 
+
+class Sizes(NamedTuple):
+    """The sizes of images that a network fills well.
+
+    Attributes:
+      native: pixels per side of its windows, at least.
+      stride: sides of what it is given are multiples of it.
+      largest: pixels per side of a window that is not scaled down.
+      whole: pixels of a picture that "auto" fills whole.
+      tiled: whether it may fill in tiles, and then its windows are squares of `native`.
+    """
+
+    native: int
+    stride: int
+    largest: int
+    whole: float
+    tiled: bool
+
+
+def denoiser_sizes(native: int, stride: int) -> Sizes:
+    """Those of a denoiser that was trained at `native` pixels per side."""
+    return Sizes(native, stride, native, LARGEST_WHOLE * native**2, True)
+
+
 Box = tuple[int, int, int, int]
 """Top, left, bottom and right of a part of a picture, in pixels."""
 
@@ -64,21 +88,20 @@ class Region(NamedTuple):
 
 
 def plan(
-    hole: Bool[np.ndarray, "h w"], native: int, stride: int, options: StrategyOptions
+    hole: Bool[np.ndarray, "h w"], sizes: Sizes, options: StrategyOptions
 ) -> list[Region]:
     """Divides the work on a picture.
 
     "whole" gives the network all of it as it is, "resize" all of it at the network's
     size. "crop" gives it a window around each part of the hole, "tile" such a window
     at up to `TILED_SIDE` times the network's size, in overlapping tiles. "auto" is
-    "whole" for pictures of up to `LARGEST_WHOLE` times the network's pixels; else each
-    part is "crop" or, below `SMALLEST_SCALE`, "tile". What fits into the network is
-    "whole" in each of them.
+    "whole" for pictures of up to `sizes.whole` pixels; else each part is "crop" or,
+    below `SMALLEST_SCALE` and where the network may be tiled, "tile". What fits into
+    the network is "whole" in each of them.
 
     Args:
       hole: True where the picture is to be filled, of any part of it.
-      native: pixels per side that the network was trained at.
-      stride: what it divides sides by.
+      sizes: the network's.
       options: the strategy and the context.
 
     Returns:
@@ -88,11 +111,12 @@ def plan(
     if not hole.any():
         return []
     everything = (0, 0, h, w)
-    if is_whole((h, w), native, stride, options):
+    native, stride, *_ = sizes
+    if is_whole((h, w), sizes, options):
         canvas = padded_size((h, w), stride)
         return [Region("whole", everything, (h, w), canvas, hole)]
     if options.strategy == "resize":
-        return [_scaled("resize", everything, native, (native, native), hole)]
+        return [_scaled("resize", everything, native, sizes, hole)]
     regions = []
     for box, part in _parts(hole, native / (1 + 2 * options.context)):
         window = _window(box, hole.shape, native, options.context)
@@ -100,23 +124,23 @@ def plan(
         mine = np.zeros((bottom - top, right - left), bool)
         mine[box[0] - top : box[2] - top, box[1] - left : box[3] - left] = part
         longer = max(mine.shape)
-        small_scale = native / longer < SMALLEST_SCALE
+        small_scale = sizes.tiled and native / longer < SMALLEST_SCALE
         if options.strategy == "tile" or (options.strategy == "auto" and small_scale):
             side = min(longer, TILED_SIDE * native)
-            regions.append(_tiled(window, side, native, stride, mine))
+            regions.append(_tiled(window, side, sizes, mine))
         else:
-            regions.append(_scaled("crop", window, native, (native, native), mine))
+            side = native if longer <= native else sizes.largest
+            regions.append(_scaled("crop", window, side, sizes, mine))
     return regions
 
 
-def is_whole(
-    size: tuple[int, int], native: int, stride: int, options: StrategyOptions
-) -> bool:
+def is_whole(size: tuple[int, int], sizes: Sizes, options: StrategyOptions) -> bool:
     """Whether `plan` gives the network a picture of this size as it is."""
-    if options.strategy == "whole" or max(padded_size(size, stride)) <= native:
+    fits = max(padded_size(size, sizes.stride)) <= sizes.native
+    if options.strategy == "whole" or fits:
         return True
     h, w = size
-    return options.strategy == "auto" and h * w <= LARGEST_WHOLE * native**2
+    return options.strategy == "auto" and h * w <= sizes.whole
 
 
 def described(regions: Sequence[Region]) -> str:
@@ -141,7 +165,7 @@ def _scaled(
     strategy: str,
     box: Box,
     side: int,
-    canvas: tuple[int, int],
+    sizes: Sizes,
     part: Bool[np.ndarray, "h w"],
 ) -> Region:
     """A region whose longer side becomes `side`, unless it is shorter."""
@@ -149,15 +173,15 @@ def _scaled(
     h, w = bottom - top, right - left
     scale = min(1.0, side / max(h, w))
     size = (max(1, round(h * scale)), max(1, round(w * scale)))
+    # Of one size, where that is the network's: few programs are compiled.
+    canvas = (side, side) if sizes.tiled else padded_size(size, sizes.stride)
     return Region(strategy, box, size, canvas, part)
 
 
-def _tiled(
-    box: Box, side: int, native: int, stride: int, part: Bool[np.ndarray, "h w"]
-) -> Region:
+def _tiled(box: Box, side: int, sizes: Sizes, part: Bool[np.ndarray, "h w"]) -> Region:
     """The same with a canvas of whole steps from tile to tile: few sizes in all."""
-    region = _scaled("tile", box, side, (native, native), part)
-    step = tile_step(native, stride)
+    region = _scaled("tile", box, side, sizes, part)
+    native, step = sizes.native, tile_step(sizes.native, sizes.stride)
     h, w = (max(native, native + -(-(x - native) // step) * step) for x in region.size)
     return region._replace(canvas=(h, w))
 

@@ -15,6 +15,7 @@ from rad_jax.errors import UserError
 from rad_jax.inference.file_options import FileOptions
 from rad_jax.inference.fill_regions import Fills
 from rad_jax.inference.inpaint_files import inpaint_files, sample_seed
+from rad_jax.inference.regions import denoiser_sizes
 from rad_jax.inference.strategy import StrategyOptions
 from tests.conftest import ROOT
 
@@ -37,7 +38,7 @@ def white(images, holes, seeds):
 
 
 def inpaint(image, mask, output, fill=noise, **changes):
-    arguments = {"channels": 3, "stride": 16, "native": 256, "text": {}}
+    arguments = {"channels": 3, "sizes": denoiser_sizes(256, 16), "text": {}}
     arguments["strategy"] = StrategyOptions()
     arguments |= {name: changes.pop(name) for name in arguments & changes.keys()}
     options = dataclasses.replace(FileOptions(batch_size=4), **changes)

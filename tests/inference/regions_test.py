@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from rad_jax.errors import UserError
-from rad_jax.inference.regions import described, plan
+from rad_jax.inference.regions import denoiser_sizes, described, plan
 from rad_jax.inference.scaling import region_input, region_output
 from rad_jax.inference.strategy import STRATEGIES, StrategyOptions
 
 NATIVE, STRIDE = 64, 8
+SIZES = denoiser_sizes(NATIVE, STRIDE)
 RANDOM = np.random.default_rng(0)
 
 
@@ -20,7 +21,7 @@ def holes(size, *boxes):
 
 
 def planned(hole, strategy="auto", context=0.5):
-    return plan(hole, NATIVE, STRIDE, StrategyOptions(strategy, context))
+    return plan(hole, SIZES, StrategyOptions(strategy, context))
 
 
 def kinds(regions):
