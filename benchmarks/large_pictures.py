@@ -22,13 +22,14 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.measured import measured, store
-from rad_jax.checkpoints.model import Model
+from rad_jax.checkpoints.model import AnyModel, Model, require_diffusion
 from rad_jax.data.splits import load_split
 from rad_jax.files.pictures import contact_sheet, grey_holes, save_png
 from rad_jax.files.pixel_ranges import to_float
 from rad_jax.inference.fill_regions import Fills
 from rad_jax.inference.inpainter import Inpainter
-from rad_jax.inference.regions import denoiser_sizes, described, plan
+from rad_jax.inference.regions import described, plan
+from rad_jax.inference.sizes import sizes_of
 from rad_jax.inference.strategy import StrategyOptions
 from rad_jax.metrics.image import rms_in_hole, seam, seam_ratio
 from rad_jax.models.unet import abstract_params
@@ -98,10 +99,9 @@ def compare(
     return rows, shown
 
 
-def said(model: Model, hole: np.ndarray, strategy: str) -> str:
+def said(model: AnyModel, hole: np.ndarray, strategy: str) -> str:
     """What the strategy does, in words."""
-    config, options = model.config, StrategyOptions(strategy)
-    found = plan(hole, denoiser_sizes(config.image_size, config.stride), options)
+    found = plan(hole, sizes_of(model), StrategyOptions(strategy))
     return described(found) or "whole"
 
 
@@ -202,7 +202,7 @@ def seconds_beside_fill(inpainter: Inpainter) -> float:
         return alternating({"call": lambda: inpainter(image, hole)})["call"]
 
 
-def native_image(model: Model) -> tuple[np.ndarray, np.ndarray]:
+def native_image(model: AnyModel) -> tuple[np.ndarray, np.ndarray]:
     """Noise of the network's size, and a hole in its middle."""
     side = model.config.image_size
     random = np.random.default_rng(0)
@@ -222,7 +222,9 @@ def main() -> None:
     where = measured()
     inpainter = Inpainter.from_pretrained(args.model)
     rows, shown = compare(inpainter, args.data_dir)
-    large = Inpainter(random_model(inpainter.model))
+    large = Inpainter(
+        random_model(require_diffusion(inpainter.model, "random weights"))
+    )
     photo = photo_cost(large)
     calls = {"16": call_cost(inpainter, 100), "256": call_cost(large, 20)}
     beside = seconds_beside_fill(inpainter)

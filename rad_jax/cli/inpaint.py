@@ -162,8 +162,9 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("inpaint needs --mask, --mask_pattern or --extend")
     masks = None if files.alpha_hole else args.mask
     set_up_jax()
-    from rad_jax.checkpoints.load import load_diffusion
+    from rad_jax.checkpoints.load import load
     from rad_jax.inference.inpaint_command import fill_files
 
-    model = load_diffusion(args.model, dtype=args.dtype)
-    return fill_files(model, args.image, masks, args.output, sampling, files, strategy)
+    model = load(args.model, dtype=args.dtype)
+    paths = args.image, masks, args.output
+    return fill_files(model, *paths, sampling, files, strategy, args.given)

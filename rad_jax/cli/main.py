@@ -59,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown or (rest and not hasattr(args, "overrides")):
         parser.error(f"unrecognized arguments: {' '.join(unknown or rest)}")
     args.overrides = rest
+    # Names of flags, to tell those that somebody wrote from defaults.
+    args.given = {x[2:].partition("=")[0] for x in given if x.startswith("--")}
     try:
         code = args.run(args)
         sys.stdout.flush()

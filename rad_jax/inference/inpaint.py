@@ -11,13 +11,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rad_jax.checkpoints.model import Model, check_labels
+from rad_jax.checkpoints.model import AnyModel, LamaModel, Model, check_labels
 from rad_jax.diffusion import sampling
 from rad_jax.diffusion.options import SamplerConfig, SamplingOptions
 from rad_jax.diffusion.schedule import LogSignal, Step, make_schedule
 from rad_jax.errors import UserError
 from rad_jax.files.pixel_ranges import to_bytes, to_float
 from rad_jax.inference.compiled import compiled_fill
+from rad_jax.inference.lama import prepare_lama, require_one_pass
+from rad_jax.inference.sizes import sizes_of
 from rad_jax.models.config import UNetConfig
 from rad_jax.runtime.memory import Call, RetryOnOOM
 from rad_jax.runtime.sharding import on_all_devices
@@ -25,7 +27,7 @@ from rad_jax.typing import Images, Labels, Masks, PRNGKey, PRNGKeys
 
 
 def inpaint(
-    model: Model,
+    model: AnyModel,
     image: Any,
     mask: Any,
     *,
@@ -44,7 +46,8 @@ def inpaint(
         the hole is not used.
       mask: (h, w), 1 or True in the hole, 0 where the image is kept; values between
         make it soft there (and take the slower dense noise embedding).
-      key: the random key; sample i uses ``fold_in(key, i)``.
+      key: the random key; sample i uses ``fold_in(key, i)``. To LaMa it is nothing, and
+        it takes none of the options below.
       steps: network evaluations, 1 .. T1.
       num_samples: how many different fillings.
       label: what the image shows, a class of the model; exactly if it has classes.
@@ -69,10 +72,12 @@ def inpaint(
         raise UserError("mask has values outside [0, 1]; 1 is the hole, 0 is known")
     if num_samples < 1:
         raise UserError(f"num_samples is {num_samples}; it must be >= 1")
+    if isinstance(model, LamaModel):
+        require_one_pass(num_samples=num_samples)
     pixels = to_float(image) if image.dtype == np.uint8 else image.astype(np.float32)
     if not np.all(np.abs(pixels[mask < 1]) <= 1):
         raise UserError("image must be uint8, or float32 with values in [-1, 1]")
-    pad = [(0, -size % model.config.stride) for size in mask.shape]
+    pad = [(0, -size % sizes_of(model).stride) for size in mask.shape]
     images = np.pad(pixels, [*pad, (0, 0)], mode="edge")[None]
     masks = np.pad(mask, pad)[None]
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num_samples))
@@ -86,7 +91,7 @@ def inpaint(
 
 
 def fill(
-    model: Model,
+    model: AnyModel,
     images: Images,
     masks: Masks,
     keys: PRNGKeys,
@@ -100,7 +105,8 @@ def fill(
 
     Args:
       model: from ``load``.
-      images: (b, h, w, c) in [-1, 1], sizes divisible by the model's stride.
+      images: (b, h, w, c) in [-1, 1], sizes divisible by the model's stride; any of a
+        LaMa.
       masks: (b, h, w) in [0, 1].
       keys: a key for each image.
       labels: int32 (b,), the images' classes; exactly if the model has classes.
@@ -125,7 +131,7 @@ def _options(
 
 
 def prepare_fill(
-    model: Model, options: SamplingOptions, *, tiled: bool = False
+    model: AnyModel, options: SamplingOptions, *, tiled: bool = False
 ) -> Callable[..., Call]:
     """``fill`` with a model and options; what depends on them alone is made here, once.
 
@@ -143,6 +149,8 @@ def prepare_fill(
       UserError: the model cannot inpaint, or the options do not fit it; ``prepare``
         raises it where labels do not.
     """
+    if isinstance(model, LamaModel):
+        return prepare_lama(model, options, tiled=tiled)
     # 1. What the model can do, and the times, as data: the program is one for all.
     sampler = sampler_config(model, options)
     stack, start = prepare_steps(model, options, sampling.STEP_BUCKET)
@@ -204,7 +212,7 @@ def takes_two_levels(config: UNetConfig, masks: Masks) -> bool:
 
 
 def fill_by_seed(
-    model: Model, options: SamplingOptions, *, tiled: bool = False
+    model: AnyModel, options: SamplingOptions, *, tiled: bool = False
 ) -> RetryOnOOM:
     """``fill`` of NumPy arrays, in smaller batches where memory ends.
 

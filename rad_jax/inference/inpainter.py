@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rad_jax.checkpoints.load import load_diffusion
-from rad_jax.checkpoints.model import Model
+from rad_jax.checkpoints.load import load
+from rad_jax.checkpoints.model import AnyModel, LamaModel, require_diffusion
 from rad_jax.diffusion.options import SamplerConfig, SamplingOptions, require_one_of
 from rad_jax.files.pictures import Picture
 from rad_jax.files.pixel_ranges import to_bytes
@@ -23,6 +23,7 @@ from rad_jax.inference.call_arguments import keys_of, masks_and_labels
 from rad_jax.inference.file_options import require_counts
 from rad_jax.inference.fill_regions import Fills, Request, fill_requests
 from rad_jax.inference.inpaint import prepare_fill
+from rad_jax.inference.lama import require_one_pass
 from rad_jax.inference.pixels import (
     Range,
     is_batch,
@@ -31,9 +32,10 @@ from rad_jax.inference.pixels import (
     to_output,
     to_picture,
 )
-from rad_jax.inference.regions import Region, denoiser_sizes, plan
+from rad_jax.inference.regions import Region, plan
 from rad_jax.inference.results import require_finite
 from rad_jax.inference.scaling import paste_region, read_region
+from rad_jax.inference.sizes import sizes_of
 from rad_jax.inference.stepping import OnStep, fill_in_steps
 from rad_jax.inference.strategy import StrategyOptions
 from rad_jax.runtime.memory import RetryOnOOM
@@ -63,7 +65,7 @@ class Inpainter:
       model: from `load`.
     """
 
-    def __init__(self, model: Model):
+    def __init__(self, model: AnyModel):
         """Wraps a model that is loaded.
 
         >>> inpainter = Inpainter(rad_jax.load("runs/digits"))
@@ -86,7 +88,7 @@ class Inpainter:
         Raises:
           UserError: as `load`.
         """
-        return cls(load_diffusion(os.fspath(folder), dtype=dtype))
+        return cls(load(os.fspath(folder), dtype=dtype))
 
     def __call__(
         self,
@@ -157,6 +159,10 @@ class Inpainter:
         if output:
             require_one_of("output", output, ("pil", "numpy"))
         require_counts(num_samples=num_samples, batch_size=batch_size)
+        if isinstance(self.model, LamaModel):
+            require_one_pass(
+                options, num_samples=num_samples, strategy=strategy, on_step=on_step
+            )
         several = is_batch(image)
         images = list(image) if several else [image]
         masks, labels = masks_and_labels(mask, label, len(images))
@@ -166,9 +172,7 @@ class Inpainter:
             number = f" {i}" if several else ""
             picture = to_picture(one, value_range, f"image{number}")
             found = to_mask(its, picture.samples.shape[:2], f"mask{number}")
-            config = self.model.config
-            sizes = denoiser_sizes(config.image_size, config.stride)
-            regions = plan(found > 0, sizes, size)
+            regions = plan(found > 0, sizes_of(self.model), size)
             of_samples = [jax.random.fold_in(keys[i], n) for n in range(num_samples)]
             jobs.append(
                 _Job(f"image{number}", one, picture, found, regions, of_samples)
@@ -212,10 +216,9 @@ class Inpainter:
             if on_step is None:
                 fills = self._fills(of_label)
             else:
-                fills = fill_in_steps(
-                    self.model, of_label, requests, on_step, every, show
-                )
-            native = self.model.config.image_size
+                model = require_diffusion(self.model, "on_step")
+                fills = fill_in_steps(model, of_label, requests, on_step, every, show)
+            native = sizes_of(self.model).native
             filled = fill_requests(fills, requests, native, batch_size)
             for (owner, region, *_), generated in filled:
                 i, n = owner

@@ -99,7 +99,7 @@ class Upsample(nnx.Module):
 
 
 class FourierUnit(nnx.Module):
-    """A 1x1 convolution of the spectrum (FFC, Fig. 2): every pixel sees every other."""
+    """A 1x1 convolution of the spectrum (FFC): every pixel sees every other."""
 
     def __init__(self, channels: int):
         """Builds the layers; a channel of the spectrum has two numbers."""
@@ -122,7 +122,7 @@ class FourierUnit(nnx.Module):
 
 
 class SpectralTransform(nnx.Module):
-    """What leads from global channels to global channels (FFC, Sec. 3.2)."""
+    """What leads from global channels to global channels (FFC)."""
 
     def __init__(self, channels: int):
         """Builds the layers; half of the channels are transformed."""

@@ -21,15 +21,22 @@ class Call(NamedTuple):
       function: from ``jax.jit``.
       arguments: on the devices, the batch divided over them.
       count: images that are wanted; the batch may have been filled up.
+      size: height and width that are wanted of images that were padded below and to the
+        right; None of others.
     """
 
     function: Any
     arguments: tuple[Any, ...]
     count: int
+    size: tuple[int, int] | None = None
 
     def __call__(self) -> jax.Array:
         """The images (count, h, w, c)."""
-        return self.function(*self.arguments)[: self.count]
+        images = self.function(*self.arguments)[: self.count]
+        if self.size is None:
+            return images
+        h, w = self.size
+        return images[:, :h, :w]
 
     def need(self) -> int | None:
         """`bytes_needed`. It compiles; to call it afterwards does not compile again."""
