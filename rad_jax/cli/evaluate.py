@@ -88,13 +88,15 @@ def run(args: argparse.Namespace) -> int:
     )
     use_cpu_cores()
     with distributed.joined():
-        from rad_jax.checkpoints.load import load_diffusion
+        from rad_jax.checkpoints.load import load
+        from rad_jax.checkpoints.model import LamaModel
         from rad_jax.evaluate.evaluate import evaluate, report_lines
+        from rad_jax.inference.lama import require_one_pass
 
         enable_compilation_cache()
-        model = load_diffusion(
-            args.model, dtype=args.dtype, noise_embedding=args.noise_embedding
-        )
+        model = load(args.model, dtype=args.dtype, noise_embedding=args.noise_embedding)
+        if isinstance(model, LamaModel):
+            require_one_pass(given=args.given - {"seed"})  # which is the masks', too
         record = evaluate(model, settings, args.output, name=args.name)
         if distributed.is_main():
             print(report_lines(record, args.output))

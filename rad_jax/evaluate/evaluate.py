@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from rad_jax.checkpoints.model import Model
+from rad_jax.checkpoints.model import AnyModel
 from rad_jax.data.splits import load_split, require_count
 from rad_jax.errors import UserError
 from rad_jax.evaluate.fills import Task, fill_holes, filler, read_fills
@@ -37,7 +37,7 @@ SCORED = 32  # images scored at once
 
 
 def evaluate(
-    model: Model,
+    model: AnyModel,
     settings: Evaluation,
     output: Path,
     *,
@@ -101,7 +101,7 @@ def evaluate(
     return record
 
 
-def _held_out(model: Model, settings: Evaluation) -> tuple[np.ndarray, np.ndarray]:
+def _held_out(model: AnyModel, settings: Evaluation) -> tuple[np.ndarray, np.ndarray]:
     """The images, of the model's size, and their labels."""
     if settings.num_images < jax.process_count():
         raise UserError(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int32, UInt8
 
-from rad_jax.checkpoints.model import Model
+from rad_jax.checkpoints.model import AnyModel
 from rad_jax.errors import UserError
 from rad_jax.evaluate.protocol import Protocol
 from rad_jax.files.pictures import read_picture, save_png
@@ -50,8 +50,8 @@ def sample_path(folder: Path, kind: str, index: int, sample: int) -> Path:
     return folder / kind / f"{index:05d}_{sample}.png"
 
 
-def filler(model: Model, protocol: Protocol) -> Fill:
-    """RAD with the protocol's sampler, in smaller batches where memory ends."""
+def filler(model: AnyModel, protocol: Protocol) -> Fill:
+    """The model with the protocol's sampler, in smaller batches where memory ends."""
     fill = fill_by_seed(model, protocol.sampling)
     if model.config.num_classes:
         return fill

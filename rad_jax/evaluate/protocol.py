@@ -9,12 +9,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from rad_jax.checkpoints.model import Model
+from rad_jax.checkpoints.model import AnyModel, LamaModel
 from rad_jax.diffusion.options import SamplingOptions, require_at_least
 from rad_jax.errors import UserError, first_line
 from rad_jax.evaluate.settings import METHODS, Evaluation
 from rad_jax.files.atomic import atomic_write
 from rad_jax.inference.file_options import require_seed
+from rad_jax.inference.lama import require_one_pass
+
+LAMA = "lama"
+"""The method of a model that is a LaMa, which has no steps: `steps` is 1."""
 
 FILE = "protocol.json"
 RESULTS = "results.json"
@@ -32,10 +36,10 @@ class Protocol:
       num_images: how many.
       image_size: pixels per side.
       seed: of masks and noise. Masks are the same for every model and method.
-      method: one of `METHODS`.
+      method: one of `METHODS`, or `LAMA`.
       steps: network evaluations per image.
-      sampler: one of `options.METHODS`.
-      grid: one of `options.GRIDS`.
+      sampler: one of `options.METHODS`; of LaMa "".
+      grid: one of `options.GRIDS`; of LaMa "".
       num_samples: fillings of every image.
       max_coverage: of strokes, see `masks.evaluation.evaluation_mask`.
     """
@@ -55,10 +59,6 @@ class Protocol:
 
     def __post_init__(self):
         """Refuses what cannot be."""
-        if self.method not in METHODS:
-            raise UserError(
-                f"method {self.method!r} is unknown; there are {', '.join(METHODS)}"
-            )
         for name in ("num_images", "num_samples"):
             require_at_least(name, getattr(self, name), 1)
         require_seed(self.seed)
@@ -66,6 +66,8 @@ class Protocol:
     @property
     def sampling(self) -> SamplingOptions:
         """How holes are filled."""
+        if self.method == LAMA:
+            return SamplingOptions()
         return SamplingOptions(self.steps, self.sampler, self.grid)
 
     def __str__(self) -> str:
@@ -73,7 +75,8 @@ class Protocol:
         images = f"{self.num_images} images of {self.data} {self.split}"
         size = f"{self.image_size}x{self.image_size}"
         samples = f", {self.num_samples} samples each" if self.num_samples > 1 else ""
-        filled = "not filled" if self.method == "originals" else str(self.sampling)
+        filled = {"originals": "not filled", LAMA: "one pass"}.get(self.method)
+        filled = filled or str(self.sampling)
         any_coverage = ", strokes of any coverage" if self.max_coverage is None else ""
         return (
             f"{images} at {size}{samples}; {self.method}: {filled}; seed {self.seed}"
@@ -81,12 +84,19 @@ class Protocol:
         )
 
 
-def protocol_of(model: Model, settings: Evaluation) -> Protocol:
+def protocol_of(model: AnyModel, settings: Evaluation) -> Protocol:
     """The protocol of these settings.
 
     Raises:
       UserError: a setting cannot be.
     """
+    sampling, method = settings.sampling, settings.method
+    if method not in METHODS:
+        raise UserError(f"method {method!r} is unknown; there are {', '.join(METHODS)}")
+    steps, sampler, grid = sampling.steps, str(sampling.sampler), sampling.grid
+    if isinstance(model, LamaModel) and method == "rad":
+        require_one_pass(sampling, num_samples=settings.files.num_samples)
+        method, steps, sampler, grid = LAMA, 1, "", ""
     return Protocol(
         model=fingerprint(model),
         data=str(settings.data_dir) if settings.data == "folder" else settings.data,
@@ -94,19 +104,20 @@ def protocol_of(model: Model, settings: Evaluation) -> Protocol:
         num_images=settings.num_images,
         image_size=model.config.image_size,
         seed=settings.files.seed,
-        method=settings.method,
-        steps=settings.sampling.steps,
-        sampler=str(settings.sampling.sampler),
-        grid=settings.sampling.grid,
+        method=method,
+        steps=steps,
+        sampler=sampler,
+        grid=grid,
         num_samples=settings.files.num_samples,
         max_coverage=settings.max_coverage,
     )
 
 
-def fingerprint(model: Model) -> str:
+def fingerprint(model: AnyModel) -> str:
     """Sixteen digits that tell a network and its parameters from others."""
     digest = hashlib.sha256()
-    described = (model.config, model.schedule, model.parametrisation)
+    *described, _ = model  # all but its parameters
+    described = tuple(described)
     digest.update(repr(described).encode())
     for path, leaf in jax.tree.leaves_with_path(model.params):
         digest.update(jax.tree_util.keystr(path).encode())
