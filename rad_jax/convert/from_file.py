@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,6 @@ from rad_jax.convert.lama import LAMA, infer_lama
 from rad_jax.convert.presets import complete, config_of
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
-from rad_jax.models.lama_config import LamaConfig
 from rad_jax.progress import progress
 from rad_jax.weight_files import name_table
 from rad_jax.weight_files.lazy_array import MappedArrays
@@ -71,7 +70,7 @@ def convert_file(job: Job) -> None:
         # No file says what its network predicts; every published ADM predicts noise.
         schedule = ScheduleConfig(kind=str(completed.noise_schedule))
         model = Model(config, schedule, "eps", {})
-        _say(job.source, network, layout, facts)
+        _say(job.source, network, layout, dataclasses.asdict(facts))
         told = "by default" if job.preset is None else f"from preset {job.preset}"
         print(_choice_report(job.choices, completed, told))
     _write(job, network, layout, model)
@@ -91,7 +90,8 @@ def _convert_lama(job: Job, network: Network) -> None:
             config = dataclasses.replace(config, image_size=job.choices.image_size)
         if counters:
             print(f"left out: {counters} counters of batches in training")
-        _say(job.source, network, LAMA, config)
+        told = {name: getattr(config, name) for name in ("num_blocks", "base_channels")}
+        _say(job.source, network, LAMA, told)
     _write(job, network, LAMA, LamaModel(config, {}))
 
 
@@ -120,7 +120,7 @@ def convert_diffusers(job: Job) -> None:
     with _naming(weights):
         layout, facts = _infer(network)
         described = describe_as(layout, facts)
-        _say(weights, network, layout, facts)
+        _say(weights, network, layout, dataclasses.asdict(facts))
         print(_choice_report(job.choices, described.choices, "from its folder"))
     model = Model(described.config, described.schedule, described.parametrisation, {})
     _write(job._replace(source=weights), network, layout, model)
@@ -206,11 +206,15 @@ def _sha256(paths: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def _say(path: Path, network: Network, layout: str, facts: Facts | LamaConfig) -> None:
-    spans = network.arrays.spans.values()
-    count = sum(math.prod(span.shape) for span in spans)
-    types = sorted({str(span.dtype) for span in spans})
-    found = [f"{name} {value}" for name, value in dataclasses.asdict(facts).items()]
+def _say(path: Path, network: Network, layout: str, facts: Mapping[str, Any]) -> None:
+    spans = network.arrays.spans
+    count = sum(
+        math.prod(span.shape)
+        for key, span in spans.items()
+        if not key.endswith(lama.STATISTICS)
+    )
+    types = sorted({str(span.dtype) for span in spans.values()})
+    found = [f"{name} {value}" for name, value in facts.items()]
     print(
         f"{path}: {len(spans)} arrays, {count:,} parameters, {'/'.join(types)}, in the "
         f"layout of {layout}\nfrom shapes: {', '.join(found)}"

@@ -27,6 +27,9 @@ CONVERTIBLE = "built as LaMa-Fourier and Big LaMa"
 COUNTER = ".num_batches_tracked"
 """End of the keys of counters, which training alone looks at."""
 
+STATISTICS = (".running_mean", ".running_var")
+"""Ends of the keys of what normalisation has kept, which is no parameter."""
+
 TRANSPOSED = Layout(
     lambda x: x.transpose(2, 3, 0, 1)[::-1, ::-1],
     lambda x: (x[::-1, ::-1].transpose(2, 3, 0, 1),),

@@ -98,7 +98,8 @@ def test_a_checkpoint_of_lightning(tmp_path, converts, rad):
     assert "left out: 1 arrays of val_evaluator" in out
     count = sum(key.endswith(COUNTER) for key in published("tiny"))
     assert f"left out: {count} counters of batches in training" in out
-    assert "in the layout of lama" in out and "num_blocks 2, base_channels 8" in out
+    assert "135,571 parameters, float32, in the layout of lama" in out
+    assert "num_blocks 2, base_channels 8" in out
     assert_converted(tmp_path / "m")
     code, out, err = rad("info", tmp_path / "m")
     assert (code, err) == (0, [])
