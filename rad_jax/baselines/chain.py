@@ -43,8 +43,8 @@ class Filled(NamedTuple):
     """
 
     images: Images
-    forward: Int[Array, " b"]
-    backward: Int[Array, " b"]
+    forward: Int[Array, " b"] | Int[np.ndarray, " b"]
+    backward: Int[Array, " b"] | Int[np.ndarray, " b"]
 
 
 class Given(NamedTuple):

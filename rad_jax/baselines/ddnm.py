@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rad_jax.baselines import jumps
 from rad_jax.baselines.chain import (
     Filled,
     Noise,
@@ -21,10 +22,9 @@ from rad_jax.baselines.chain import (
     predict_x0,
     strided_times,
 )
-from rad_jax.baselines.jumps import jumping_steps
 from rad_jax.diffusion.options import require_at_least, require_unit
 from rad_jax.diffusion.sampling import Denoiser
-from rad_jax.diffusion.schedule import Schedule, Step
+from rad_jax.diffusion.schedule import Schedule, Step, require_steps
 from rad_jax.typing import Images, Masks
 
 
@@ -58,6 +58,13 @@ class DDNM:
 
 
 PRESETS = {"published": DDNM(final_paste=False), "fair": DDNM()}
+
+
+def evaluations(schedule: Schedule, settings: DDNM) -> int:
+    """As `score_sde.evaluations`."""
+    require_steps(schedule, settings.steps)
+    travel = settings.travel_length, settings.travel_repeat
+    return jumps.evaluations(settings.steps, travel)
 
 
 class Move(NamedTuple):
@@ -118,7 +125,7 @@ def moves(schedule: Schedule, settings: DDNM) -> Move:
     """All steps, in order."""
     times = strided_times(schedule, settings.steps)
     travel = settings.travel_length, settings.travel_repeat
-    stack, up = jumping_steps(schedule, times, travel)
+    stack, up = jumps.jumping_steps(schedule, times, travel)
     level = np.float64(stack.s.hole)
     sigma, measured = np.sqrt(-np.expm1(level)), np.exp(0.5 * level) * settings.sigma_y
     eta, kept = settings.eta, np.sqrt(1 - settings.eta**2)

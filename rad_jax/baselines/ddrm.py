@@ -22,7 +22,7 @@ from rad_jax.baselines.chain import (
 )
 from rad_jax.diffusion.options import require_at_least, require_unit
 from rad_jax.diffusion.sampling import Denoiser
-from rad_jax.diffusion.schedule import Schedule, steps
+from rad_jax.diffusion.schedule import Schedule, require_steps, steps
 from rad_jax.typing import Images, Masks
 
 
@@ -53,6 +53,12 @@ class DDRM:
 
 
 PRESETS = {"published": DDRM(final_paste=False), "fair": DDRM()}
+
+
+def evaluations(schedule: Schedule, settings: DDRM) -> int:
+    """As `score_sde.evaluations`."""
+    require_steps(schedule, settings.steps)
+    return settings.steps
 
 
 def fill(

@@ -78,6 +78,13 @@ def chain_times(schedule: Schedule, num_steps: int) -> np.ndarray:
     return times
 
 
+def evaluations(schedule: Schedule, settings: DeqIR) -> int:
+    """As `score_sde.evaluations`; of "anderson" at most."""
+    chain_times(schedule, settings.steps)
+    passes = settings.max_passes if settings.solver == "anderson" else 1
+    return settings.steps * passes
+
+
 class Tables(NamedTuple):
     """Float64 scales of every step: signal after it, and those of its noise.
 

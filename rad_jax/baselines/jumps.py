@@ -27,6 +27,11 @@ def jumping_steps(
     return stack, after > before
 
 
+def evaluations(num_steps: int, jump: tuple[int, int]) -> int:
+    """Steps down of a chain with jumps of one kind: those that evaluate the network."""
+    return int((np.diff(jump_indices(num_steps, [jump])) < 0).sum())
+
+
 def jump_indices(
     num_steps: int,
     jumps: Sequence[tuple[int, int]],

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rad_jax.baselines import jumps
 from rad_jax.baselines.chain import (
     Filled,
     Noise,
@@ -21,11 +22,10 @@ from rad_jax.baselines.chain import (
     paste,
     respaced_times,
 )
-from rad_jax.baselines.jumps import jumping_steps
 from rad_jax.baselines.score_sde import ScoreSDE
 from rad_jax.diffusion.options import VARIANCES, require_at_least, require_one_of
 from rad_jax.diffusion.sampling import Denoiser
-from rad_jax.diffusion.schedule import Schedule, Step
+from rad_jax.diffusion.schedule import Schedule, Step, require_steps
 from rad_jax.typing import Images, Masks
 
 
@@ -61,6 +61,13 @@ PRESETS = {
     # What 20 times Score-SDE's seconds in RAD's Table 2 can only be.
     "mcg": ScoreSDE(paste_level="t", redraws=20),
 }
+
+
+def evaluations(schedule: Schedule, settings: RePaint) -> int:
+    """As `score_sde.evaluations`."""
+    require_steps(schedule, settings.steps)
+    jump = settings.jump_length, settings.jump_samples
+    return jumps.evaluations(settings.steps, jump)
 
 
 class Move(NamedTuple):
@@ -114,7 +121,7 @@ def moves(schedule: Schedule, settings: RePaint) -> Move:
     """All steps, in order."""
     times = respaced_times(schedule, settings.steps)
     jump = settings.jump_length, settings.jump_samples
-    stack, up = jumping_steps(schedule, times, jump)
+    stack, up = jumps.jumping_steps(schedule, times, jump)
     inject = ~up & (np.cumsum(~up) > 1)
     number = 1 + np.cumsum(1 + inject) - (1 + inject)
     return Move(stack, up, inject, number.astype(np.int32))

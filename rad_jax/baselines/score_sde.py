@@ -24,7 +24,7 @@ from rad_jax.baselines.chain import (
 )
 from rad_jax.diffusion.options import VARIANCES, require_at_least, require_one_of
 from rad_jax.diffusion.sampling import Denoiser
-from rad_jax.diffusion.schedule import Schedule, Step, steps
+from rad_jax.diffusion.schedule import Schedule, Step, require_steps, steps
 from rad_jax.typing import Images, Masks
 
 PASTE_LEVELS = ("t", "s")
@@ -56,6 +56,16 @@ class ScoreSDE:
 
 
 PRESETS = {"published": ScoreSDE(paste_level="t"), "fair": ScoreSDE()}
+
+
+def evaluations(schedule: Schedule, settings: ScoreSDE) -> int:
+    """Network evaluations that an image takes.
+
+    Raises:
+      UserError: the schedule has not as many steps.
+    """
+    require_steps(schedule, settings.steps)
+    return settings.steps * settings.redraws
 
 
 class Draw(NamedTuple):

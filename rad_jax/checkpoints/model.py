@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from rad_jax.diffusion.schedule import ScheduleConfig
@@ -10,6 +11,7 @@ from rad_jax.models import lama, unet
 from rad_jax.models.apply import Params
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.lama_config import LamaConfig
+from rad_jax.typing import Labels
 
 
 class Model(NamedTuple):
@@ -97,3 +99,26 @@ def check_labels(config: UNetConfig | LamaConfig, labels: np.ndarray | None) -> 
     wrong = labels[(labels < 0) | (labels >= classes)]
     if wrong.size:
         raise UserError(f"there is no class {wrong[0]}; the model's are {known}")
+
+
+def batch_labels(
+    config: UNetConfig | LamaConfig,
+    count: int,
+    labels: Labels | None,
+    label: int | None,
+) -> Labels | None:
+    """The classes of a batch of so many images.
+
+    Args:
+      config: the network's.
+      count: images.
+      labels: of each, or None.
+      label: of all where there are no labels.
+
+    Raises:
+      UserError: they do not fit the model.
+    """
+    if labels is None and label is not None:
+        labels = jnp.full(count, label, jnp.int32)
+    check_labels(config, None if labels is None else np.asarray(labels))
+    return labels

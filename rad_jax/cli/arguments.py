@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from rad_jax.baselines.choice import METHODS as OTHER_METHODS
+from rad_jax.baselines.choice import PRESETS, Baseline, parse_settings
 from rad_jax.diffusion.options import GRIDS, METHODS, SamplingOptions
 from rad_jax.errors import UserError
 from rad_jax.files.paths import local_path, split_argument
@@ -127,6 +129,63 @@ def add_sampling_flags(sub: Parser) -> None:
         default=FileOptions.num_samples,
         help="for each image",
     )
+
+
+def add_method_flags(sub: Parser) -> None:
+    """Settings of the methods that RAD is compared with."""
+    sub.add_argument(
+        "--preset",
+        choices=PRESETS,
+        default=Baseline.preset,
+        help="settings of another method than rad: mended, as published, or of repaint "
+        "the form that MCG's authors ran; see docs/baselines.md",
+    )
+    sub.add_argument(
+        "--nfe", type=count, help="network evaluations of any method, at most"
+    )
+    sub.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="one setting of another method than rad, such as steps=50; again for more",
+    )
+
+
+def sampling_of(
+    args: argparse.Namespace, method: str, among: Sequence[str] = ()
+) -> SamplingOptions | Baseline:
+    """How a method fills holes.
+
+    Args:
+      args: of a verb with the flags of sampling and of methods.
+      method: "rad", or one of `choice.METHODS`.
+      among: all that the flags are for.
+
+    Raises:
+      UserError: flags do not go together, or a value cannot be.
+    """
+    others = set(among or [method]) - {"rad"}
+    wrong = args.given & {"preset", "set"}
+    if wrong and not others:
+        raise UserError(
+            f"--{min(wrong)} is of the methods {', '.join(OTHER_METHODS)}; give one as "
+            "--method"
+        )
+    wrong = args.given & {"steps", "sampler", "grid", "eta"}
+    if wrong and "rad" not in (among or [method]):
+        raise UserError(
+            f"--{min(wrong)} is RAD's; --method {method} takes --preset, --nfe and "
+            "--set KEY=VALUE"
+        )
+    label = getattr(args, "label", None)
+    if method != "rad":
+        settings = parse_settings(args.set)
+        return Baseline(method, args.preset, args.nfe, settings, label)
+    if args.nfe is not None and "steps" in args.given:
+        raise UserError("--nfe and --steps say the same of rad; give one")
+    steps, eta = args.nfe or args.steps, getattr(args, "eta", 0.0)
+    return SamplingOptions(steps, args.sampler, args.grid, eta, label)
 
 
 def add_data_flags(sub: Parser) -> None:

@@ -1,20 +1,26 @@
 """``rad-jax evaluate``."""
 
 import argparse
+from collections.abc import Sequence
 
+from rad_jax.baselines.choice import METHODS as OTHERS
 from rad_jax.cli.arguments import (
     Parser,
     add_any_coverage_flag,
     add_data_flags,
+    add_method_flags,
     add_model_flags,
     add_sampling_flags,
     add_weights_flag,
     count,
+    folder,
     names,
     path,
+    sampling_of,
 )
-from rad_jax.diffusion.options import SamplingOptions
-from rad_jax.evaluate.settings import METHODS, Evaluation
+from rad_jax.diffusion.options import require_one_of
+from rad_jax.errors import UserError
+from rad_jax.evaluate.settings import ORIGINALS, Evaluation
 from rad_jax.inference.file_options import FileOptions
 from rad_jax.masks.kinds import KINDS, MAX_COVERAGE
 
@@ -41,10 +47,18 @@ def add_flags(sub: Parser) -> None:
     )
     sub.add_argument(
         "--method",
+        type=names,
         default=Evaluation.method,
-        help=f"{' or '.join(METHODS)}: the images themselves, for the FID floor",
+        help=f"of rad, {', '.join(OTHERS)}; originals: the images themselves, for the "
+        "FID floor; all: rad and the others. Several have a folder each in the output",
+    )
+    sub.add_argument(
+        "--plain_model",
+        type=folder,
+        help="plain ADM for the methods that need one; by default --model",
     )
     add_sampling_flags(sub)
+    add_method_flags(sub)
     add_any_coverage_flag(sub)
     sub.add_argument(
         "--metrics",
@@ -72,20 +86,8 @@ def run(args: argparse.Namespace) -> int:
     from rad_jax.runtime.compilation_cache import enable_compilation_cache
     from rad_jax.runtime.sharding import use_cpu_cores
 
-    settings = Evaluation(
-        data=args.data,
-        data_dir=args.data_dir,
-        split=args.split,
-        masks=args.masks,
-        num_images=args.num_images,
-        metrics=args.metrics,
-        weights=args.weights,
-        reference=args.reference,
-        method=args.method,
-        max_coverage=None if args.any_coverage else MAX_COVERAGE,
-        sampling=SamplingOptions(args.steps, args.sampler, args.grid),
-        files=FileOptions(args.seed, args.num_samples, args.batch_size),
-    )
+    methods = _methods(args)
+    settings = {method: _settings(args, method, methods) for method in methods}
     use_cpu_cores()
     with distributed.joined():
         from rad_jax.checkpoints.load import load
@@ -97,7 +99,58 @@ def run(args: argparse.Namespace) -> int:
         model = load(args.model, dtype=args.dtype, noise_embedding=args.noise_embedding)
         if isinstance(model, LamaModel):
             require_one_pass(given=args.given - {"seed"})  # which is the masks', too
-        record = evaluate(model, settings, args.output, name=args.name)
-        if distributed.is_main():
-            print(report_lines(record, args.output))
+        plain = model
+        if args.plain_model is not None:
+            plain = load(args.plain_model, dtype=args.dtype)
+        for method in methods:
+            several = len(methods) > 1
+            output = args.output / method if several else args.output
+            name = f"{args.name} {method}".strip() if several else args.name
+            used = plain if method in OTHERS else model
+            record = evaluate(used, settings[method], output, name=name)
+            if distributed.is_main():
+                print(report_lines(record, output))
     return 0
+
+
+def _methods(args: argparse.Namespace) -> list[str]:
+    """The methods that are asked for.
+
+    Raises:
+      UserError: there is no such method, or flags do not go together.
+    """
+    known = ("rad", *OTHERS)
+    methods = [x for one in args.method for x in (known if one == "all" else [one])]
+    for method in methods:
+        require_one_of("method", method, (*known, ORIGINALS, "all"))
+    if len(set(methods)) < len(methods) or not methods:
+        raise UserError(f"method is {','.join(args.method)}; give each method once")
+    if len(methods) > 1 and args.set:
+        raise UserError("--set is of one method; give one as --method")
+    if args.plain_model is not None and not set(methods) & set(OTHERS):
+        raise UserError(
+            f"--plain_model is for the methods {', '.join(OTHERS)}; give one as "
+            "--method, or all"
+        )
+    return methods
+
+
+def _settings(
+    args: argparse.Namespace, method: str, methods: Sequence[str]
+) -> Evaluation:
+    originals = method == ORIGINALS
+    like_rad = ["rad" if x == ORIGINALS else x for x in methods]
+    return Evaluation(
+        data=args.data,
+        data_dir=args.data_dir,
+        split=args.split,
+        masks=args.masks,
+        num_images=args.num_images,
+        metrics=args.metrics,
+        weights=args.weights,
+        reference=args.reference,
+        method=ORIGINALS if originals else "rad",
+        max_coverage=None if args.any_coverage else MAX_COVERAGE,
+        sampling=sampling_of(args, "rad" if originals else method, like_rad),
+        files=FileOptions(args.seed, args.num_samples, args.batch_size),
+    )

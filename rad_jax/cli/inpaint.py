@@ -3,11 +3,14 @@
 import argparse
 from pathlib import Path
 
+from rad_jax.baselines.choice import METHODS
 from rad_jax.cli.arguments import (
     Parser,
+    add_method_flags,
     add_model_flags,
     add_sampling_flags,
     path,
+    sampling_of,
     set_up_jax,
 )
 from rad_jax.diffusion.options import SamplingOptions
@@ -39,7 +42,14 @@ def add_flags(sub: Parser) -> None:
     """Adds the verb's flags."""
     add_model_flags(sub)
     _add_file_flags(sub)
+    sub.add_argument(
+        "--method",
+        choices=("rad", *METHODS),
+        default="rad",
+        help="rad, or one of those that it is compared with, of a plain ADM",
+    )
     add_sampling_flags(sub)
+    add_method_flags(sub)
     sub.add_argument(
         "--eta",
         type=float,
@@ -139,9 +149,7 @@ def _add_hole_flags(sub: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the verb; returns the exit code."""
-    sampling = SamplingOptions(
-        args.steps, args.sampler, args.grid, args.eta, args.label
-    )
+    sampling = sampling_of(args, args.method)
     files = FileOptions(
         args.seed,
         args.num_samples,

@@ -113,9 +113,14 @@ GENERATION_METHODS = ("ddpm", "ddim")
 def require_one_of(name: str, value: str, known: Sequence[str]) -> None:
     """Raises UserError for a value that is not one of those that are known."""
     if value not in known:
-        near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.4)
-        hint = f" (the nearest is {near[0]!r})" if near else ""
+        hint = nearest(value, known)
         raise UserError(f"{name} is {value!r}; use one of {', '.join(known)}{hint}")
+
+
+def nearest(value: object, known: Sequence[str]) -> str:
+    """What a message says of the nearest of what is known; "" if none is near."""
+    near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.4)
+    return f" (the nearest is {near[0]!r})" if near else ""
 
 
 def require_ddim(eta: float, sampler: object) -> None:

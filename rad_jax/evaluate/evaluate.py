@@ -12,10 +12,10 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from rad_jax.checkpoints.model import AnyModel
+from rad_jax.checkpoints.model import AnyModel, Model
 from rad_jax.data.splits import load_split, require_count
 from rad_jax.errors import UserError
-from rad_jax.evaluate.fills import Task, fill_holes, filler, read_fills
+from rad_jax.evaluate.fills import NOTHING, Cost, Task, fill_holes, filler, read_fills
 from rad_jax.evaluate.mask_sets import check_masks, mask_set, name_of
 from rad_jax.evaluate.protocol import RESULTS, Protocol, claim, protocol_of
 from rad_jax.evaluate.scores import Scorer, Scores, scorers, summarise
@@ -23,6 +23,7 @@ from rad_jax.evaluate.settings import Evaluation, default_metrics
 from rad_jax.files.atomic import atomic_write
 from rad_jax.files.pictures import contact_sheet, grey_holes, save_png
 from rad_jax.files.pixel_ranges import to_float
+from rad_jax.inference.comparison import cfg_1_note
 from rad_jax.metrics.digits import Classifier
 from rad_jax.metrics.reference import read_reference
 from rad_jax.progress import progress
@@ -67,8 +68,11 @@ def evaluate(
     )
     images, labels = _held_out(model, settings)
     protocol = protocol_of(model, settings)
+    rad = isinstance(model, Model) and protocol.method == "rad"
+    if rad and (note := cfg_1_note(model)):
+        distributed.say(note)
     check_masks(settings.masks, protocol)
-    fill = filler(model, protocol)
+    fill = filler(model, settings.sampling)
     score = scorers(
         groups, weights=settings.weights, classifier=_classifier(groups, settings)
     )
@@ -82,12 +86,15 @@ def evaluate(
     for masks in settings.masks:
         kind, holes = name_of(masks), mask_set(protocol, masks)
         task = Task(protocol, output, kind, images, labels, holes)
-        seconds = fill_holes(fill, task, mine, settings.files.batch_size)
+        cost = fill_holes(fill, task, mine, settings.files.batch_size)
         began = time.monotonic()
         scores = _of_all(_scores(score, task, mine), len(images))
         found[kind] = summarise(scores, seed=protocol.seed, reference=reference)
         scoring = (time.monotonic() - began) / (len(images) * protocol.num_samples)
-        found[kind]["seconds_per_image"] = _seconds(output / kind, seconds)
+        cost = _cost(output / kind, cost)
+        found[kind]["seconds_per_image"] = cost.seconds
+        found[kind]["forward_evaluations"] = cost.forward
+        found[kind]["backward_evaluations"] = cost.backward
         found[kind]["scoring_seconds_per_image"] = scoring
         if distributed.is_main():
             rows += _rows(task)
@@ -164,15 +171,18 @@ def _of_all(scores: Scores, count: int) -> Scores:
     return {name: gather(values) for name, values in scores.items()}
 
 
-def _seconds(folder: Path, measured: float | None) -> float | None:
-    """As measured now, or by the run before if now there was too little to do."""
-    path = folder / "seconds.json"
-    if measured is not None and distributed.is_main():
+def _cost(folder: Path, now: Cost) -> Cost:
+    """Of what was made now, or of the run before where now there was too little."""
+    path = folder / "cost.json"
+    before = NOTHING
+    if path.is_file():
+        before = Cost(**json.loads(path.read_text()))
+    pairs = zip(now, before, strict=True)
+    cost = Cost(*(new if new is not None else old for new, old in pairs))
+    if cost != before and distributed.is_main():
         with atomic_write(path) as part:
-            part.write_text(json.dumps(measured) + "\n")
-    elif path.is_file():
-        return float(json.loads(path.read_text()))
-    return measured
+            part.write_text(json.dumps(cost._asdict()) + "\n")
+    return cost
 
 
 def _record(
@@ -217,7 +227,10 @@ SAID = (
     "ssim_hole",
     "seam_ratio",
     "known_changed",
+    "energy_hole",
     "seconds_per_image",
+    "forward_evaluations",
+    "backward_evaluations",
     "scoring_seconds_per_image",
 )
 

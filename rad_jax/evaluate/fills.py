@@ -8,21 +8,43 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int32, UInt8
 
-from rad_jax.checkpoints.model import AnyModel
+from rad_jax.baselines.chain import Filled
+from rad_jax.baselines.choice import Baseline
+from rad_jax.checkpoints.model import AnyModel, LamaModel
+from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.errors import UserError
 from rad_jax.evaluate.protocol import Protocol
+from rad_jax.evaluate.settings import ORIGINALS
 from rad_jax.files.pictures import read_picture, save_png
 from rad_jax.files.pixel_ranges import to_bytes, to_float
-from rad_jax.inference.inpaint import fill_by_seed
+from rad_jax.inference.comparison import non_finite_help, prepare_baseline
+from rad_jax.inference.inpaint import by_seed, fill_by_seed
 from rad_jax.inference.inpaint_files import sample_seed
 from rad_jax.inference.results import require_finite
 from rad_jax.progress import progress
 from rad_jax.runtime import distributed
 from rad_jax.runtime.batching import balanced_batch_size, batch_rows
 
-Fill = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+Fill = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], Filled]
 """``fill(images, holes, seeds, labels)``: float32 (b, h, w, c), (b, h, w), uint32 (b,),
 int32 (b,). What an image becomes must depend on its own arguments alone."""
+
+
+class Cost(NamedTuple):
+    """What a filling takes, on average over those that were made now.
+
+    Attributes:
+      seconds: without the first batch, which compiles; None if there was no second one.
+      forward: evaluations of the network; None if nothing was made.
+      backward: of its gradient; the same.
+    """
+
+    seconds: float | None
+    forward: float | None
+    backward: float | None
+
+
+NOTHING = Cost(None, None, None)
 
 
 class Task(NamedTuple):
@@ -50,17 +72,25 @@ def sample_path(folder: Path, kind: str, index: int, sample: int) -> Path:
     return folder / kind / f"{index:05d}_{sample}.png"
 
 
-def filler(model: AnyModel, protocol: Protocol) -> Fill:
-    """The model with the protocol's sampler, in smaller batches where memory ends."""
-    fill = fill_by_seed(model, protocol.sampling)
+def filler(model: AnyModel, sampling: SamplingOptions | Baseline) -> Fill:
+    """The model with its method, in smaller batches where memory ends."""
+    if isinstance(sampling, Baseline):
+        fill = by_seed(prepare_baseline(model, sampling))
+    else:
+        images_alone = fill_by_seed(model, sampling)
+        evaluations = 1 if isinstance(model, LamaModel) else sampling.steps
+
+        def fill(*batch: np.ndarray) -> Filled:
+            images = images_alone(*batch)
+            forward = np.full(len(images), evaluations)
+            return Filled(images, forward, np.zeros_like(forward))
+
     if model.config.num_classes:
         return fill
     return lambda images, holes, seeds, labels: fill(images, holes, seeds)
 
 
-def fill_holes(
-    fill: Fill, task: Task, indices: Sequence[int], batch_size: int
-) -> float | None:
+def fill_holes(fill: Fill, task: Task, indices: Sequence[int], batch_size: int) -> Cost:
     """Fills what has not been filled yet.
 
     Args:
@@ -68,10 +98,6 @@ def fill_holes(
       task: the images and their masks.
       indices: those that this process does.
       batch_size: images at once, at most.
-
-    Returns:
-      Seconds per filling, without the first batch, which compiles; None if there was no
-      second one.
 
     Raises:
       UserError: what comes out is not finite, or a file cannot be written.
@@ -84,16 +110,17 @@ def fill_holes(
         for sample in range(protocol.num_samples)
         if not sample_path(folder, kind, i, sample).exists()
     ]
-    if protocol.method == "originals":
+    if protocol.method == ORIGINALS:
         for i, sample in wanted:
             save_png(images[i], sample_path(folder, kind, i, sample))
-        return None
+        return NOTHING
     # 2. Batches: all have one length, also when resumed, so one program serves all.
+    helps = non_finite_help(protocol.method)
     length = balanced_batch_size(len(indices) * protocol.num_samples, batch_size)
     batches = [[wanted[row] for row in r] for r in batch_rows(len(wanted), length)]
     # 3. Fill and write, batch by batch: an interrupted run loses one batch.
     quiet = not (distributed.is_main() and wanted)
-    times = []
+    times, counts = [], []
     for part in progress(batches, desc=f"fill {kind}", unit="batch", quiet=quiet):
         began = time.monotonic()
         rows = [i for i, _ in part]
@@ -104,12 +131,17 @@ def fill_holes(
             np.array(seeds, np.uint32),
             labels[rows],
         )
-        done = dict(zip(part, filled, strict=True))  # the last may be filled up
+        done = dict(zip(part, filled.images, strict=True))  # the last may be filled up
         for (i, sample), image in done.items():
-            require_finite(image, f"image {i} under {kind}")
+            require_finite(image, f"image {i} under {kind}", helps)
             save_png(to_bytes(image), sample_path(folder, kind, i, sample))
         times.append((time.monotonic() - began) / len(done))
-    return float(np.mean(times[1:])) if len(times) > 1 else None
+        counts.append(np.stack([filled.forward, filled.backward]))
+    if not counts:
+        return NOTHING
+    seconds = float(np.mean(times[1:])) if len(times) > 1 else None
+    forward, backward = np.concatenate(counts, axis=1).mean(axis=1)
+    return Cost(seconds, float(forward), float(backward))
 
 
 def read_fills(task: Task, indices: Sequence[int]) -> UInt8[np.ndarray, "n s h w c"]:

@@ -9,16 +9,22 @@ from typing import Any
 import jax
 import numpy as np
 
-from rad_jax.checkpoints.model import AnyModel, LamaModel
-from rad_jax.diffusion.options import SamplingOptions, require_at_least
+from rad_jax.baselines.choice import Baseline
+from rad_jax.baselines.methods import described
+from rad_jax.checkpoints.model import AnyModel, LamaModel, Model
+from rad_jax.diffusion.options import require_at_least
 from rad_jax.errors import UserError, first_line
-from rad_jax.evaluate.settings import METHODS, Evaluation
+from rad_jax.evaluate.settings import METHODS, ORIGINALS, Evaluation
 from rad_jax.files.atomic import atomic_write
+from rad_jax.inference.comparison import is_cfg_1, require_plain, resolved
 from rad_jax.inference.file_options import require_seed
 from rad_jax.inference.lama import require_one_pass
 
 LAMA = "lama"
 """The method of a model that is a LaMa, which has no steps: `steps` is 1."""
+
+CFG_1 = "rad, Cfg. 1"
+"""RAD's steps on a plain ADM, told one timestep: a row of the paper's Table 3."""
 
 FILE = "protocol.json"
 RESULTS = "results.json"
@@ -36,12 +42,14 @@ class Protocol:
       num_images: how many.
       image_size: pixels per side.
       seed: of masks and noise. Masks are the same for every model and method.
-      method: one of `METHODS`, or `LAMA`.
-      steps: network evaluations per image.
-      sampler: one of `options.METHODS`; of LaMa "".
-      grid: one of `options.GRIDS`; of LaMa "".
+      method: one of `METHODS` or of `choice.METHODS`, `LAMA` or `CFG_1`.
+      steps: of the reverse process: of RAD network evaluations per image.
+      sampler: of RAD, one of `options.METHODS`; of others "".
+      grid: of RAD, one of `options.GRIDS`; of others "".
       num_samples: fillings of every image.
       max_coverage: of strokes, see `masks.evaluation.evaluation_mask`.
+      preset: of a comparison method, one of `choice.PRESETS`; of others "".
+      settings: all of a comparison method, as ``--set`` takes them; of others "".
     """
 
     model: str
@@ -56,6 +64,8 @@ class Protocol:
     grid: str
     num_samples: int
     max_coverage: float | None
+    preset: str = ""
+    settings: str = ""
 
     def __post_init__(self):
         """Refuses what cannot be."""
@@ -63,20 +73,15 @@ class Protocol:
             require_at_least(name, getattr(self, name), 1)
         require_seed(self.seed)
 
-    @property
-    def sampling(self) -> SamplingOptions:
-        """How holes are filled."""
-        if self.method == LAMA:
-            return SamplingOptions()
-        return SamplingOptions(self.steps, self.sampler, self.grid)
-
     def __str__(self) -> str:
         """One line, to stand beside a number."""
         images = f"{self.num_images} images of {self.data} {self.split}"
         size = f"{self.image_size}x{self.image_size}"
         samples = f", {self.num_samples} samples each" if self.num_samples > 1 else ""
-        filled = {"originals": "not filled", LAMA: "one pass"}.get(self.method)
-        filled = filled or str(self.sampling)
+        of_rad = f"{self.sampler}, {self.steps} steps, grid {self.grid}"
+        special = {ORIGINALS: "not filled", LAMA: "one pass"}
+        filled = special.get(self.method, f"{self.preset}, {self.settings}")
+        filled = of_rad if self.method in ("rad", CFG_1) else filled
         any_coverage = ", strokes of any coverage" if self.max_coverage is None else ""
         return (
             f"{images} at {size}{samples}; {self.method}: {filled}; seed {self.seed}"
@@ -93,10 +98,24 @@ def protocol_of(model: AnyModel, settings: Evaluation) -> Protocol:
     sampling, method = settings.sampling, settings.method
     if method not in METHODS:
         raise UserError(f"method {method!r} is unknown; there are {', '.join(METHODS)}")
-    steps, sampler, grid = sampling.steps, str(sampling.sampler), sampling.grid
-    if isinstance(model, LamaModel) and method == "rad":
+    if isinstance(sampling, Baseline):
+        method = sampling.method
+        resolved_settings = resolved(require_plain(model, method), sampling)
+        how: dict[str, Any] = {
+            "steps": resolved_settings.steps,
+            "sampler": "",
+            "grid": "",
+            "preset": sampling.preset,
+            "settings": described(resolved_settings),
+        }
+    elif isinstance(model, LamaModel) and method == "rad":
         require_one_pass(sampling, num_samples=settings.files.num_samples)
-        method, steps, sampler, grid = LAMA, 1, "", ""
+        method, how = LAMA, {"steps": 1, "sampler": "", "grid": ""}
+    else:
+        if isinstance(model, Model) and method == "rad" and is_cfg_1(model):
+            method = CFG_1
+        how = {"steps": sampling.steps, "grid": sampling.grid}
+        how["sampler"] = str(sampling.sampler)
     return Protocol(
         model=fingerprint(model),
         data=str(settings.data_dir) if settings.data == "folder" else settings.data,
@@ -105,11 +124,9 @@ def protocol_of(model: AnyModel, settings: Evaluation) -> Protocol:
         image_size=model.config.image_size,
         seed=settings.files.seed,
         method=method,
-        steps=steps,
-        sampler=sampler,
-        grid=grid,
         num_samples=settings.files.num_samples,
         max_coverage=settings.max_coverage,
+        **how,
     )
 
 

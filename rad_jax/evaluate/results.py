@@ -18,6 +18,7 @@ LOWER = {
     "lpips_alex_unscaled": "LPIPS (Alex, unscaled)",
     "lpips_vgg": "LPIPS (VGG)",
     "frechet_classifier": "Frechet (classifier)",
+    "energy_hole": "energy score in the hole",
 }
 HIGHER = {
     "accuracy": "accuracy",

@@ -113,6 +113,10 @@ def _pixel_scores(params, fillings, originals, holes) -> dict[str, jax.Array]:
         )(fillings, holes)
         empty = (holes > 0).sum(axis=(1, 2)) == 0
         scores["diversity_rms"] = jnp.where(empty, jnp.nan, spread)
+        # Smallest for samples of the true conditional distribution, and for nothing
+        # else: blur and missing diversity do not pay (Gneiting & Raftery 2007).
+        apart = _each(jax.vmap(pixels.rms_in_hole), *args).mean(axis=1)
+        scores["energy_hole"] = jnp.where(empty, jnp.nan, apart - spread / 2)
     return scores
 
 

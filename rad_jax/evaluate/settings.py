@@ -4,12 +4,14 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from rad_jax.baselines.choice import Baseline
 from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.errors import UserError
 from rad_jax.inference.file_options import FileOptions
 from rad_jax.masks.kinds import MAX_COVERAGE, PAPER_KINDS
 
-METHODS = ("rad", "originals")
+ORIGINALS = "originals"
+METHODS = ("rad", ORIGINALS)
 """RAD; or the originals themselves, whose FID is the floor for so few images."""
 
 
@@ -26,9 +28,10 @@ class Evaluation:
       metrics: `scores.GROUPS`; none for what `default_metrics` chooses.
       weights: folder of the metrics' networks, see `metrics.weights`.
       reference: .npz file of FID's reference; None for the images themselves.
-      method: one of `METHODS`.
+      method: one of `METHODS`; with a `Baseline` as sampling, that.
       max_coverage: of strokes, see `masks.evaluation.evaluation_mask`.
-      sampling: how holes are filled; labels come with the data.
+      sampling: how holes are filled, by RAD or another method; labels come with the
+        data.
       files: seed of masks and noise, fillings of each image, images at once.
 
     Raises:
@@ -45,13 +48,17 @@ class Evaluation:
     reference: Path | None = None
     method: str = "rad"
     max_coverage: float | None = MAX_COVERAGE
-    sampling: SamplingOptions = dataclasses.field(default_factory=SamplingOptions)
+    sampling: SamplingOptions | Baseline = dataclasses.field(
+        default_factory=SamplingOptions
+    )
     files: FileOptions = dataclasses.field(default_factory=FileOptions)
 
     def __post_init__(self):
         """Refuses what its record could not say."""
         sampling = self.sampling
-        plain = isinstance(sampling.sampler, str) and not sampling.eta
+        plain = isinstance(sampling, Baseline) or (
+            isinstance(sampling.sampler, str) and not sampling.eta
+        )
         if sampling.label is not None or not plain:
             raise UserError(
                 "an evaluation takes labels from its data, and the name of a sampler "

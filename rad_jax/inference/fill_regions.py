@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from rad_jax.inference.regions import Region
+from rad_jax.inference.results import NON_FINITE
 from rad_jax.inference.scaling import region_input, region_output
 from rad_jax.runtime.batching import balanced_batch_size
 
@@ -17,11 +18,24 @@ Fill = Callable[..., Any]
 depend on its own seed alone; what is outside the hole is ignored."""
 
 
+def any_mask(mask: np.ndarray) -> None:
+    """Takes every mask."""
+
+
 class Fills(NamedTuple):
-    """What a model does with an image of its size, and with a larger one in tiles."""
+    """How a model fills holes.
+
+    Attributes:
+      whole: of an image of its size.
+      tiled: of a larger one in tiles.
+      require_mask: refuses a mask (h, w) of a picture that it cannot take.
+      non_finite: what to do where results are no numbers.
+    """
 
     whole: Fill
     tiled: Fill
+    require_mask: Callable[[np.ndarray], None] = any_mask
+    non_finite: str = NON_FINITE
 
 
 class Request(NamedTuple):

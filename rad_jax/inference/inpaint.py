@@ -4,6 +4,8 @@ model = rad_jax.load("runs/digits")
 filled = rad_jax.inpaint(model, image, mask, key=jax.random.key(0), num_samples=4)
 """
 
+import dataclasses
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -11,12 +13,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rad_jax.checkpoints.model import AnyModel, LamaModel, Model, check_labels
+from rad_jax.baselines.choice import Baseline
+from rad_jax.checkpoints.model import (
+    AnyModel,
+    LamaModel,
+    Model,
+    batch_labels,
+    check_labels,
+)
 from rad_jax.diffusion import sampling
 from rad_jax.diffusion.options import SamplerConfig, SamplingOptions
 from rad_jax.diffusion.schedule import LogSignal, Step, make_schedule
 from rad_jax.errors import UserError
 from rad_jax.files.pixel_ranges import to_bytes, to_float
+from rad_jax.inference.comparison import prepare_baseline
 from rad_jax.inference.compiled import compiled_fill
 from rad_jax.inference.lama import prepare_lama, require_one_pass
 from rad_jax.inference.sizes import sizes_of
@@ -37,6 +47,7 @@ def inpaint(
     label: int | None = None,
     sampler: SamplerConfig | None = None,
     grid: str = SamplingOptions.grid,
+    method: Baseline | None = None,
 ) -> np.ndarray:
     """Fills the hole of one image, several times over.
 
@@ -54,6 +65,7 @@ def inpaint(
       sampler: the method; by default the paper's ancestral one, with the learned
         variance if the model has it.
       grid: where the steps lie, ``sampling.time_grid``.
+      method: another one than RAD, of a plain ADM; it takes none of the last three.
 
     Returns:
       (num_samples, h, w, c), uint8 or float32 as the image; known pixels are its own.
@@ -81,7 +93,7 @@ def inpaint(
     images = np.pad(pixels, [*pad, (0, 0)], mode="edge")[None]
     masks = np.pad(mask, pad)[None]
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num_samples))
-    call = prepare_fill(model, _options(steps, sampler, grid, label))(
+    call = prepare_fill(model, _options(steps, sampler, grid, label, method))(
         jnp.repeat(jnp.asarray(images), num_samples, axis=0),
         jnp.repeat(jnp.asarray(masks), num_samples, axis=0),
         keys,
@@ -100,6 +112,7 @@ def fill(
     steps: int = SamplingOptions.steps,
     sampler: SamplerConfig | None = None,
     grid: str = SamplingOptions.grid,
+    method: Baseline | None = None,
 ) -> Images:
     """Fills the holes of a batch; ``inpaint`` without its conveniences.
 
@@ -113,6 +126,7 @@ def fill(
       steps: network evaluations.
       sampler: the method.
       grid: where the steps lie.
+      method: another one than RAD, see ``inpaint``.
 
     Returns:
       (b, h, w, c); known pixels bit for bit those of ``images``.
@@ -120,26 +134,38 @@ def fill(
     Raises:
       UserError: the model cannot inpaint, or labels or options do not fit it.
     """
-    prepare = prepare_fill(model, _options(steps, sampler, grid))
+    prepare = prepare_fill(model, _options(steps, sampler, grid, None, method))
     return prepare(images, masks, keys, labels)()
 
 
 def _options(
-    steps: int, sampler: SamplerConfig | None, grid: str, label: int | None = None
-) -> SamplingOptions:
-    return SamplingOptions(steps, sampler or SamplingOptions.sampler, grid, label=label)
+    steps: int,
+    sampler: SamplerConfig | None,
+    grid: str,
+    label: int | None,
+    method: Baseline | None,
+) -> SamplingOptions | Baseline:
+    sampler_or_default = sampler or SamplingOptions.sampler
+    options = SamplingOptions(steps, sampler_or_default, grid, label=label)
+    if method is None:
+        return options
+    if options != SamplingOptions(label=label):
+        raise UserError("steps, sampler and grid are RAD's; give the method's settings")
+    return dataclasses.replace(method, label=label)
 
 
 def prepare_fill(
-    model: AnyModel, options: SamplingOptions, *, tiled: bool = False
+    model: AnyModel, options: SamplingOptions | Baseline, *, tiled: bool = False
 ) -> Callable[..., Call]:
     """``fill`` with a model and options; what depends on them alone is made here, once.
 
     Args:
       model: from ``load``.
-      options: its label is that of all images that are given none.
+      options: RAD's, or another method; its label is that of all images that are given
+        none.
       tiled: the network sees tiles of its own size of the images, whose sides are
-        one such tile and whole steps from tile to tile (`tiles.tile_step`).
+        one such tile and whole steps from tile to tile (`tiles.tile_step`); of RAD
+        alone.
 
     Returns:
       ``prepare(images, masks, keys, labels=None)``, arguments as of ``fill``: a call
@@ -149,6 +175,8 @@ def prepare_fill(
       UserError: the model cannot inpaint, or the options do not fit it; ``prepare``
         raises it where labels do not.
     """
+    if isinstance(options, Baseline):
+        return _images_alone(prepare_baseline(model, options))
     if isinstance(model, LamaModel):
         return prepare_lama(model, options, tiled=tiled)
     # 1. What the model can do, and the times, as data: the program is one for all.
@@ -159,7 +187,7 @@ def prepare_fill(
         images: Images, masks: Masks, keys: PRNGKeys, labels: Labels | None = None
     ) -> Call:
         # 2. Each image has a class, or none has.
-        labels = prepare_labels(model, options, len(images), labels)
+        labels = batch_labels(model.config, len(images), labels, options.label)
         # 3. The program: two noise levels for binary masks, a map for soft ones.
         binary = takes_two_levels(model.config, masks)
         run = compiled_fill(model.config, model.schedule, sampler, binary, tiled)
@@ -168,6 +196,12 @@ def prepare_fill(
         return Call(run, (params, stack, start, *batch), len(images))
 
     return prepare
+
+
+def _images_alone(prepare: Callable[..., Call]) -> Callable[..., Call]:
+    """Without the counts of evaluations."""
+    images = operator.attrgetter("images")
+    return lambda *batch: prepare(*batch)._replace(finish=images)
 
 
 def prepare_steps(
@@ -187,20 +221,6 @@ def prepare_steps(
     return stack, LogSignal(*(np.float32(x[times.start]) for x in schedule.signal))
 
 
-def prepare_labels(
-    model: Model, options: SamplingOptions, count: int, labels: Labels | None
-) -> Labels | None:
-    """The classes of a batch, which are those of the options where none are given.
-
-    Raises:
-      UserError: they do not fit the model.
-    """
-    if labels is None and options.label is not None:
-        labels = jnp.full(count, options.label, jnp.int32)
-    check_labels(model.config, None if labels is None else np.asarray(labels))
-    return labels
-
-
 def takes_two_levels(config: UNetConfig, masks: Masks) -> bool:
     """Whether two noise levels and their maps say all of these masks.
 
@@ -212,14 +232,14 @@ def takes_two_levels(config: UNetConfig, masks: Masks) -> bool:
 
 
 def fill_by_seed(
-    model: AnyModel, options: SamplingOptions, *, tiled: bool = False
+    model: AnyModel, options: SamplingOptions | Baseline, *, tiled: bool = False
 ) -> RetryOnOOM:
     """``fill`` of NumPy arrays, in smaller batches where memory ends.
 
     Args:
       model: from ``load``.
-      options: its label is that of all images that are given none.
-      tiled: as ``prepare_fill``.
+      options: as ``prepare_fill``, as is ``tiled``.
+      tiled: whether the network sees tiles.
 
     Returns:
       ``fill(images, masks, seeds)``, or ``fill(images, masks, seeds, labels)``: float32
@@ -229,7 +249,11 @@ def fill_by_seed(
     Raises:
       UserError: as ``prepare_fill``.
     """
-    prepare = prepare_fill(model, options, tiled=tiled)
+    return by_seed(prepare_fill(model, options, tiled=tiled))
+
+
+def by_seed(prepare: Callable[..., Call]) -> RetryOnOOM:
+    """The calls that are prepared, of NumPy arrays and seeds; see `fill_by_seed`."""
 
     def prepare_seeded(images, masks, seeds, *labels) -> Call:
         keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))

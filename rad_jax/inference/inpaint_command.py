@@ -1,10 +1,20 @@
 """``rad-jax inpaint``: fills the holes of picture files with a trained model."""
 
+import functools
 from collections.abc import Collection
 from pathlib import Path
 
+from rad_jax.baselines.choice import Baseline
+from rad_jax.baselines.methods import require_mask
 from rad_jax.checkpoints.model import AnyModel, LamaModel, check_labels
 from rad_jax.diffusion.options import SamplingOptions
+from rad_jax.errors import UserError
+from rad_jax.inference.comparison import (
+    cfg_1_note,
+    how,
+    non_finite_help,
+    require_plain,
+)
 from rad_jax.inference.file_options import FileOptions
 from rad_jax.inference.fill_regions import Fills
 from rad_jax.inference.inpaint import fill_by_seed
@@ -13,6 +23,7 @@ from rad_jax.inference.lama import ONE_PASS, require_one_pass
 from rad_jax.inference.results import png_text
 from rad_jax.inference.sizes import sizes_of
 from rad_jax.inference.strategy import StrategyOptions
+from rad_jax.runtime.distributed import say
 
 
 def fill_files(
@@ -20,7 +31,7 @@ def fill_files(
     image: Path,
     mask: Path | None,
     output: Path,
-    sampling: SamplingOptions,
+    sampling: SamplingOptions | Baseline,
     files: FileOptions,
     strategy: StrategyOptions | None = None,
     given: Collection[str] = (),
@@ -34,7 +45,7 @@ def fill_files(
       image: a file, a folder or a pattern, as ``mask``: see `inpaint_files`.
       mask: white is filled; None if the options say where masks are.
       output: what exists is replaced.
-      sampling: how holes are filled.
+      sampling: how holes are filled, by RAD or another method.
       files: how many, how they are seeded, and how many at once.
       strategy: how pictures larger than the model are filled.
       given: names of options that somebody has written, see `require_one_pass`.
@@ -46,8 +57,13 @@ def fill_files(
       UserError: options do not fit the model, or as `inpaint_files`.
     """
     strategy = strategy or StrategyOptions()
-    sampler = str(sampling)
-    if isinstance(model, LamaModel):
+    sizes = sizes_of(model)
+    if isinstance(sampling, Baseline):
+        if strategy.strategy == "tile":
+            raise UserError("strategy tile is RAD's; use auto, crop, resize or whole")
+        sampler = how(require_plain(model, sampling.method), sampling)
+        sizes = sizes._replace(tiled=False)
+    elif isinstance(model, LamaModel):
         require_one_pass(
             sampling,
             num_samples=files.num_samples,
@@ -56,16 +72,29 @@ def fill_files(
             given=given,
         )
         sampler = ONE_PASS
+    else:
+        sampler = str(sampling)
+        if note := cfg_1_note(model):
+            say(note)
     if sampling.label is None:  # of a model with classes: refused before files are read
         check_labels(model.config, None)
     return inpaint_files(
-        Fills(fill_by_seed(model, sampling), fill_by_seed(model, sampling, tiled=True)),
+        _fills(model, sampling),
         image,
         mask,
         output,
         channels=model.channels,
-        sizes=sizes_of(model),
+        sizes=sizes,
         options=files,
         strategy=strategy,
         text=png_text(sampler, files.seed, sampling.label),
     )
+
+
+def _fills(model: AnyModel, sampling: SamplingOptions | Baseline) -> Fills:
+    whole = fill_by_seed(model, sampling)
+    if isinstance(sampling, Baseline):
+        method = sampling.method
+        check = functools.partial(require_mask, method)
+        return Fills(whole, whole, check, non_finite_help(method))
+    return Fills(whole, fill_by_seed(model, sampling, tiled=True))

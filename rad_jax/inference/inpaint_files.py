@@ -188,6 +188,7 @@ def _load(batch: Batch, settings: _Settings, done: _Done) -> dict[Pair, _Loaded]
             require_holds(pair.outputs[0], picture, pair.image)
             hole = read_hole(pair, picture, settings.options)
             picture, hole = on_larger_canvas(picture, hole, margins, pair.image)
+            _require_mask(settings.fills, hole.mask, pair)
         except UserError as error:
             _leave_out(pair, error, settings, done)
             continue
@@ -200,6 +201,14 @@ def _load(batch: Batch, settings: _Settings, done: _Done) -> dict[Pair, _Loaded]
         for remark in surprises(picture, hole, settings.channels, settings.options):
             done.remarks.add(pair.image, remark)
     return loaded
+
+
+def _require_mask(fills: Fills, mask: np.ndarray, pair: Pair) -> None:
+    """Names the file of a mask that the model or its method cannot take."""
+    try:
+        fills.require_mask(mask)
+    except UserError as error:
+        raise UserError(f"{pair.mask or pair.image}: {error}") from error
 
 
 def _results(
@@ -227,7 +236,9 @@ def _results(
     )
     for request, generated in filled:
         task, region = request.owner, request.region
-        require_finite(generated[region.part], task.pair.image)
+        require_finite(
+            generated[region.part], task.pair.image, settings.fills.non_finite
+        )
         picture, opaque = loaded[task.pair].picture, settings.options.opaque_hole
         paste_region(picture, samples[task], region, generated, opaque=bool(opaque))
         left[task] -= 1

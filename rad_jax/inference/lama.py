@@ -111,7 +111,7 @@ def prepare_lama(
         batch, params = on_all_devices(
             (jnp.asarray(padded), jnp.asarray(holes, jnp.float32)), model.params
         )
-        return Call(run, (params, *batch), len(images), (h, w))
+        return Call(run, (params, *batch), len(images), lambda x: x[:, :h, :w])
 
     return prepare
 

@@ -8,13 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rad_jax.checkpoints.model import Model
+from rad_jax.checkpoints.model import Model, batch_labels
 from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.errors import UserError
 from rad_jax.inference.compiled import compiled_parts
 from rad_jax.inference.fill_regions import Fills, Request
 from rad_jax.inference.inpaint import (
-    prepare_labels,
     prepare_steps,
     sampler_config,
     takes_two_levels,
@@ -62,7 +61,7 @@ def fill_in_steps(
         names = [data.tobytes() for data in np.asarray(jax.random.key_data(keys))]
         seen.update(dict.fromkeys(names))
         images, masks = jnp.asarray(images), jnp.asarray(masks)
-        labels = prepare_labels(model, options, len(images), None)
+        labels = batch_labels(model.config, len(images), None, options.label)
         binary = takes_two_levels(model.config, masks)
         parts = compiled_parts(model.config, model.schedule, sampler, binary, tiled)
         arrays = (images, masks, keys, labels)

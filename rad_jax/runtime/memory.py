@@ -21,22 +21,18 @@ class Call(NamedTuple):
       function: from ``jax.jit``.
       arguments: on the devices, the batch divided over them.
       count: images that are wanted; the batch may have been filled up.
-      size: height and width that are wanted of images that were padded below and to the
-        right; None of others.
+      finish: makes of what the function gives what is wanted.
     """
 
     function: Any
     arguments: tuple[Any, ...]
     count: int
-    size: tuple[int, int] | None = None
+    finish: Callable[[Any], Any] = lambda found: found
 
-    def __call__(self) -> jax.Array:
-        """The images (count, h, w, c)."""
-        images = self.function(*self.arguments)[: self.count]
-        if self.size is None:
-            return images
-        h, w = self.size
-        return images[:, :h, :w]
+    def __call__(self) -> Any:
+        """What is wanted, such as images (count, h, w, c), or a tree of arrays."""
+        found = self.finish(self.function(*self.arguments))
+        return jax.tree.map(lambda x: x[: self.count], found)
 
     def need(self) -> int | None:
         """`bytes_needed`. It compiles; to call it afterwards does not compile again."""
@@ -70,8 +66,10 @@ class RetryOnOOM:
         self._most = sys.maxsize
         self._said = False
 
-    def __call__(self, *batch: Any) -> np.ndarray:
+    def __call__(self, *batch: Any) -> Any:
         """What the call gives of arrays (b, ...), which must not depend on their batch.
+
+        NumPy's, an array (b, ...) or a tree of them.
 
         Raises:
           UserError: there is too little for one image on each device.
@@ -84,21 +82,22 @@ class RetryOnOOM:
                     self._compute([array[rows] for array in batch])
                     for rows in batch_rows(count, length)
                 ]
-                return np.concatenate(parts)[:count]
+                return jax.tree.map(lambda *x: np.concatenate(x)[:count], *parts)
             except JaxRuntimeError as error:
                 if not str(error).startswith("RESOURCE_EXHAUSTED"):
                     raise
                 self._most = _fewer(length, error)
             # The next attempt comes after the error, which holds on to arrays.
 
-    def _compute(self, part: list[Any]) -> np.ndarray:
+    def _compute(self, part: list[Any]) -> Any:
         call = self._prepare(*part)
         if not self._said:
             need = call.need()
             self._said = True
             if need is not None:
                 say(f"needs about {size(need)} per device{_there(need)}")
-        return np.asarray(call())  # here, since what fails may fail late
+        # Here, since what fails may fail late.
+        return jax.tree.map(np.asarray, call())
 
 
 def _fewer(length: int, error: Exception) -> int:

@@ -3,7 +3,7 @@
 import dataclasses
 import types
 import weakref
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +50,8 @@ class Limited:
             raise JaxRuntimeError(self.error)
 
 
-class Late(NamedTuple):
+@dataclasses.dataclass
+class Late:
     """A result that is not there yet: what runs on a device fails when it is read."""
 
     call: Call
