@@ -1,4 +1,4 @@
-"""RAD beside the methods that its paper compares with, all from one plain ADM of digits.
+"""RAD beside the methods that its paper compares with, from one plain ADM of digits.
 
 Trains the ADM, and RAD from it by LoRA and in full from three seeds; then every method
 fills the same digits under the same masks, by `rad-jax evaluate`'s code, seed by seed.

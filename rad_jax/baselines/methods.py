@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -70,11 +71,16 @@ def _value(method: str, preset: Settings, name: str, text: str) -> Any:
         if text in ("true", "false"):
             return text == "true"
         raise UserError(f"setting {name} is {text!r}; use true or false")
+    if kind is str:
+        return text
+    number = "a whole number" if kind is int else "a number"
     try:
-        return kind(text)
-    except ValueError as error:
-        number = "a whole number" if kind is int else "a number"
-        raise UserError(f"setting {name} is {text!r}; it must be {number}") from error
+        value = kind(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(f"setting {name} is {text!r}; it must be {number}")
+    return value
 
 
 def _at_most(baseline: Baseline, settings: Settings, schedule: Schedule) -> Settings:

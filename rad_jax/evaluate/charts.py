@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,12 +29,14 @@ class Series(NamedTuple):
       marker: index of `MARKERS`.
       points: x and y.
       name: stands beside its last point, or in rows beside its row.
+      ranges: the least and the greatest y of each point; none for no ranges.
     """
 
     colour: int
     marker: int
     points: Sequence[Point]
     name: str = ""
+    ranges: Sequence[Point] = ()
 
 
 class Panel(NamedTuple):
@@ -82,7 +84,10 @@ def save_figure(figure: "Figure", path: Path) -> None:
 
 
 def figure(
-    panels: Sequence[Panel], colours: Sequence[str] = (), markers: Sequence[str] = ()
+    panels: Sequence[Panel],
+    colours: Sequence[str] = (),
+    markers: Sequence[str] = (),
+    lines: Mapping[str, tuple[int, int]] | None = None,
 ) -> "Figure":
     """Panels side by side under a legend.
 
@@ -90,6 +95,7 @@ def figure(
       panels: what to draw.
       colours: names of `COLOURS` in the legend.
       markers: names of `MARKERS` in the legend.
+      lines: instead of both, names of lines with their colours and markers.
     """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -98,7 +104,14 @@ def figure(
     drawn = Figure(size, layout="constrained")  # no pyplot: no state, no display
     for i, panel in enumerate(panels):
         _draw(panel, drawn.add_subplot(1, len(panels), i + 1))
-    lines = [
+    if lines:
+        handles = [
+            Line2D([], [], color=COLOURS[c], marker=MARKERS[m], label=name)
+            for name, (c, m) in lines.items()
+        ]
+        drawn.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+        return drawn
+    strokes = [
         Line2D([], [], color=COLOURS[i], label=name) for i, name in enumerate(colours)
     ]
     points = [
@@ -106,9 +119,9 @@ def figure(
         for i, name in enumerate(markers)
     ]
     # A legend fills its columns one by one: so colours have a row, and markers.
-    pairs = itertools.zip_longest(lines, points)
+    pairs = itertools.zip_longest(strokes, points)
     if handles := [handle for pair in pairs for handle in pair if handle]:
-        columns = max(len(lines), len(points))
+        columns = max(len(strokes), len(points))
         drawn.legend(handles=handles, loc="outside upper center", ncols=columns)
     return drawn
 
@@ -120,6 +133,8 @@ def _draw(panel: Panel, axes: "Axes") -> None:
     for series in panel.series:
         colour, marker = COLOURS[series.colour], MARKERS[series.marker]
         axes.plot(*zip(*series.points, strict=True), color=colour, marker=marker)
+        for (x, _), (low, high) in zip(series.points, series.ranges, strict=False):
+            axes.plot((x, x), (low, high), color=colour, linewidth=1)
     axes.set_xscale("log")
     _label(axes.xaxis, [x for series in panel.series for x, _ in series.points])
     if panel.x_ticks:

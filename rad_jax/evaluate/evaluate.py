@@ -68,8 +68,8 @@ def evaluate(
     )
     images, labels = _held_out(model, settings)
     protocol = protocol_of(model, settings)
-    rad = isinstance(model, Model) and protocol.method == "rad"
-    if rad and (note := cfg_1_note(model)):
+    note = cfg_1_note(model) if isinstance(model, Model) else None
+    if note and protocol.method == "rad":
         distributed.say(note)
     check_masks(settings.masks, protocol)
     fill = filler(model, settings.sampling)

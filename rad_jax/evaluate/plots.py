@@ -1,7 +1,19 @@
 """The plots of a report, as data for `charts`."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from rad_jax.evaluate.charts import COLOURS, MARKERS, Panel, Series
-from rad_jax.evaluate.results import LOWER, Cells, by_kind
+from rad_jax.evaluate.results import (
+    COLUMNS,
+    LOWER,
+    Cells,
+    Record,
+    by_kind,
+    by_row,
+    evaluations,
+    table_cells,
+)
 
 
 def quality_panels(cells: Cells) -> list[Panel]:
@@ -49,3 +61,42 @@ def seed_panels(cells: Cells) -> list[Panel]:
             ]
             panels.append(Panel(kind, LOWER[score], "", series, in_rows=True))
     return panels
+
+
+class Lines(NamedTuple):
+    """Panels whose lines share a legend: name, colour and marker of each."""
+
+    panels: list[Panel]
+    legend: dict[str, tuple[int, int]]
+
+
+def evaluation_lines(records: Sequence[Record], score: str) -> Lines:
+    """A score against evaluations of the network, a line for each name.
+
+    There are no panels where no name has several numbers of evaluations.
+    """
+    rows = by_row(records)
+    names = dict.fromkeys(record["name"] for record in records)
+    styles = {
+        name: (i % len(COLOURS), i // len(COLOURS) % len(MARKERS))
+        for i, name in enumerate(names)
+    }
+    panels = []
+    for kind, having in by_kind(table_cells(records)).items():
+        found: dict[str, list] = {name: [] for name in names}
+        for row, cells in having.items():
+            first = rows[row][0]
+            cell, count = cells.get(score), evaluations(first)
+            if cell is not None and cell.mean > 0 and count:
+                found[first["name"]].append((count, cell))
+        if max(map(len, found.values())) < 2:
+            continue
+        series = []
+        for name, points in found.items():
+            points.sort()
+            means = [(count, cell.mean) for count, cell in points]
+            ranges = [(c.low or c.mean, c.high or c.mean) for _, c in points]
+            if points:
+                series.append(Series(*styles[name], means, ranges=ranges))
+        panels.append(Panel(kind, "evaluations of the network", COLUMNS[score], series))
+    return Lines(panels, styles)

@@ -3,12 +3,14 @@
 import collections
 import csv
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rad_jax.evaluate import paper
 from rad_jax.evaluate.charts import figure, require_matplotlib, save_figure
-from rad_jax.evaluate.plots import quality_panels, seed_panels
+from rad_jax.evaluate.plots import evaluation_lines, quality_panels, seed_panels
 from rad_jax.evaluate.results import (
     COLUMNS,
     HIGHER,
@@ -16,13 +18,25 @@ from rad_jax.evaluate.results import (
     Cells,
     Record,
     by_kind,
+    by_row,
     read_results,
     table_cells,
 )
 from rad_jax.files.atomic import atomic_write
 
-SAME = ("data", "split", "num_images", "image_size", "seed", "num_samples")
-"""Settings in which the results of one table agree."""
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SAME = ("data", "split", "num_images", "image_size", "num_samples")
+"""Settings in which the results of one table agree; their seeds are named."""
+
+
+SHOWN = COLUMNS | {
+    "forward_evaluations": "evaluations",
+    "backward_evaluations": "backward",
+    "seconds_per_image": "seconds",
+}
+"""Columns of the tables, with their names."""
 
 
 def report(paths: Sequence[Path], output: Path) -> list[Path]:
@@ -47,15 +61,11 @@ def report(paths: Sequence[Path], output: Path) -> list[Path]:
     for number, records in enumerate(groups.values()):
         cells = table_cells(records)
         pictures = {}
-        for name, caption, panels in (
-            ("quality", "Quality against seconds per image", quality_panels(cells)),
-            ("seeds", "Quality over the seeds of training", seed_panels(cells)),
-        ):
-            if panels:
-                picture = output / f"{name}{number or ''}.png"
-                save_figure(figure(panels), picture)
-                written.append(picture)
-                pictures[caption] = picture.name
+        for name, caption, drawn in _figures(records, cells):
+            picture = output / f"{name}{number or ''}.png"
+            save_figure(drawn, picture)
+            written.append(picture)
+            pictures[caption] = picture.name
         texts.append(markdown(records, cells, pictures))
         rows += list(csv_rows(records, cells))
     text = "\n\n".join(texts) + "\n"
@@ -68,6 +78,22 @@ def report(paths: Sequence[Path], output: Path) -> list[Path]:
     return written
 
 
+def _figures(
+    records: Sequence[Record], cells: Cells
+) -> Iterable[tuple[str, str, "Figure"]]:
+    """Name, caption and picture of each plot that there is something for."""
+    if panels := quality_panels(cells):
+        yield "quality", "Quality against seconds per image", figure(panels)
+    lines = {score: evaluation_lines(records, score) for score in LOWER}
+    for score, (panels, legend) in lines.items():
+        if panels:
+            caption = f"{LOWER[score]} against evaluations of the network"
+            yield f"evaluations_{score}", caption, figure(panels, lines=legend)
+    panels = seed_panels(cells)
+    if panels and not any(found.panels for found in lines.values()):
+        yield "seeds", "Quality over the seeds of training", figure(panels)
+
+
 def markdown(
     records: Sequence[Record],
     cells: Cells,
@@ -77,7 +103,7 @@ def markdown(
     first = records[0]
     parts = []
     for kind, having in by_kind(cells).items():
-        scores = [s for s in COLUMNS if any(s in found for found in having.values())]
+        scores = [s for s in SHOWN if any(s in found for found in having.values())]
         lines = [
             f"| {kind} | {' | '.join(_head(score) for score in scores)} |",
             f"|---|{'---|' * len(scores)}",
@@ -90,7 +116,7 @@ def markdown(
     cell_sets = [found for kinds in cells.values() for found in kinds.values()]
     several = any(cell.count > 1 for found in cell_sets for cell in found.values())
     notes = [
-        "In brackets the least and the greatest over training seeds."
+        "In brackets the least and the greatest over seeds."
         if several
         else "In brackets 95% intervals over images."
     ]
@@ -102,18 +128,24 @@ def markdown(
 
 
 def _protocol_lines(records: Sequence[Record]) -> Iterable[str]:
-    """What was done, once for all names of which it is said, and these names."""
-    names: dict[str, dict[str, None]] = collections.defaultdict(dict)
-    for record in records:
-        names[record["protocol"]][record["name"]] = None
-    for protocol, having in names.items():
-        whose = "" if len(names) == 1 else f"{', '.join(having)}: "
-        yield f"- {whose}{protocol}"
+    """What was done, once for all rows of which it is said, and these rows."""
+    rows: dict[str, dict[str, None]] = collections.defaultdict(dict)
+    seeds: dict[str, dict[str, None]] = collections.defaultdict(dict)
+    for row, same in by_row(records).items():
+        for record in same:
+            seed = str(record["settings"].get("seed"))
+            protocol = record["protocol"].replace(f"; seed {seed}", "; {seed}")
+            rows[protocol][row] = seeds[protocol][seed] = None
+    for protocol, having in rows.items():
+        whose = "" if len(rows) == 1 else f"{'; '.join(having)}: "
+        several = "seed" if len(seeds[protocol]) == 1 else "seeds"
+        text = f"{several} {', '.join(seeds[protocol])}"
+        yield f"- {whose}{protocol.replace('{seed}', text)}"
 
 
 def _head(score: str) -> str:
-    arrow = " ↓" if score in LOWER else " ↑" if score in HIGHER else " (1 is best)"
-    return COLUMNS[score] + arrow
+    arrow = " ↓" if score in LOWER else " ↑" if score in HIGHER else ""
+    return SHOWN[score] + arrow + " (1 is best)" * (score == "seam_ratio")
 
 
 def _paper_lines(
@@ -122,7 +154,7 @@ def _paper_lines(
     """The paper's rows, where the images are as many and as large.
 
     Its FID stands there only beside one against a reference: of the same images it is
-    another number.
+    another number. Its seconds are of an NVIDIA TITAN RTX.
     """
     settings = records[0]["settings"]
     table = paper.TABLES.get(settings.get("data"), {})
@@ -132,9 +164,13 @@ def _paper_lines(
     against = all(r["fid_reference"] != "the same images" for r in records)
     lines = []
     for name, row in table.items():
-        known = dict(zip(paper.SCORES, getattr(row, kind), strict=True))
+        known: dict[str, float] = dict(
+            zip(paper.SCORES, getattr(row, kind), strict=True)
+        )
+        known["seconds_per_image"] = paper.SECONDS.get(name, math.nan)
         if not against:
             del known["fid"]
+        known = {score: x for score, x in known.items() if not math.isnan(x)}
         shown = [f"{known[s]:g}" if s in known else "" for s in scores]
         lines.append(f"| *{name} (paper)* | {' | '.join(shown)} |")
     return lines

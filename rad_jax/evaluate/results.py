@@ -91,24 +91,48 @@ def _check(record: Any) -> None:
                 _cell([scores[name]])
 
 
+COSTS = ("seconds_per_image", "forward_evaluations", "backward_evaluations")
+"""What a filling takes."""
+
+
 def table_cells(records: Sequence[Record]) -> Cells:
-    """By name, kind of masks and score."""
-    by_name: dict[str, list[Record]] = collections.defaultdict(list)
-    for record in records:
-        by_name[record["name"]].append(record)
+    """By name, kind of masks and score; see `by_row`."""
     cells: Cells = {}
-    for name, same in by_name.items():
+    for name, same in by_row(records).items():
         kinds = dict.fromkeys(kind for record in same for kind in record["masks"])
         cells[name] = {}
         for kind in kinds:
             all_scores = [r["masks"][kind] for r in same if kind in r["masks"]]
-            wanted = [*COLUMNS, "seconds_per_image"]
+            wanted = [*COLUMNS, *COSTS]
             found = {
                 score: [s[score] for s in all_scores if s.get(score) is not None]
                 for score in wanted
             }
             cells[name][kind] = {k: _cell(v) for k, v in found.items() if v}
     return cells
+
+
+def by_row(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Results of each row of a table: those of one name, which differ in a seed.
+
+    A name with several numbers of network evaluations has a row for each, named so.
+    """
+    counts: dict[str, set[int]] = collections.defaultdict(set)
+    for record in records:
+        counts[record["name"]] |= {evaluations(record)}
+    rows: dict[str, list[Record]] = collections.defaultdict(list)
+    for record in records:
+        name = record["name"]
+        several = len(counts[name]) > 1
+        rows[f"{name}, {evaluations(record)}" if several else name].append(record)
+    return rows
+
+
+def evaluations(record: Record) -> int:
+    """Evaluations of a network and its gradient that a filling took; 0 if not told."""
+    first = next(iter(record["masks"].values()), {})
+    forward, backward = (first.get(name) or 0 for name in COSTS[1:])
+    return round(forward + backward)
 
 
 def by_kind(cells: Cells) -> Cells:

@@ -96,7 +96,7 @@ def test_single_settings_are_read_as_their_types():
         (("ddrm", "fair", None, "eta=1", "eta=0"), "set gives eta twice"),
         (("ddrm", "fair", None, "steps=1.5"), "must be a whole number"),
         (("ddrm", "fair", None, "eta=x"), "'x'; it must be a number"),
-        (("ddrm", "fair", None, "eta=nan"), "eta is nan; it must lie in"),
+        (("ddrm", "fair", None, "eta=nan"), "'nan'; it must be a number"),
         (("ddrm", "fair", None, "final_paste=1"), "use true or false"),
         (("ddrm", "fair", None, "steps=1001"), "steps is 1001; it must lie in 1"),
         (("mcg", "fair", None, "steps=0"), "steps is 0; it must lie in 1"),

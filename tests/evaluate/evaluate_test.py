@@ -237,7 +237,7 @@ def test_originals_are_the_least_there_is(tiny_run, digits_dir, tmp_path, rad):
         ({"masks": ","}, "masks: name one kind or more"),
         ({"masks": "box,wide,box"}, "masks: 'box' is named twice"),
         ({"metrics": "fit"}, "metrics 'fit' are unknown; there are pixels, lpips"),
-        ({"method": "lama"}, "method 'lama' is unknown; there are rad, originals"),
+        ({"method": "lama"}, "method is 'lama'; use one of rad, score_sde, ddrm"),
         ({"num_images": 298}, "digits test: has 297 images, not 298"),
         ({"steps": 1001}, "1001"),
         ({"metrics": "fid"}, "pt_inception-2015-12-05-6726825d.pth"),

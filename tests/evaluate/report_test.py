@@ -63,7 +63,7 @@ def test_protocols_that_differ_name_their_results(write, tmp_path, rad):
     write("runs/c", name="other", protocol="9 images, otherwise")
     rad("report", tmp_path / "runs", "--output", tmp_path / "report")
     text = (tmp_path / "report" / "report.md").read_text()
-    assert "- RAD, more: 9 images of digits test at 16x16; rad: ddpm\n" in text
+    assert "- RAD; more: 9 images of digits test at 16x16; rad: ddpm\n" in text
     assert "- other: 9 images, otherwise\n" in text
     assert "FID's reference: the same images." in text
 
@@ -77,8 +77,9 @@ def test_tables_and_plot(write, tmp_path, rad):
     text = (output / "report.md").read_text()
     assert text.strip() in out
     head, _, *rows = text.splitlines()
-    assert head == "| box | Frechet (classifier) ↓ | accuracy ↑ | seam (1 is best) |"
-    assert rows[0] == "| RAD | 12.5 | 0.9 [0.8, 0.95] | 1.25 |"
+    scores = "Frechet (classifier) ↓ | accuracy ↑ | seam (1 is best)"
+    assert head == f"| box | {scores} | seconds |"
+    assert rows[0] == "| RAD | 12.5 | 0.9 [0.8, 0.95] | 1.25 | 0.5 |"
     assert rows[1].startswith("| slow | 12.5 |")
     assert "95% intervals over images" in text
     assert text.count("9 images of digits test") == 1  # of both, it is the same

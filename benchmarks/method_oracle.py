@@ -1,0 +1,187 @@
+"""What each method's approximation costs: its exact error on Gaussian data.
+
+With the ideal denoiser every method but MCG is affine in the known pixels and in its
+noise, so the mean and covariance of what it makes follow from its derivatives, without
+a sample and without a network, and can be held against the true conditional
+distribution. MCG's normalised gradient is not affine: its moments are of samples.
+"""
+
+import argparse
+import functools
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.exact_samplers import SCHEDULE, Moments, bures, oracle_error
+from benchmarks.measured import measured, store
+from rad_jax.baselines import methods
+from rad_jax.baselines.chain import noise_from, respaced_times, strided_times
+from rad_jax.baselines.choice import Baseline
+from rad_jax.baselines.mcg import MCG
+from rad_jax.baselines.methods import Settings, evaluations, settings_of
+from rad_jax.diffusion import sampling
+from rad_jax.diffusion.options import SamplerConfig
+from rad_jax.errors import UserError
+from rad_jax.progress import progress
+from tests.oracles import Gaussian, oracle_denoiser, smooth_gaussian
+
+SIZE = 8
+GIVEN, SAMPLES = 64, 256
+"""Of MCG: images that are given, and samples of each."""
+
+NFE = (5, 10, 20, 50, 100, 250, 1000)
+
+STRIDED = (methods.ddrm.DDRM, methods.ddnm.DDNM, methods.deqir.DeqIR)
+
+Fill = Callable[[jax.Array, Callable[[Any], jax.Array]], jax.Array]
+"""``fill(images, noise)``, (b, 8, 8, 1)."""
+
+
+def data() -> Gaussian:
+    """Half as wide as the tests', so that clipping to [-1, 1] means little."""
+    gaussian = smooth_gaussian(SIZE)
+    return Gaussian(gaussian.mean / 2, gaussian.covariance / 4)
+
+
+def masks() -> dict[str, np.ndarray]:
+    """A quarter of the pixels, and the other three quarters."""
+    box = np.zeros((SIZE, SIZE), np.float32)
+    box[2:6, 2:6] = 1
+    return {"box": box, "extreme": 1 - box}
+
+
+def filler(gaussian: Gaussian, mask: np.ndarray, settings: Settings) -> Fill:
+    """A method with the ideal denoiser of a plain ADM."""
+    strided = isinstance(settings, STRIDED)
+    times = (strided_times if strided else respaced_times)(SCHEDULE, settings.steps)
+    denoise = oracle_denoiser(gaussian, SCHEDULE, np.ones_like(mask), times)
+
+    def fill(images, noise):
+        holes = jnp.broadcast_to(jnp.asarray(mask), images.shape[:3])
+        return methods.fill(denoise, SCHEDULE, settings, images, holes, noise).images
+
+    return fill
+
+
+def exact_error(gaussian: Gaussian, mask: np.ndarray, settings: Settings) -> float:
+    """2-Wasserstein distance to the exact conditional, relative to its spread."""
+    fill, hole = filler(gaussian, mask, settings), mask.ravel() > 0
+    most = 2 + 4 * evaluations(SCHEDULE, settings)  # draws; also of steps back up
+
+    def one(image, draws):
+        made = fill(image[None], lambda number: draws[number][None])
+        return made.ravel()[np.flatnonzero(hole)]
+
+    zeros = jnp.zeros((SIZE, SIZE, 1)), jnp.zeros((most, SIZE, SIZE, 1))
+
+    @jax.jit
+    def affine():
+        shift, back = jax.vjp(one, *zeros)
+        return shift, *jax.vmap(back)(jnp.eye(shift.size))
+
+    shift, of_image, of_draws = (np.asarray(x, np.float64) for x in affine())
+    of_image, of_draws = (x.reshape(shift.size, -1) for x in (of_image, of_draws))
+    factors = np.linalg.cholesky(gaussian.covariance).T
+    images = gaussian.mean + np.concatenate([np.zeros_like(factors[:1]), factors])
+    made = Moments(shift[:, None] + of_image @ images.T, of_draws @ of_draws.T)
+    exact = [gaussian.conditional(~hole, image[~hole]) for image in images]
+    off = made.mean - np.stack([mean for mean, _ in exact], -1)
+    off[:, 1:] -= off[:, :1]
+    covariance = exact[0][1]
+    squared = np.sum(off**2) + bures(made.covariance, covariance)
+    return float(np.sqrt(squared / np.trace(covariance)))
+
+
+def sampled_error(gaussian: Gaussian, mask: np.ndarray, settings: Settings) -> float:
+    """The same of moments of samples, without what their number adds to the mean's."""
+    fill, hole = filler(gaussian, mask, settings), mask.ravel() > 0
+    rng = np.random.default_rng(0)
+    given = rng.multivariate_normal(gaussian.mean, gaussian.covariance, GIVEN)
+
+    @jax.jit
+    def samples(image, key):
+        images = jnp.broadcast_to(image, (SAMPLES, SIZE, SIZE, 1))
+        keys = jax.random.split(key, SAMPLES)
+        return fill(images, noise_from(keys, (SIZE, SIZE, 1)))
+
+    squared, covariance = [], np.zeros(())
+    for i, image in enumerate(given):
+        pixels = jnp.float32(image).reshape(SIZE, SIZE, 1)
+        made = np.float64(samples(pixels, jax.random.key(i)))
+        made = made.reshape(SAMPLES, -1)[:, hole]
+        mean, covariance = gaussian.conditional(~hole, image[~hole])
+        found = np.cov(made.T)
+        off = np.sum((made.mean(0) - mean) ** 2) - np.trace(found) / SAMPLES
+        squared.append(off + bures(found, covariance))
+    return float(np.sqrt(np.mean(squared) / np.trace(covariance)))
+
+
+def method_rows() -> list[dict[str, Any]]:
+    """Every method and preset at every number of evaluations, under both masks."""
+    gaussian, chosen = data(), []
+    for method, preset in itertools.product(methods.MODULES, ("fair", "published")):
+        for nfe in (None, *NFE):
+            try:
+                settings = settings_of(Baseline(method, preset, nfe), SCHEDULE)
+            except UserError:
+                continue  # takes more evaluations
+            affine = getattr(settings, "solver", "serial") == "serial"
+            if affine and (method, preset, settings) not in chosen:
+                chosen.append((method, preset, settings))
+    rows = []
+    for method, preset, settings in progress(chosen, desc="oracle", unit="row"):
+        error = sampled_error if isinstance(settings, MCG) else exact_error
+        found = {
+            kind: error(gaussian, mask, settings) for kind, mask in masks().items()
+        }
+        rows.append(
+            {
+                "method": method,
+                "preset": preset,
+                "settings": methods.described(settings),
+                "evaluations": evaluations(SCHEDULE, settings),
+                "of_samples": isinstance(settings, MCG),
+                **found,
+            }
+        )
+    return rows
+
+
+def rad_rows() -> list[dict[str, Any]]:
+    """RAD's sampler, whose denoiser knows the noise of each pixel."""
+    config = SamplerConfig(clip=False)
+    error = functools.partial(oracle_error, data())
+    return [
+        {
+            "method": "rad",
+            "preset": "",
+            "settings": f"steps={nfe}",
+            "evaluations": nfe,
+            "of_samples": False,
+            **{
+                kind: error(mask, config, sampling.time_grid(SCHEDULE, nfe, "uniform"))
+                for kind, mask in masks().items()
+            },
+        }
+        for nfe in NFE
+    ]
+
+
+def main() -> None:
+    """Computes and writes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, required=True, help="JSON file")
+    args = parser.parse_args()
+    record = {"measured": measured(), "size": SIZE, "rows": rad_rows() + method_rows()}
+    store(args.output, record)
+    for row in record["rows"]:
+        print(row["method"], row["preset"], row["evaluations"], row["box"])
+
+
+if __name__ == "__main__":
+    main()
