@@ -119,7 +119,7 @@ def main() -> None:
     use_cpu_cores()
     record: dict[str, Any] = {"measured": measured(), "batch": BATCH}
     for case in args.cases:
-        model = random_model(load_config(CASES[case]).model)
+        model = random_model(load_config(CASES[case], []).model)
         record[case] = {"evaluation": of_an_evaluation(case, model, args.rounds)}
         if case == "digits":
             record[case]["whole"] = whole(model, BATCH[case], min(args.rounds, 2))
