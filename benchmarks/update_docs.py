@@ -15,7 +15,7 @@ import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmarks import solver_tables, speed_tables
+from benchmarks import method_tables, solver_tables, speed_tables
 from benchmarks.ablation_tables import ablation_text
 from benchmarks.large_tables import large_pictures_text
 from rad_jax.convert.presets import PRESETS, Preset, choices_of
@@ -272,6 +272,14 @@ def documents() -> dict[Path, str]:
         "docs/evaluation.md": {
             "scoring": measured_on(scoring_text, "evaluation"),
             "ablation": ablation_text(ROOT / "docs"),
+        },
+        "docs/baselines.md": {
+            "settings": method_tables.settings_table(),
+            "differences": method_tables.differences(),
+            "quality": method_tables.quality_text(ROOT / "docs"),
+            "oracle": method_tables.oracle_text(stored("method_oracle")),
+            "seconds": measured_on(method_tables.speed_text, "method_speed"),
+            "sources": method_tables.citations(),
         },
         "docs/inpainting.md": {
             "bfloat16": bfloat16_text(stored("bfloat16")),

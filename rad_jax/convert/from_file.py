@@ -159,6 +159,9 @@ def _write(job: Job, network: Network, layout: str, model: AnyModel) -> None:
         "preset": job.preset,
     }
     model = model._replace(params=params)
+    if isinstance(model, Model) and layout != RAD:  # a plain ADM knows no phase 2
+        schedule = dataclasses.replace(model.schedule, known_steps=0)
+        model = model._replace(schedule=schedule)
     write_model(job.folder, model, provenance, overwrite=job.overwrite)
     check.report()
     print(f"rad-jax: the model is {job.folder}")

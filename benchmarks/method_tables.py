@@ -1,0 +1,268 @@
+"""The comparison methods as Markdown: settings, evaluations, results."""
+
+import dataclasses
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rad_jax.baselines import methods
+from rad_jax.diffusion.schedule import ScheduleConfig, make_schedule
+from rad_jax.evaluate import paper
+
+NAMES = {
+    "score_sde": "Score-SDE",
+    "ddrm": "DDRM",
+    "repaint": "RePaint",
+    "mcg": "MCG",
+    "ddnm": "DDNM",
+    "deqir": "DeqIR",
+}
+
+
+class About(NamedTuple):
+    """What code does not tell.
+
+    Attributes:
+      known: what becomes of known pixels, as published and as mended.
+      source: how to cite it.
+      reasons: why the presets differ, by setting.
+    """
+
+    known: tuple[str, str]
+    source: str
+    reasons: Mapping[str, str]
+
+
+PASTED = "the picture's own"
+ABOUT = {
+    "score_sde": About(
+        ("with noise of variance 1e-4", PASTED),
+        "Song et al., Score-Based Generative Modeling through Stochastic Differential "
+        "Equations, ICLR 2021",
+        {
+            "paste_level": "after a step from t to s the official loop pastes the "
+            "known pixels at the noise of t, one step behind the rest; mended it is "
+            "that of s"
+        },
+    ),
+    "ddrm": About(
+        ("the network's in the last step", PASTED),
+        "Kawar et al., Denoising Diffusion Restoration Models, NeurIPS 2022",
+        {
+            "final_paste": "the official program compares with > where the paper has "
+            ">=, and ends with the network's known pixels; mended they are pasted"
+        },
+    ),
+    "repaint": About(
+        ("the network's in the last step", PASTED),
+        "Lugmayr et al., RePaint: Inpainting using Denoising Diffusion Probabilistic "
+        "Models, CVPR 2022",
+        {
+            "final_paste": "Alg. 1 ends with a paste, the official program with the "
+            "network's known pixels"
+        },
+    ),
+    "mcg": About(
+        ("with noise of variance 1e-4", PASTED),
+        "Chung et al., Improving Diffusion Models for Inverse Problems using Manifold "
+        "Constraints, NeurIPS 2022",
+        {
+            "norm": "the official program takes the norm of a whole batch's error, so "
+            "that images change each other; mended it is each image's. As published "
+            "images are filled one by one here, as its authors ran it",
+            "paste_level": "as of Score-SDE",
+        },
+    ),
+    "ddnm": About(
+        (PASTED, PASTED),
+        "Wang et al., Zero-Shot Image Restoration Using Denoising Diffusion Null-Space "
+        "Model, ICLR 2023",
+        {"final_paste": "without noise in the known pixels it changes nothing"},
+    ),
+    "deqir": About(
+        (PASTED, PASTED),
+        "Cao et al., Deep Equilibrium Diffusion Restoration with Parallel Sampling, "
+        "CVPR 2024",
+        {
+            "solver": "the official program iterates the whole chain up to 15 times "
+            "and stops before it has converged; serially its fixed point is exact, and "
+            "takes one evaluation a step"
+        },
+    ),
+}
+SPEED = "python benchmarks/method_speed.py"
+ORACLE = "python benchmarks/method_oracle.py"
+
+
+def settings_table() -> str:
+    """Each method's published settings, evaluations, and known pixels."""
+    schedule = make_schedule(ScheduleConfig(known_steps=0))
+    lines = [
+        "| `--method` | settings, as published | evaluations published / fair | known "
+        "pixels published / fair |",
+        "|---|---|---|---|",
+    ]
+    for name, module in methods.MODULES.items():
+        published, fair = (module.PRESETS[x] for x in ("published", "fair"))
+        counts = [methods.evaluations(schedule, x) for x in (published, fair)]
+        back = ", as many backward" if name == "mcg" else ""
+        numbers = " / ".join(f"{count:,}" for count in counts) + back
+        told = methods.described(published)
+        known = " / ".join(ABOUT[name].known)
+        lines.append(f"| `{name}` | {told} | {numbers} | {known} |")
+    return "\n".join(lines)
+
+
+def differences() -> str:
+    """A line for each setting in which the presets of a method differ.
+
+    Raises:
+      KeyError: nobody has said why.
+    """
+    lines = []
+    for name, module in methods.MODULES.items():
+        published, fair = (
+            dataclasses.asdict(module.PRESETS[x]) for x in ("published", "fair")
+        )
+        for field, value in published.items():
+            if value != fair[field]:
+                pair = f"`{field}` {str(value).lower()} / {str(fair[field]).lower()}"
+                line = f"- `{name}`, {pair}: {ABOUT[name].reasons[field]}."
+                lines.append(textwrap.fill(line, 120, subsequent_indent="  "))
+    return "\n".join(lines)
+
+
+def citations() -> str:
+    """How to cite each method."""
+    return "\n".join(f"- `{name}`: {about.source}." for name, about in ABOUT.items())
+
+
+def oracle_text(record: Mapping[str, Any] | None) -> str:
+    """The exact error of each method on Gaussian data."""
+    if record is None:
+        return f"Not measured yet (`{ORACLE}`)."
+    counts = sorted(
+        {row["evaluations"] for row in record["rows"] if row["method"] == "rad"}
+    )
+    names = {"rad": "RAD"} | NAMES
+    parts = []
+    for kind in ("box", "extreme"):
+        lines = [
+            f"| {kind}, evaluations at most | {' | '.join(map(str, counts))} | "
+            "as published |",
+            "|---|" + "---|" * (len(counts) + 1),
+        ]
+        for method, name in names.items():
+            rows = [row for row in record["rows"] if row["method"] == method]
+            fair = [row for row in rows if row["preset"] in ("", "fair")]
+            cells = [_largest(fair, count, kind) for count in counts]
+            lines.append(f"| {name} | {' | '.join(cells)} | {_published(rows, kind)} |")
+        parts.append("\n".join(lines))
+    text = (
+        "2-Wasserstein distance between what a method makes and the true conditional "
+        "distribution, root mean square over the data, relative to the conditional's "
+        "spread: 0 is exact, and always giving the conditional mean is 1. In brackets "
+        "the evaluations where they are fewer. Mended settings; the last "
+        "column has the official ones. Images of "
+        f"{record['size']} x {record['size']} Gaussian pixels with the ideal denoiser, "
+        "known pixels a frame (box) or the middle quarter (extreme); MCG's rows are of "
+        f"samples. {_where(record)}"
+    )
+    return "\n\n".join([*parts, _filled(text)])
+
+
+def _largest(rows: list, most: int, kind: str) -> str:
+    """The error at the most evaluations that a column allows."""
+    allowed = [row for row in rows if row["evaluations"] <= most]
+    if not allowed:
+        return ""
+    row = max(allowed, key=lambda row: row["evaluations"])
+    count = row["evaluations"]
+    return f"{row[kind]:.3f}" + (f" ({count})" if count < most else "")
+
+
+def _published(rows: list, kind: str) -> str:
+    published = [row for row in rows if row["preset"] == "published"]
+    if not published:
+        return ""
+    row = published[0]  # its own number of steps comes first
+    return f"{row[kind]:.3f} ({row['evaluations']})"
+
+
+def speed_text(record: Mapping[str, Any] | None) -> str:
+    """Seconds of each method, beside the paper's Table 2."""
+    if record is None:
+        return f"Not measured yet (`{SPEED}`)."
+    names = {"rad": "RAD"} | NAMES
+    cases = [case for case in ("digits", "ffhq256") if case in record]
+    titles = {"digits": "digits", "ffhq256": "FFHQ-256's network"}
+    heads = [f"{titles[case]}: s / RAD's" for case in cases]
+    lines = [
+        f"| one evaluation | {' | '.join(heads)} |",
+        "|---|" + "---|" * len(cases),
+    ]
+    for method, name in names.items():
+        cells = [
+            f"{row['seconds']:.3g} / {row['over_rad']:.2f}"
+            for row in (record[case]["evaluation"][method] for case in cases)
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    parts = ["\n".join(lines), _whole_table(record)]
+    shares = ", ".join(
+        f"{row['evaluations']:g} of {titles[case]}"
+        for case, row in ((case, record[case]["evaluation"]["rad"]) for case in cases)
+    )
+    text = (
+        f"An evaluation of MCG has its gradient in it. Timed in turns, evaluations at "
+        f"once: {shares} (DeqIR's serially). Whole fillings are as published, timed on "
+        "digits; on FFHQ-256's network they are evaluations times the seconds of one."
+    )
+    return "\n\n".join([*parts, _filled(text)])
+
+
+def _whole_table(record: Mapping[str, Any]) -> str:
+    whole = record["digits"]["whole"]
+    large = record.get("ffhq256", {}).get("evaluation", {})
+    lines = [
+        "| a filling, as published | evaluations | digits: s / RAD's 100 / RAD's 20 | "
+        "FFHQ-256's network: s, computed | the paper's Table 2: s / RAD's |",
+        "|---|---|---|---|---|",
+    ]
+    for row, found in whole.items():
+        method = row.split(",")[0]
+        name = row.replace("rad", "RAD") if method == "rad" else NAMES[row]
+        counts = f"{found['forward']:,}"
+        if found["backward"]:
+            counts += f" + {found['backward']:,} backward"
+        of_one = large.get(method, {}).get("seconds")
+        computed = "" if of_one is None else f"{of_one * found['forward']:,.0f}"
+        seconds = paper.SECONDS.get("RAD" if row == "rad, 100" else name)
+        theirs = (
+            ""
+            if seconds is None
+            else f"{seconds:g} / {seconds / paper.SECONDS['RAD']:.2f}"
+        )
+        ours = (
+            f"{found['seconds']:.3g} / {found['over_rad_100']:.2f} / "
+            f"{found['over_rad_20']:.2f}"
+        )
+        lines.append(f"| {name} | {counts} | {ours} | {computed} | {theirs} |")
+    return "\n".join(lines)
+
+
+def quality_text(docs: Path) -> str:
+    """The report of the digits."""
+    report = docs / "methods" / "report.md"
+    if not report.exists():
+        return "Not run yet (`python benchmarks/methods.py`)."
+    return report.read_text().strip().replace("](", "](methods/")
+
+
+def _where(record: Mapping[str, Any]) -> str:
+    machine = record["measured"]
+    return f"`{machine['command']}` on {machine['hardware']}, {machine['date']}."
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
