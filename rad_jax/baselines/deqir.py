@@ -6,7 +6,6 @@ with one noise image for all steps), which gives it exactly in T evaluations.
 """
 
 import dataclasses
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +21,10 @@ from rad_jax.baselines.chain import (
     paste,
     strided_times,
 )
+from rad_jax.baselines.whole_chain import Scales, scales_of, whole_chain
 from rad_jax.diffusion.options import require_at_least, require_one_of, require_unit
 from rad_jax.diffusion.sampling import Denoiser
-from rad_jax.diffusion.schedule import Schedule, Step, steps
+from rad_jax.diffusion.schedule import Schedule, steps
 from rad_jax.errors import UserError
 from rad_jax.typing import Images, Masks
 
@@ -85,37 +85,6 @@ def evaluations(schedule: Schedule, settings: DeqIR) -> int:
     return settings.steps * passes
 
 
-class Tables(NamedTuple):
-    """Float64 scales of every step: signal after it, and those of its noise.
-
-    Attributes:
-      signal: sqrt(abar_s).
-      shared: of the noise that all steps share.
-      predicted: of the network's, in x_s.
-      removed: of the network's, which x_0's prediction takes away.
-      first: sqrt(abar) before the first step.
-    """
-
-    signal: np.ndarray
-    shared: np.ndarray
-    predicted: np.ndarray
-    removed: np.ndarray
-    first: float
-
-
-def tables(schedule: Schedule, settings: DeqIR, times: np.ndarray) -> Tables:
-    """The scales of a chain."""
-    at, after = (schedule.signal.hole[x] for x in (times[:-1], times[1:]))
-    sigma = np.sqrt(-np.expm1(after))
-    return Tables(
-        np.exp(0.5 * after),
-        settings.noise_weight * sigma,
-        np.sqrt(1 - settings.eta**2) * sigma,
-        np.exp(0.5 * (after - at)) * np.sqrt(-np.expm1(at)),
-        float(np.exp(0.5 * at[0])),
-    )
-
-
 def fill(
     denoise: Denoiser,
     schedule: Schedule,
@@ -131,14 +100,15 @@ def fill(
     """
     times = chain_times(schedule, settings.steps)
     stack = steps(schedule, times[:-1], times[1:])
-    scales = tables(schedule, settings, times)
+    weights = settings.noise_weight, settings.eta
+    scales = scales_of(schedule, times, *weights)
     known = given(images, masks)
     solve = _serial if settings.solver == "serial" else _anderson
     x, forward = solve(denoise, settings, stack, scales, known, noise(0), noise(1))
     return Filled(paste(x, images, known.known), forward, counts(images))
 
 
-def _serial(denoise, settings: DeqIR, stack, scales: Tables, y: Given, x, shared):
+def _serial(denoise, settings: DeqIR, stack, scales: Scales, y: Given, x, shared):
     """The recurrence, step by step."""
     del settings
     # sqrt(abar_s / abar_t): what a step keeps of x in the hole.
@@ -158,36 +128,14 @@ def _serial(denoise, settings: DeqIR, stack, scales: Tables, y: Given, x, shared
     return x, forward
 
 
-def _anderson(denoise, settings: DeqIR, stack, scales: Tables, y: Given, x, shared):
+def _anderson(denoise, settings: DeqIR, stack, scales: Scales, y: Given, x, shared):
     """The whole chain at once, which begins as the first image throughout."""
 
     def sweep(chains: Chains) -> Chains:
-        return _sweep(denoise, stack, scales, y, x, shared, chains)
+        return whole_chain(denoise, stack, scales, y, x, shared, chains)
 
     start = jnp.repeat(x[:, None], settings.steps, axis=1)
     found = accelerate(
         sweep, start, memory=settings.memory, max_passes=settings.max_passes
     )
     return found.latest[:, -1], found.passes * settings.steps
-
-
-def _sweep(denoise, stack: Step, scales: Tables, y: Given, x, shared, chains: Chains):
-    """The map whose fixed point is the chain: T evaluations in one batch."""
-    b, t = chains.shape[:2]
-    # 1. Predicted noise: of x_T for the first image, of the one before for the others.
-    inputs = jnp.concatenate([x[:, None], chains[:, :-1]], axis=1)
-    flat = inputs.reshape(b * t, *x.shape[1:])
-    step = jax.tree.map(lambda a: jnp.tile(a, (b,) + (1,) * (a.ndim - 1)), stack)
-    eps = denoise(flat, step)[..., : x.shape[-1]].reshape(chains.shape)
-
-    def per_step(scale):
-        return jnp.asarray(scale, x.dtype).reshape(1, t, 1, 1, 1)
-
-    # 2. In the hole the recurrence written out: sums over the steps before.
-    added = per_step((scales.predicted - scales.removed) / scales.signal) * eps
-    added += per_step(scales.shared / scales.signal) * shared[:, None]
-    hole = x[:, None] / scales.first + jnp.cumsum(added, axis=1)
-    # 3. Where the image is known, it and the noise of the step alone.
-    noisy = per_step(scales.predicted) * eps + per_step(scales.shared) * shared[:, None]
-    at_known = per_step(scales.signal) * y.images[:, None] + noisy
-    return jnp.where(y.known[:, None] > 0, at_known, per_step(scales.signal) * hole)

@@ -265,7 +265,7 @@ def test_presets_and_what_is_said(tmp_path, monkeypatch, capsys):
     assert f"convert: {len(state)}/{len(state)} array" in err
     read, schedule, _, _ = read_model(tmp_path / "m")
     assert read == dataclasses.replace(config, dropout=0.25)
-    assert schedule == ScheduleConfig(kind="cosine")
+    assert schedule == ScheduleConfig(kind="cosine", known_steps=0)  # a plain ADM
     assert read_record(tmp_path / "m")["provenance"] == {
         "file": path.name,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
