@@ -23,7 +23,6 @@ from rad_jax.inference.lama import ONE_PASS, require_one_pass
 from rad_jax.inference.results import png_text
 from rad_jax.inference.sizes import sizes_of
 from rad_jax.inference.strategy import StrategyOptions
-from rad_jax.runtime.distributed import say
 
 
 def fill_files(
@@ -57,7 +56,7 @@ def fill_files(
       UserError: options do not fit the model, or as `inpaint_files`.
     """
     strategy = strategy or StrategyOptions()
-    sizes = sizes_of(model)
+    sizes, note = sizes_of(model), None
     if isinstance(sampling, Baseline):
         if strategy.strategy == "tile":
             raise UserError("strategy tile is RAD's; use auto, crop, resize or whole")
@@ -73,12 +72,10 @@ def fill_files(
         )
         sampler = ONE_PASS
     else:
-        sampler = str(sampling)
-        if note := cfg_1_note(model):
-            say(note)
+        sampler, note = str(sampling), cfg_1_note(model)
     if sampling.label is None:  # of a model with classes: refused before files are read
         check_labels(model.config, None)
-    return inpaint_files(
+    code = inpaint_files(
         _fills(model, sampling),
         image,
         mask,
@@ -89,6 +86,9 @@ def fill_files(
         strategy=strategy,
         text=png_text(sampler, files.seed, sampling.label),
     )
+    if note:
+        print(note)
+    return code
 
 
 def _fills(model: AnyModel, sampling: SamplingOptions | Baseline) -> Fills:

@@ -1,5 +1,7 @@
 """The 3x3 convolutions of the ADM U-Net, NHWC, also of an image upsampled first."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -7,6 +9,9 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 Activation = Float[Array, "b h w c"]
+
+Margins = tuple[tuple[int, int], tuple[int, int]]
+"""Rows of zeros before and after an image, and columns."""
 
 
 class Conv(nnx.Module):
@@ -52,19 +57,65 @@ class Conv(nnx.Module):
 def conv(
     x: Activation,
     kernel: Float[Array, "_ _ c out"],
-    around: tuple[tuple[int, int], tuple[int, int]],
+    around: Margins,
     stride: int = 1,
     precision: str | None = None,
 ) -> Float[Array, "b _ _ out"]:
-    """A convolution in x's type, with rows and columns of zeros around."""
+    """A convolution in x's type, with rows and columns of zeros around.
+
+    Differentiable backward, not forward.
+    """
+    # XLA convolves operands of one type.
+    return _conv(x, kernel.astype(x.dtype), around, stride, precision)
+
+
+def _plain(x, kernel, around: Margins, stride: int, precision: str | None):
     return jax.lax.conv_general_dilated(
         x,
-        kernel.astype(x.dtype),  # XLA convolves operands of one type
+        kernel,
         window_strides=(stride, stride),
         padding=around,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         precision=precision,
     )
+
+
+_conv = jax.custom_vjp(_plain, nondiff_argnums=(2, 3, 4))
+
+
+def _conv_forward(x, kernel, around: Margins, stride: int, precision: str | None):
+    return _plain(x, kernel, around, stride, precision), (x, kernel)
+
+
+def _conv_backward(around: Margins, stride: int, precision, operands, cotangent):
+    arguments = *operands, cotangent
+
+    def by_jax(x, kernel, cotangent):
+        convolve = functools.partial(
+            _plain, around=around, stride=stride, precision=precision
+        )
+        return jax.vjp(convolve, x, kernel)[1](cotangent)
+
+    def by_transposes(x, kernel, cotangent):
+        turned = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
+        (above, below), (left, right) = around
+        h, w = kernel.shape[0] - 1, kernel.shape[1] - 1
+        margins = (h - above, h - below), (w - left, w - right)
+        of_x = _plain(cotangent, turned, margins, 1, precision)
+        # Channels are the batch here, and the batch the channels.
+        images, weights = x.transpose(3, 1, 2, 0), cotangent.transpose(1, 2, 0, 3)
+        of_kernel = _plain(images, weights, around, 1, precision)
+        return of_x, of_kernel.transpose(1, 2, 0, 3)
+
+    if stride != 1:
+        return by_jax(*arguments)
+    # In a loop XLA's CPU compiler leaves the order of axes that JAX's gradient has to
+    # a generic convolution, 5 (of x) to 40 times slower than the one of this order: it
+    # makes such an order of any outside of loops alone.
+    return jax.lax.platform_dependent(*arguments, cpu=by_transposes, default=by_jax)
+
+
+_conv.defvjp(_conv_forward, _conv_backward)
 
 
 def upsampled_conv(

@@ -112,8 +112,8 @@ def test_rad_takes_no_settings_of_others(inpaint, flags, line):
 
 
 def test_rads_steps_on_a_plain_adm_are_named(inpaint):
-    code, _, [line] = inpaint("--nfe", 2)
-    assert code == 0 and "Cfg. 1 of the paper's Table 3" in line
+    code, out, err = inpaint("--nfe", 2)
+    assert (code, err) == (0, []) and "Cfg. 1 of the paper's Table 3" in out
     assert "2 steps" in Image.open("out.png").text["Sampler"]
 
 
