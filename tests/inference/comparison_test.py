@@ -65,14 +65,14 @@ def test_a_picture_is_filled_and_says_how(inpaint, method):
         pixels("out.png")[~hole], pixels("picture.png")[~hole]
     )
     assert (pixels("out.png") != pixels("picture.png"))[hole].any()
-    text = Image.open("out.png").text["Sampler"]
+    text = Image.open("out.png").info["Sampler"]
     assert text.startswith(f"{method} (fair): steps=")
 
 
 def test_published_settings_and_single_ones(inpaint):
     flags = "--preset", "published", "--set", "steps=4", "--set", "eta=0.5"
     assert inpaint("--method", "ddrm", *flags)[0] == 0
-    text = Image.open("out.png").text["Sampler"]
+    text = Image.open("out.png").info["Sampler"]
     assert text == (
         "ddrm (published): steps=4, eta=0.5, eta_b=1.0, sigma_0=0.0, final_paste=false"
     )
@@ -114,7 +114,7 @@ def test_rad_takes_no_settings_of_others(inpaint, flags, line):
 def test_rads_steps_on_a_plain_adm_are_named(inpaint):
     code, out, err = inpaint("--nfe", 2)
     assert (code, err) == (0, []) and "Cfg. 1 of the paper's Table 3" in out
-    assert "2 steps" in Image.open("out.png").text["Sampler"]
+    assert "2 steps" in Image.open("out.png").info["Sampler"]
 
 
 def test_a_rad_model_is_refused(tiny_run, rad, inpaint):
