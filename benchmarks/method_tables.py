@@ -2,13 +2,26 @@
 
 import dataclasses
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.ablation_tables import side
 from rad_jax.baselines import methods
 from rad_jax.diffusion.schedule import ScheduleConfig, make_schedule
 from rad_jax.evaluate import paper
+from rad_jax.evaluate.results import (
+    COLUMNS,
+    Cell,
+    Record,
+    by_row,
+    evaluations,
+    read_results,
+    table_cells,
+)
+
+Kinds = Mapping[str, Mapping[str, Cell]]
+"""By kind of masks and score."""
 
 NAMES = {
     "score_sde": "Score-SDE",
@@ -251,12 +264,69 @@ def _whole_table(record: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+RADS = ("RAD by LoRA", "RAD in full")
+SCORES = ("frechet_classifier", "energy_hole", "accuracy", "psnr_hole")
+
+MORE = 1.1
+"""Evaluations of the RAD that a method stands beside, over its own, at most."""
+
+
 def quality_text(docs: Path) -> str:
-    """The report of the digits."""
+    """Who is ahead on digits, and the report."""
     report = docs / "methods" / "report.md"
     if not report.exists():
         return "Not run yet (`python benchmarks/methods.py`)."
-    return report.read_text().strip().replace("](", "](methods/")
+    records = read_results([docs / "results" / "methods"])
+    tables = report.read_text().strip().replace("](", "](methods/")
+    return f"{verdicts(records)}\n\n{tables}"
+
+
+def verdicts(records: Sequence[Record]) -> str:
+    """Where each method lies beyond all seeds of RAD with as many evaluations."""
+    cells, rows = table_cells(records), by_row(records)
+    lines = [
+        "| evaluations | beside | better than RAD | worse than RAD |",
+        "|---|---|---|---|",
+    ]
+    of_rad = {
+        name: {
+            evaluations(same[0]): row for row, same in rows.items() if _of(name, row)
+        }
+        for name in RADS
+    }
+    for row, same in rows.items():
+        if any(_of(name, row) for name in RADS):
+            continue
+        for steps in of_rad.values():
+            as_many = [n for n in steps if n <= MORE * evaluations(same[0])]
+            if as_many:
+                beside = steps[max(as_many)]
+                better, worse = (
+                    _listed(cells[row], cells[beside], sign) for sign in (1, -1)
+                )
+                lines.append(f"| {row} | {beside} | {better} | {worse} |")
+    first = records[0]["measured"]
+    text = (
+        "Named where the ranges over seeds do not overlap; the number after a name is "
+        "that of its evaluations, backward ones among them; beside each method stands "
+        "the RAD with the most evaluations that are at most a tenth more. "
+        f"`python benchmarks/methods.py` on {first['hardware']}, {first['date']}."
+    )
+    return "\n".join([*lines, "", _filled(text)])
+
+
+def _listed(one: Kinds, other: Kinds, sign: int) -> str:
+    """Scores and kinds of masks in which one is better, or with -1 worse."""
+    parts = []
+    for score in SCORES:
+        kinds = [k for k in one if side(score, one[k][score], other[k][score]) == sign]
+        if kinds:
+            parts.append(f"{COLUMNS[score]}: {', '.join(kinds)}")
+    return "; ".join(parts)
+
+
+def _of(name: str, row: str) -> bool:
+    return row == name or row.startswith(f"{name}, ")
 
 
 def _where(record: Mapping[str, Any]) -> str:

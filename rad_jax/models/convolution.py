@@ -88,7 +88,7 @@ def _conv_forward(x, kernel, around: Margins, stride: int, precision: str | None
 
 
 def _conv_backward(around: Margins, stride: int, precision, operands, cotangent):
-    arguments = *operands, cotangent
+    x, kernel = operands
 
     def by_jax(x, kernel, cotangent):
         convolve = functools.partial(
@@ -108,11 +108,13 @@ def _conv_backward(around: Margins, stride: int, precision, operands, cotangent)
         return of_x, of_kernel.transpose(1, 2, 0, 3)
 
     if stride != 1:
-        return by_jax(*arguments)
+        return by_jax(x, kernel, cotangent)
     # In a loop XLA's CPU compiler leaves the order of axes that JAX's gradient has to
     # a generic convolution, 5 (of x) to 40 times slower than the one of this order: it
     # makes such an order of any outside of loops alone.
-    return jax.lax.platform_dependent(*arguments, cpu=by_transposes, default=by_jax)
+    return jax.lax.platform_dependent(
+        x, kernel, cotangent, cpu=by_transposes, default=by_jax
+    )
 
 
 _conv.defvjp(_conv_forward, _conv_backward)

@@ -147,3 +147,32 @@ def test_mcg_is_measured_by_samples(monkeypatch):
     gaussian, mask = method_oracle.data(), method_oracle.masks()["box"]
     settings = settings_of(Baseline("mcg", "fair", 5), SCHEDULE)
     assert 0.1 < method_oracle.sampled_error(gaussian, mask, settings) < 2
+
+
+def test_who_is_ahead_of_rad_with_as_many_evaluations():
+    def record(name, evaluations, seed, frechet):
+        scores = {
+            "frechet_classifier": frechet + 0.01 * seed,
+            "energy_hole": {"mean": 0.1 + 0.01 * seed, "low": 0, "high": 1},
+            "accuracy": {"mean": 0.5 + 0.01 * seed, "low": 0, "high": 1},
+            "psnr_hole": {"mean": 20 + seed, "low": 0, "high": 40},
+            "forward_evaluations": evaluations,
+            "backward_evaluations": 0.0,
+        }
+        masks = {"box": scores, "wide": scores | {"frechet_classifier": 1.0}}
+        return {"name": name, "masks": masks, "measured": MEASURED}
+
+    told = [
+        ("RAD by LoRA", 20, 2.0),
+        ("RAD by LoRA", 100, 1.0),
+        ("RAD in full", 20, 3.0),
+        ("DDRM", 25, 2.5),
+        ("RePaint", 91, 1.5),
+        ("MCG", 15, 9.0),
+    ]
+    records = [record(*row[:2], seed, row[2]) for row in told for seed in range(3)]
+    lines = method_tables.verdicts(records).splitlines()
+    assert "| DDRM | RAD by LoRA, 20 |  | Frechet (classifier): box |" in lines
+    assert "| DDRM | RAD in full | Frechet (classifier): box |  |" in lines
+    assert "| RePaint | RAD by LoRA, 100 |  | Frechet (classifier): box |" in lines
+    assert not any(line.startswith("| MCG") for line in lines)  # RAD has none so few
