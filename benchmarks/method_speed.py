@@ -83,21 +83,21 @@ def of_an_evaluation(case: str, model: Model, rounds: int) -> dict[str, Any]:
     }
 
 
-def whole(model: Model, batch: int, rounds: int) -> dict[str, Any]:
-    """Seconds of an image by the published settings, and RAD's."""
+def whole(model: Model, rounds: int) -> dict[str, Any]:
+    """Seconds of one image by the published settings, and by RAD's."""
     calls: dict[str, Run] = {
-        f"rad, {steps}": rad(model, steps, batch) for steps in RAD_STEPS
+        f"rad, {steps}": rad(model, steps, 1) for steps in RAD_STEPS
     }
     counts = {name: [int(name.split()[-1]), 0] for name in calls}
     for method in METHODS:
-        call = other(model, Baseline(method, "published"), batch)
+        call = other(model, Baseline(method, "published"), 1)
         calls[method], counts[method] = call, [round(float(x)) for x in call()]
     taken = in_turns(calls, rounds)
     return {
         name: {
             "forward": forward,
             "backward": backward,
-            "seconds": seconds / batch,
+            "seconds": seconds,
             **{
                 f"over_rad_{steps}": ratio(taken, name, f"rad, {steps}")
                 for steps in RAD_STEPS
@@ -122,7 +122,7 @@ def main() -> None:
         model = random_model(load_config(CASES[case], []).model)
         record[case] = {"evaluation": of_an_evaluation(case, model, args.rounds)}
         if case == "digits":
-            record[case]["whole"] = whole(model, BATCH[case], min(args.rounds, 2))
+            record[case]["whole"] = whole(model, min(args.rounds, 2))
         print(case, record[case], flush=True)
         store(args.output, record)
 

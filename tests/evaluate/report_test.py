@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from rad_jax.evaluate.charts import figure
-from rad_jax.evaluate.plots import seed_panels
+from rad_jax.evaluate.plots import evaluation_lines, seed_panels
 from rad_jax.evaluate.results import read_results, table_cells
 
 
@@ -202,3 +202,63 @@ def test_the_same_results_give_the_same_bytes(write, tmp_path, rad):
         assert rad("report", path, "--output", tmp_path / name)[0] == 0
     one, two = (tmp_path / name / "quality.png" for name in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()
+
+
+def test_quality_against_evaluations_is_a_line_for_each_name(write, tmp_path, rad):
+    """Backward evaluations count, too; the ranges are those over seeds."""
+    told = [("RAD", 10, 0, 4.0), ("RAD", 20, 0, 2.0), ("MCG", 10, 10, 3.0)]
+    for name, forward, backward, distance in told:
+        for seed in (0, 1):
+            scores = {
+                "frechet_classifier": distance + seed,
+                "forward_evaluations": float(forward),
+                "backward_evaluations": float(backward),
+                "seconds_per_image": None,
+            }
+            write(
+                f"{name}{forward}_{seed}",
+                name=name,
+                scores=scores,
+                settings={"seed": seed},
+                protocol=f"9 digits; {forward} steps; seed {seed}; 8-bit pictures",
+            )
+    records = read_results([tmp_path])
+    (panel,), legend = evaluation_lines(records, "frechet_classifier")
+    assert list(legend) == ["MCG", "RAD"] and len(set(legend.values())) == 2
+    mcg, line = panel.series
+    assert list(mcg.points) == [(20, 3.5)] and list(line.points) == [
+        (10, 4.5),
+        (20, 2.5),
+    ]
+    assert list(line.ranges) == [(4.0, 5.0), (2.0, 3.0)]
+    assert (line.colour, line.marker) == legend["RAD"]
+    assert not evaluation_lines(records, "energy_hole").panels
+    assert not evaluation_lines(records[:2], "frechet_classifier").panels  # one number
+    output = tmp_path / "report"
+    assert rad("report", tmp_path, "--output", output)[0] == 0
+    text = (output / "report.md").read_text()
+    assert "| RAD, 10 | 4.5 [4, 5] |" in text and "| MCG | 3.5 [3, 4] |" in text
+    assert "- RAD, 20: 9 digits; 20 steps; seeds 0, 1; 8-bit pictures" in text
+    assert "](evaluations_frechet_classifier.png)" in text
+    assert "seeds.png" not in text  # the lines have the ranges
+    chart = figure([panel], lines=legend)
+    names = [label.get_text() for label in chart.legends[0].get_texts()]
+    assert names == ["MCG", "RAD"]
+    (axes,) = chart.axes
+    drawn = {tuple(map(tuple, line.get_xydata())) for line in axes.lines}
+    assert ((20.0, 2.0), (20.0, 3.0)) in drawn  # a range
+
+
+def test_the_papers_seconds(write, tmp_path, rad):
+    settings = {"data": "ffhq256", "num_images": 1000, "image_size": 256}
+    scores = {"lpips_alex_unscaled": interval(0.08, 0.07, 0.09)}
+    path = write("a", scores=scores, settings=settings)
+    output = tmp_path / "report"
+    assert rad("report", path, "--output", output)[0] == 0
+    lines = (output / "report.md").read_text().splitlines()
+    [head] = [line for line in lines if line.startswith("| box")]
+    assert head.endswith("| seconds |")
+    [repaint] = [line for line in lines if line.startswith("| *RePaint (paper)*")]
+    assert repaint.endswith("| 837.136 |")
+    [lama] = [line for line in lines if line.startswith("| *LaMa (paper)*")]
+    assert lama.endswith("|  |")  # Table 2 has none
