@@ -73,3 +73,37 @@ def test_networks_score_every_filling():
     found = jax.eval_shape(scores._inception_scores, params, *batch)
     assert found["inception"].shape == (3, 2, 2048)
     assert found["inception_originals"].shape == (3, 2048)
+
+
+def test_the_energy_score_is_smallest_for_samples_of_the_truth(random):
+    """Of three fillings by its formula; blur and a lack of diversity do not pay."""
+    (score,) = scores.scorers((), weights=None, classifier=None)
+    holes = np.zeros((200, 8, 8), np.float32)
+    holes[:, 2:5, 3:7] = 1
+
+    def draw(count, spread=0.3):
+        return random.normal(0, spread, (200, count, 8, 8, 1)).astype(np.float32)
+
+    truth = draw(1)[:, 0]
+
+    def energy(fillings):
+        return score(fillings, truth, holes, np.zeros(200, np.int32))["energy_hole"]
+
+    fillings = draw(3)
+    inside = holes[0] > 0
+
+    def apart(a, b):
+        return np.sqrt(np.mean((a[inside] - b[inside]) ** 2))
+
+    expected = [
+        np.mean([apart(one, true) for one in three])
+        - np.mean([apart(three[i], three[j]) for i, j in ((0, 1), (0, 2), (1, 2))]) / 2
+        for three, true in zip(fillings, truth, strict=True)
+    ]
+    np.testing.assert_allclose(energy(fillings), expected, rtol=1e-5)
+    of_truth = energy(fillings).mean()
+    assert of_truth < energy(0 * fillings).mean()  # the mean image, always
+    assert of_truth < energy(np.repeat(draw(1), 3, 1)).mean()  # one filling thrice
+    assert of_truth < energy(draw(3, 0.5)).mean()
+    holes[7] = 0
+    assert np.isnan(energy(fillings)[7])
