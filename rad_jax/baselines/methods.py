@@ -133,12 +133,13 @@ def described(settings: Settings) -> str:
     )
 
 
-def require_mask(method: str, mask: np.ndarray) -> None:
+def require_mask(method: str, mask: np.ndarray, name: str = "mask") -> None:
     """Refuses a mask that a method cannot take.
 
     Args:
       method: one of `choice.METHODS`.
       mask: (h, w), or several, 1 in the hole.
+      name: of the mask, for the message.
 
     Raises:
       UserError: it is soft, where the method knows only hard ones, or a hole of
@@ -146,11 +147,11 @@ def require_mask(method: str, mask: np.ndarray) -> None:
     """
     if method in HARD_MASKS_ONLY and not np.all((mask == 0) | (mask == 1)):
         raise UserError(
-            f"the mask is soft, and {method} knows pixels that are known or are not; "
+            f"{name}: is soft, and {method} knows pixels that are known or are not; "
             "leave feather out, or use the method rad, repaint, score_sde or mcg"
         )
     if np.all(mask == 1, axis=(-2, -1)).any():
         raise UserError(
-            f"the hole is all of the picture, which leaves {method} nothing to go by; "
+            f"{name}: is a hole of everything, which leaves {method} nothing to go by; "
             "rad-jax sample draws whole pictures"
         )

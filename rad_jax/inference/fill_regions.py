@@ -18,7 +18,7 @@ Fill = Callable[..., Any]
 depend on its own seed alone; what is outside the hole is ignored."""
 
 
-def any_mask(mask: np.ndarray) -> None:
+def any_mask(mask: np.ndarray, name: str) -> None:
     """Takes every mask."""
 
 
@@ -28,13 +28,13 @@ class Fills(NamedTuple):
     Attributes:
       whole: of an image of its size.
       tiled: of a larger one in tiles.
-      require_mask: refuses a mask (h, w) of a picture that it cannot take.
+      require_mask: refuses a mask (h, w), of this name, that it cannot take.
       non_finite: what to do where results are no numbers.
     """
 
     whole: Fill
     tiled: Fill
-    require_mask: Callable[[np.ndarray], None] = any_mask
+    require_mask: Callable[[np.ndarray, str], None] = any_mask
     non_finite: str = NON_FINITE
 
 

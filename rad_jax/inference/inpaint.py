@@ -93,7 +93,8 @@ def inpaint(
     images = np.pad(pixels, [*pad, (0, 0)], mode="edge")[None]
     masks = np.pad(mask, pad)[None]
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num_samples))
-    call = prepare_fill(model, _options(steps, sampler, grid, label, method))(
+    rad = SamplingOptions(steps, sampler or SamplingOptions.sampler, grid, label=label)
+    call = prepare_fill(model, choose(rad, method))(
         jnp.repeat(jnp.asarray(images), num_samples, axis=0),
         jnp.repeat(jnp.asarray(masks), num_samples, axis=0),
         keys,
@@ -134,24 +135,26 @@ def fill(
     Raises:
       UserError: the model cannot inpaint, or labels or options do not fit it.
     """
-    prepare = prepare_fill(model, _options(steps, sampler, grid, None, method))
+    rad = SamplingOptions(steps, sampler or SamplingOptions.sampler, grid)
+    prepare = prepare_fill(model, choose(rad, method))
     return prepare(images, masks, keys, labels)()
 
 
-def _options(
-    steps: int,
-    sampler: SamplerConfig | None,
-    grid: str,
-    label: int | None,
-    method: Baseline | None,
+def choose(
+    options: SamplingOptions, method: Baseline | None
 ) -> SamplingOptions | Baseline:
-    sampler_or_default = sampler or SamplingOptions.sampler
-    options = SamplingOptions(steps, sampler_or_default, grid, label=label)
+    """RAD's options, or another method, which takes none of them but the label.
+
+    Raises:
+      UserError: there are both.
+    """
     if method is None:
         return options
-    if options != SamplingOptions(label=label):
-        raise UserError("steps, sampler and grid are RAD's; give the method's settings")
-    return dataclasses.replace(method, label=label)
+    if options != SamplingOptions(label=options.label):
+        raise UserError(
+            "steps, sampler, grid and eta are RAD's; give the method's settings"
+        )
+    return dataclasses.replace(method, label=options.label)
 
 
 def prepare_fill(

@@ -8,7 +8,6 @@ from rad_jax.baselines.choice import Baseline
 from rad_jax.baselines.methods import require_mask
 from rad_jax.checkpoints.model import AnyModel, LamaModel, check_labels
 from rad_jax.diffusion.options import SamplingOptions
-from rad_jax.errors import UserError
 from rad_jax.inference.comparison import (
     cfg_1_note,
     how,
@@ -21,7 +20,7 @@ from rad_jax.inference.inpaint import fill_by_seed
 from rad_jax.inference.inpaint_files import inpaint_files
 from rad_jax.inference.lama import ONE_PASS, require_one_pass
 from rad_jax.inference.results import png_text
-from rad_jax.inference.sizes import sizes_of
+from rad_jax.inference.sizes import require_untiled, sizes_of
 from rad_jax.inference.strategy import StrategyOptions
 
 
@@ -56,12 +55,10 @@ def fill_files(
       UserError: options do not fit the model, or as `inpaint_files`.
     """
     strategy = strategy or StrategyOptions()
-    sizes, note = sizes_of(model), None
+    note = None
     if isinstance(sampling, Baseline):
-        if strategy.strategy == "tile":
-            raise UserError("strategy tile is RAD's; use auto, crop, resize or whole")
+        require_untiled(strategy.strategy)
         sampler = how(require_plain(model, sampling.method), sampling)
-        sizes = sizes._replace(tiled=False)
     elif isinstance(model, LamaModel):
         require_one_pass(
             sampling,
@@ -81,7 +78,7 @@ def fill_files(
         mask,
         output,
         channels=model.channels,
-        sizes=sizes,
+        sizes=sizes_of(model, sampling),
         options=files,
         strategy=strategy,
         text=png_text(sampler, files.seed, sampling.label),

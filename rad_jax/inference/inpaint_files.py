@@ -188,7 +188,7 @@ def _load(batch: Batch, settings: _Settings, done: _Done) -> dict[Pair, _Loaded]
             require_holds(pair.outputs[0], picture, pair.image)
             hole = read_hole(pair, picture, settings.options)
             picture, hole = on_larger_canvas(picture, hole, margins, pair.image)
-            _require_mask(settings.fills, hole.mask, pair)
+            settings.fills.require_mask(hole.mask, str(pair.mask or pair.image))
         except UserError as error:
             _leave_out(pair, error, settings, done)
             continue
@@ -201,14 +201,6 @@ def _load(batch: Batch, settings: _Settings, done: _Done) -> dict[Pair, _Loaded]
         for remark in surprises(picture, hole, settings.channels, settings.options):
             done.remarks.add(pair.image, remark)
     return loaded
-
-
-def _require_mask(fills: Fills, mask: np.ndarray, pair: Pair) -> None:
-    """Names the file of a mask that the model or its method cannot take."""
-    try:
-        fills.require_mask(mask)
-    except UserError as error:
-        raise UserError(f"{pair.mask or pair.image}: {error}") from error
 
 
 def _results(

@@ -14,15 +14,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rad_jax.baselines.choice import Baseline
+from rad_jax.baselines.methods import require_mask
 from rad_jax.checkpoints.load import load
 from rad_jax.checkpoints.model import AnyModel, LamaModel, require_diffusion
 from rad_jax.diffusion.options import SamplerConfig, SamplingOptions, require_one_of
+from rad_jax.errors import UserError
 from rad_jax.files.pictures import Picture
 from rad_jax.files.pixel_ranges import to_bytes
 from rad_jax.inference.call_arguments import keys_of, masks_and_labels
+from rad_jax.inference.comparison import non_finite_help
 from rad_jax.inference.file_options import require_counts
 from rad_jax.inference.fill_regions import Fills, Request, fill_requests
-from rad_jax.inference.inpaint import prepare_fill
+from rad_jax.inference.inpaint import choose, prepare_fill
 from rad_jax.inference.lama import require_one_pass
 from rad_jax.inference.pixels import (
     Range,
@@ -33,9 +37,9 @@ from rad_jax.inference.pixels import (
     to_picture,
 )
 from rad_jax.inference.regions import Region, plan
-from rad_jax.inference.results import require_finite
+from rad_jax.inference.results import NON_FINITE, require_finite
 from rad_jax.inference.scaling import paste_region, read_region
-from rad_jax.inference.sizes import sizes_of
+from rad_jax.inference.sizes import require_untiled, sizes_of
 from rad_jax.inference.stepping import OnStep, fill_in_steps
 from rad_jax.inference.strategy import StrategyOptions
 from rad_jax.runtime.memory import RetryOnOOM
@@ -71,7 +75,7 @@ class Inpainter:
         >>> inpainter = Inpainter(rad_jax.load("runs/digits"))
         """
         self.model = model
-        self._prepared: dict[SamplingOptions, Fills] = {}
+        self._prepared: dict[SamplingOptions | Baseline, Fills] = {}
 
     @classmethod
     def from_pretrained(
@@ -110,6 +114,7 @@ class Inpainter:
         output: str = "",
         on_step: OnStep | None = None,
         on_step_every: int = 10,
+        method: Baseline | None = None,
     ) -> Any:
         """Fills the hole of a picture, or of each of several.
 
@@ -144,6 +149,7 @@ class Inpainter:
             preview is uint8 (h, w, c), the first result that is being made. What it
             raises ends the call.
           on_step_every: steps between two calls.
+          method: another one than RAD, of a plain ADM; it takes none of RAD's options.
 
         Returns:
           A PIL image, or an array as the image's: uint8, uint16, or floats in the same
@@ -154,12 +160,16 @@ class Inpainter:
           TypeError: an image or a mask is none of these.
           UserError: values, sizes or options do not fit; the model gives no numbers.
         """
-        options = SamplingOptions(steps, sampler, grid, eta)
+        options = choose(SamplingOptions(steps, sampler, grid, eta), method)
         size = StrategyOptions(strategy, context)
         if output:
             require_one_of("output", output, ("pil", "numpy"))
         require_counts(num_samples=num_samples, batch_size=batch_size)
-        if isinstance(self.model, LamaModel):
+        if isinstance(options, Baseline):
+            require_untiled(strategy)
+            if on_step is not None:
+                raise UserError("on_step is RAD's; leave it out")
+        elif isinstance(self.model, LamaModel):
             require_one_pass(
                 options, num_samples=num_samples, strategy=strategy, on_step=on_step
             )
@@ -172,7 +182,9 @@ class Inpainter:
             number = f" {i}" if several else ""
             picture = to_picture(one, value_range, f"image{number}")
             found = to_mask(its, picture.samples.shape[:2], f"mask{number}")
-            regions = plan(found > 0, sizes_of(self.model), size)
+            if method is not None:
+                require_mask(method.method, found, f"mask{number}")
+            regions = plan(found > 0, sizes_of(self.model, options), size)
             of_samples = [jax.random.fold_in(keys[i], n) for n in range(num_samples)]
             jobs.append(
                 _Job(f"image{number}", one, picture, found, regions, of_samples)
@@ -191,13 +203,16 @@ class Inpainter:
         self,
         jobs: Sequence[_Job],
         labels: Sequence[int | None],
-        options: SamplingOptions,
+        options: SamplingOptions | Baseline,
         batch_size: int,
         on_step: OnStep | None,
         every: int,
     ) -> list[list[np.ndarray]]:
         """The samples of every picture, of its own kind."""
         results = [[job.picture.samples.copy() for _ in job.keys] for job in jobs]
+        helps = NON_FINITE
+        if isinstance(options, Baseline):
+            helps = non_finite_help(options.method)
         for label in dict.fromkeys(labels):
             requests = [
                 request
@@ -213,7 +228,7 @@ class Inpainter:
                 return _as_bytes(samples)
 
             of_label = dataclasses.replace(options, label=label)
-            if on_step is None:
+            if on_step is None or isinstance(of_label, Baseline):
                 fills = self._fills(of_label)
             else:
                 model = require_diffusion(self.model, "on_step")
@@ -222,7 +237,7 @@ class Inpainter:
             filled = fill_requests(fills, requests, native, batch_size)
             for (owner, region, *_), generated in filled:
                 i, n = owner
-                require_finite(generated[region.part], jobs[i].name)
+                require_finite(generated[region.part], jobs[i].name, helps)
                 paste_region(jobs[i].picture, results[i][n], region, generated)
         return results
 
@@ -239,7 +254,7 @@ class Inpainter:
                 requests.append(Request((i, sample), region, read, own))
         return requests
 
-    def _fills(self, options: SamplingOptions) -> Fills:
+    def _fills(self, options: SamplingOptions | Baseline) -> Fills:
         """What depends on model and options alone, kept from call to call."""
         if options not in self._prepared:
             if len(self._prepared) == MOST_PREPARED:
@@ -249,7 +264,7 @@ class Inpainter:
             )
         return self._prepared[options]
 
-    def _prepare(self, options: SamplingOptions, tiled: bool) -> RetryOnOOM:
+    def _prepare(self, options: SamplingOptions | Baseline, tiled: bool) -> RetryOnOOM:
         prepare = prepare_fill(self.model, options, tiled=tiled)
         return RetryOnOOM(
             lambda images, masks, keys: prepare(

@@ -1,6 +1,7 @@
 """The comparison methods through ``rad-jax inpaint`` and the Python API."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +50,13 @@ def pixels(name):
     return np.asarray(Image.open(name))
 
 
+def sampler_of(name):
+    """What a PNG file says of it, after its pixels."""
+    with Image.open(name) as picture:
+        picture.load()
+        return picture.info["Sampler"]
+
+
 def batch(count=2):
     images = RANDOM.uniform(-1, 1, (count, 16, 16, 1)).astype(np.float32)
     masks = np.zeros((count, 16, 16), np.float32)
@@ -65,14 +73,14 @@ def test_a_picture_is_filled_and_says_how(inpaint, method):
         pixels("out.png")[~hole], pixels("picture.png")[~hole]
     )
     assert (pixels("out.png") != pixels("picture.png"))[hole].any()
-    text = Image.open("out.png").info["Sampler"]
+    text = sampler_of("out.png")
     assert text.startswith(f"{method} (fair): steps=")
 
 
 def test_published_settings_and_single_ones(inpaint):
     flags = "--preset", "published", "--set", "steps=4", "--set", "eta=0.5"
     assert inpaint("--method", "ddrm", *flags)[0] == 0
-    text = Image.open("out.png").info["Sampler"]
+    text = sampler_of("out.png")
     assert text == (
         "ddrm (published): steps=4, eta=0.5, eta_b=1.0, sigma_0=0.0, final_paste=false"
     )
@@ -86,8 +94,8 @@ def test_published_settings_and_single_ones(inpaint):
         (("--strategy", "tile"), "strategy tile is RAD's"),
         (("--set", "stps=5"), "ddrm has no setting 'stps'"),
         (("--set", "steps=1001"), "steps is 1001; it must lie in 1 .. 1000"),
-        (("--feather", 2), "hole.png: the mask is soft, and ddrm knows pixels that"),
-        (("--mask", "all.png"), "all.png: the hole is all of the picture"),
+        (("--feather", 2), "hole.png: is soft, and ddrm knows pixels that"),
+        (("--mask", "all.png"), "all.png: is a hole of everything, which leaves ddrm"),
         (("--label", 1), "the model has no classes"),
     ],
 )
@@ -114,7 +122,7 @@ def test_rad_takes_no_settings_of_others(inpaint, flags, line):
 def test_rads_steps_on_a_plain_adm_are_named(inpaint):
     code, out, err = inpaint("--nfe", 2)
     assert (code, err) == (0, []) and "Cfg. 1 of the paper's Table 3" in out
-    assert "2 steps" in Image.open("out.png").info["Sampler"]
+    assert "2 steps" in sampler_of("out.png")
 
 
 def test_a_rad_model_is_refused(tiny_run, rad, inpaint):
@@ -230,12 +238,38 @@ def test_the_python_api(folder, quickly):
     known = masks[0] == 0
     assert filled.shape == (2, 16, 16, 1) and (filled[0] != filled[1]).any()
     np.testing.assert_array_equal(filled[1][known], images[0][known])
-    with pytest.raises(UserError, match="steps, sampler and grid are RAD's"):
+    with pytest.raises(UserError, match="are RAD's; give the method's"):
         rad_jax.inpaint(model, images[0], masks[0], **options, steps=5)
-    with pytest.raises(UserError, match="steps, sampler and grid are RAD's"):
+    with pytest.raises(UserError, match="are RAD's; give the method's"):
         sampler = SamplerConfig(method="ddim")
         rad_jax.inpaint(model, images[0], masks[0], **options, sampler=sampler)
-    with pytest.raises(UserError, match="the mask is soft"):
+    with pytest.raises(UserError, match="mask: is soft"):
         rad_jax.inpaint(model, images[0], masks[0] * 0.5, **options)
     with pytest.raises(UserError, match="the model has no classes"):
         rad_jax.inpaint(model, images[0], masks[0], **options, label=3)
+
+
+def test_an_inpainter_takes_a_method(folder, quickly):
+    """Known pixels as they were, large pictures cropped, and each mistake a line."""
+    inpainter = rad_jax.Inpainter.from_pretrained(folder)
+    picture = RANDOM.integers(0, 256, (40, 33), np.uint8)
+    hole = np.zeros((40, 33), bool)
+    hole[20:26, 4:12] = True
+    one, two = (inpainter(picture, hole, method=few("ddrm"), seed=i) for i in (0, 1))
+    np.testing.assert_array_equal(one[~hole], picture[~hole])
+    assert (one != two)[hole].any()
+    again = inpainter(picture, hole, method=few("ddrm"), seed=0)
+    np.testing.assert_array_equal(again, one)
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"steps": 5}, "steps, sampler, grid and eta are RAD's"),
+        ({"strategy": "tile"}, "strategy tile is RAD's"),
+        ({"on_step": print}, "on_step is RAD's"),
+    ]
+    for options, message in refused:
+        with pytest.raises(UserError, match=message):
+            inpainter(picture, hole, method=few("ddrm"), **options)
+    with pytest.raises(UserError, match="mask 1: is a hole of everything"):
+        everything = np.ones_like(hole)
+        inpainter([picture, picture], [hole, everything], method=few("ddrm"))
+    with pytest.raises(UserError, match="mask: is soft, and ddrm"):
+        inpainter(picture, hole * np.float32(0.5), method=few("ddrm"))
