@@ -285,8 +285,8 @@ def verdicts(records: Sequence[Record]) -> str:
     """Where each method lies beyond all seeds of RAD with as many evaluations."""
     cells, rows = table_cells(records), by_row(records)
     lines = [
-        "| evaluations | beside | better than RAD | worse than RAD |",
-        "|---|---|---|---|",
+        "| evaluations | seeds | beside | better than RAD | worse than RAD |",
+        "|---|---|---|---|---|",
     ]
     of_rad = {
         name: {
@@ -304,7 +304,8 @@ def verdicts(records: Sequence[Record]) -> str:
                 better, worse = (
                     _listed(cells[row], cells[beside], sign) for sign in (1, -1)
                 )
-                lines.append(f"| {row} | {beside} | {better} | {worse} |")
+                shown = row, str(len(same)), beside, better, worse
+                lines.append(f"| {' | '.join(shown)} |")
     first = records[0]["measured"]
     text = (
         "Named where the ranges over seeds do not overlap; the number after a name is "

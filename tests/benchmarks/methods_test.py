@@ -172,7 +172,7 @@ def test_who_is_ahead_of_rad_with_as_many_evaluations():
     ]
     records = [record(*row[:2], seed, row[2]) for row in told for seed in range(3)]
     lines = method_tables.verdicts(records).splitlines()
-    assert "| DDRM | RAD by LoRA, 20 |  | Frechet (classifier): box |" in lines
-    assert "| DDRM | RAD in full | Frechet (classifier): box |  |" in lines
-    assert "| RePaint | RAD by LoRA, 100 |  | Frechet (classifier): box |" in lines
+    assert "| DDRM | 3 | RAD by LoRA, 20 |  | Frechet (classifier): box |" in lines
+    assert "| DDRM | 3 | RAD in full | Frechet (classifier): box |  |" in lines
+    assert "| RePaint | 3 | RAD by LoRA, 100 |  | Frechet (classifier): box |" in lines
     assert not any(line.startswith("| MCG") for line in lines)  # RAD has none so few

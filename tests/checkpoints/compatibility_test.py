@@ -137,6 +137,6 @@ def test_an_evaluation_goes_on(rad, tmp_path):
     for record in (before, after):
         for name in ("seconds_per_image", "scoring_seconds_per_image"):
             del record["masks"]["box"][name]
-    assert after["settings"] == before["settings"]
+    assert after["settings"] == {**before["settings"], "preset": "", "settings": ""}
     for name, score in before["masks"]["box"].items():
         assert after["masks"]["box"][name] == pytest.approx(score, rel=1e-4), name
