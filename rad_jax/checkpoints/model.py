@@ -82,6 +82,19 @@ def require_diffusion(model: AnyModel, use: str) -> Model:
     return model
 
 
+def require_inpainting(config: UNetConfig) -> None:
+    """Refuses a network that cannot inpaint.
+
+    Raises:
+      UserError: saying why.
+    """
+    if config.in_channels != config.out_channels:
+        raise UserError(
+            f"the model takes {config.in_channels} channels and gives "
+            f"{config.out_channels}: it enlarges images and cannot inpaint them"
+        )
+
+
 def check_labels(config: UNetConfig | LamaConfig, labels: np.ndarray | None) -> None:
     """Refuses labels that a network does not have, and missing ones.
 

@@ -20,6 +20,7 @@ from rad_jax.checkpoints.model import (
     batch_labels,
     check_labels,
     require_diffusion,
+    require_inpainting,
 )
 from rad_jax.diffusion import gaussian
 from rad_jax.diffusion.sampling import Denoiser
@@ -90,10 +91,10 @@ def cfg_1_note(model: Model) -> str | None:
     """
     if not is_plain(model):
         return None
-    told = ", with --noise_embedding time" * (not is_cfg_1(model))
+    told = ", if it is told one timestep (evaluate --noise_embedding time)"
     return (
         "the schedule has no phase 2, as a plain ADM's: RAD's steps on one are Cfg. 1 "
-        f"of the paper's Table 3{told}"
+        f"of the paper's Table 3{'' if is_cfg_1(model) else told}"
     )
 
 
@@ -131,10 +132,11 @@ def resolved(model: Model, baseline: Baseline) -> Settings:
     """The settings that are meant, with a model that can take them.
 
     Raises:
-      UserError: they cannot be, or the model has no learned variance.
+      UserError: they cannot be, or the model cannot inpaint or has no learned variance.
     """
     if baseline.label is not None:
         check_labels(model.config, np.array([baseline.label]))
+    require_inpainting(model.config)
     settings = methods.settings_of(baseline, make_schedule(model.schedule))
     learned = getattr(settings, "variance", None) == "learned"
     if learned and not model.config.learn_sigma:

@@ -20,6 +20,7 @@ from rad_jax.checkpoints.model import (
     Model,
     batch_labels,
     check_labels,
+    require_inpainting,
 )
 from rad_jax.diffusion import sampling
 from rad_jax.diffusion.options import SamplerConfig, SamplingOptions
@@ -215,7 +216,7 @@ def prepare_steps(
     Raises:
       UserError: the model cannot inpaint, or has not as many steps.
     """
-    _require_inpainting(model.config)
+    require_inpainting(model.config)
     if options.label is not None:
         check_labels(model.config, np.array([options.label]))
     schedule = make_schedule(model.schedule)
@@ -265,19 +266,6 @@ def by_seed(prepare: Callable[..., Call]) -> RetryOnOOM:
         )
 
     return RetryOnOOM(prepare_seeded)
-
-
-def _require_inpainting(config: UNetConfig) -> None:
-    """Refuses a model that cannot inpaint.
-
-    Raises:
-      UserError: saying why.
-    """
-    if config.in_channels != config.out_channels:
-        raise UserError(
-            f"the model takes {config.in_channels} channels and gives "
-            f"{config.out_channels}: it enlarges images and cannot inpaint them"
-        )
 
 
 def sampler_config(model: Model, options: SamplingOptions) -> SamplerConfig:

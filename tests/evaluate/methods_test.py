@@ -70,7 +70,7 @@ def test_rads_steps_on_a_plain_adm_are_cfg_1(evaluate, tmp_path):
 
 def test_without_one_timestep_it_may_be_cfg_1(evaluate):
     code, _, [line] = evaluate("--nfe", 2)
-    assert code == 0 and line.endswith("Table 3, with --noise_embedding time")
+    assert code == 0 and line.endswith("(evaluate --noise_embedding time)")
 
 
 @pytest.mark.parametrize(

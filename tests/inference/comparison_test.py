@@ -142,6 +142,14 @@ def test_no_learned_variance_is_one_line(inpaint, tmp_path, rad):
     assert rad("inpaint", *flags, *more)[0] == 0
 
 
+def test_an_upsampler_is_one_line(inpaint, tmp_path, rad):
+    config = dataclasses.replace(CONFIG, in_channels=2)
+    fixed = "--image", "picture.png", "--mask", "hole.png", "--output", "out.png"
+    folder = write_plain(tmp_path / "adm", config)
+    code, _, [line] = rad("inpaint", "--model", folder, *fixed, "--method", "ddrm")
+    assert code == 2 and line.endswith("it enlarges images and cannot inpaint them")
+
+
 def test_a_gradient_of_mcg_that_is_no_number_is_one_line(inpaint, tmp_path, rad):
     model = plain_model()
     huge = model._replace(params=jax.tree.map(lambda x: x * 1e25, model.params))
