@@ -68,38 +68,63 @@ def filler(gaussian: Gaussian, mask: np.ndarray, settings: Settings) -> Fill:
     return fill
 
 
-def draws(settings: Settings) -> int:
-    """Images of noise that a method draws, by the numbers that it asks for."""
-    if isinstance(settings, methods.repaint.RePaint):
-        return int(methods.repaint.moves(SCHEDULE, settings).number.max()) + 2
-    if isinstance(settings, methods.score_sde.ScoreSDE):
-        return int(np.max(methods.score_sde.draws(SCHEDULE, settings).number)) + 2
-    if isinstance(settings, methods.ddnm.DDNM):
-        return len(methods.ddnm.moves(SCHEDULE, settings).number) + 1
-    return 2 if isinstance(settings, methods.deqir.DeqIR) else settings.steps + 1
+@jax.custom_vjp
+def draw(gram: jax.Array) -> jax.Array:
+    """No noise, once for each row of a matrix (b, b), which does not matter.
+
+    Its gradient is what counts: of a draw whose effects on b numbers are rows of C it
+    is C C^T, and of all draws together the covariance of these numbers. To keep the
+    rows of thousands of draws would take gigabytes.
+    """
+    return jnp.zeros((len(gram), SIZE, SIZE, 1))
+
+
+def _draw_forward(gram: jax.Array) -> tuple[jax.Array, tuple]:
+    return draw(gram), ()
+
+
+def _draw_backward(nothing: tuple, effects: jax.Array) -> tuple[jax.Array]:
+    del nothing
+    rows = effects.reshape(len(effects), -1)
+    return (rows @ rows.T,)
+
+
+draw.defvjp(_draw_forward, _draw_backward)
+
+
+def exact_moments(
+    gaussian: Gaussian, mask: np.ndarray, settings: Settings, images: np.ndarray
+) -> Moments:
+    """Mean and covariance of what a method makes of the hole's pixels.
+
+    Args:
+      gaussian: of the data.
+      mask: (8, 8).
+      settings: of a method that is affine.
+      images: (given images, 64); the holes' content is not used.
+    """
+    fill, where = filler(gaussian, mask, settings), np.flatnonzero(mask)
+    zeros = jnp.zeros((len(where), SIZE, SIZE, 1)), jnp.zeros((len(where), len(where)))
+
+    @jax.jit
+    @functools.partial(jax.value_and_grad, argnums=(0, 1), has_aux=True)
+    def affine(given, gram):
+        """Copy i of the image is differentiated by pixel i of the hole."""
+        made = fill(given, lambda number: draw(gram)).reshape(len(where), -1)
+        return jnp.trace(made[:, where]), made[0, where]
+
+    (_, shift), (of_images, covariance) = affine(*zeros)
+    of_images = np.asarray(of_images, np.float64).reshape(len(where), -1)
+    mean = np.asarray(shift, np.float64)[:, None] + of_images @ images.T
+    return Moments(mean, np.asarray(covariance, np.float64))
 
 
 def exact_error(gaussian: Gaussian, mask: np.ndarray, settings: Settings) -> float:
     """2-Wasserstein distance to the exact conditional, relative to its spread."""
-    fill, hole = filler(gaussian, mask, settings), mask.ravel() > 0
-    count = draws(settings)
-
-    def one(image, noise):
-        made = fill(image[None], lambda number: noise[number][None])
-        return made.ravel()[np.flatnonzero(hole)]
-
-    zeros = jnp.zeros((SIZE, SIZE, 1)), jnp.zeros((count, SIZE, SIZE, 1))
-
-    @jax.jit
-    def affine():
-        shift, back = jax.vjp(one, *zeros)
-        return shift, *jax.vmap(back)(jnp.eye(shift.size))
-
-    shift, of_image, of_draws = (np.asarray(x, np.float64) for x in affine())
-    of_image, of_draws = (x.reshape(shift.size, -1) for x in (of_image, of_draws))
+    hole = mask.ravel() > 0
     factors = np.linalg.cholesky(gaussian.covariance).T
     images = gaussian.mean + np.concatenate([np.zeros_like(factors[:1]), factors])
-    made = Moments(shift[:, None] + of_image @ images.T, of_draws @ of_draws.T)
+    made = exact_moments(gaussian, mask, settings, images)
     exact = [gaussian.conditional(~hole, image[~hole]) for image in images]
     off = made.mean - np.stack([mean for mean, _ in exact], -1)
     off[:, 1:] -= off[:, :1]

@@ -4,6 +4,7 @@ import itertools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from benchmarks import method_oracle, method_tables, methods
@@ -27,21 +28,24 @@ def test_the_exact_error_is_that_of_samples(method):
     assert found == pytest.approx(exact, rel=0.1) and exact > 0.2
 
 
-def test_draws_are_as_many_as_are_asked_for():
-    """A number too large would read the last image of noise again."""
+@pytest.mark.parametrize("method", ["ddrm", "repaint", "deqir"])
+def test_a_covariance_is_that_of_every_draw_apart(method):
+    """Of few steps, with the derivative by each draw kept."""
     gaussian, mask = method_oracle.data(), method_oracle.masks()["box"]
-    for method in ("ddrm", "ddnm", "repaint", "score_sde", "deqir"):
-        settings = settings_of(Baseline(method, "fair", 20), SCHEDULE)
-        asked = []
-        fill = method_oracle.filler(gaussian, mask, settings)
+    more = (("jump_length", "2"), ("jump_samples", "2")) if method == "repaint" else ()
+    settings = settings_of(Baseline(method, "fair", 5, more), SCHEDULE)
+    fill, where = method_oracle.filler(gaussian, mask, settings), np.flatnonzero(mask)
 
-        def noise(number, asked=asked):
-            jax.debug.callback(lambda n: asked.append(int(n)), jnp.asarray(number))
-            return jnp.zeros((1, 8, 8, 1))
+    def one(draws):
+        made = fill(jnp.zeros((1, 8, 8, 1)), lambda number: draws[number][None])
+        return made.ravel()[where]
 
-        fill(jnp.zeros((1, 8, 8, 1)), noise)
-        jax.effects_barrier()
-        assert max(asked) + 1 == method_oracle.draws(settings), method
+    effects = np.float64(jax.jit(jax.jacrev(one))(jnp.zeros((30, 8, 8, 1))))
+    effects = effects.reshape(len(where), -1)
+    images = np.float64(gaussian.mean)[None]
+    found = method_oracle.exact_moments(gaussian, mask, settings, images)
+    np.testing.assert_allclose(found.covariance, effects @ effects.T, atol=1e-5)
+    assert np.trace(found.covariance) > 0.01
 
 
 def test_every_method_is_compared_and_named():
