@@ -22,7 +22,11 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text, default = action.help or "", action.default
-        if default is None or default is False or default in ("", argparse.SUPPRESS):
+        if (
+            default is None
+            or default is False
+            or default in ("", [], argparse.SUPPRESS)
+        ):
             return text
         return f"{text} (default: %(default)s)"
 
