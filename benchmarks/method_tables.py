@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.ablation_tables import side
+from benchmarks.methods import left
 from rad_jax.baselines import methods
 from rad_jax.diffusion.schedule import ScheduleConfig, make_schedule
 from rad_jax.evaluate import paper
@@ -278,7 +279,9 @@ def quality_text(docs: Path) -> str:
         return "Not run yet (`python benchmarks/methods.py`)."
     records = read_results([docs / "results" / "methods"])
     tables = report.read_text().strip().replace("](", "](methods/")
-    return f"{verdicts(records)}\n\n{tables}"
+    missing = [row.folder for row in left(docs / "results" / "methods")]
+    text = f"Not run yet: {', '.join(missing)}." if missing else "All rows are run."
+    return "\n\n".join([verdicts(records), _filled(text), tables])
 
 
 def verdicts(records: Sequence[Record]) -> str:

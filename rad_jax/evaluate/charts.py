@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00")  # Okabe & Ito
+COLOURS = (
+    *("#0072b2", "#e69f00", "#009e73", "#d55e00"),  # Okabe & Ito
+    *("#56b4e9", "#000000", "#cc79a7", "#999999"),  # of theirs, and grey for yellow
+)
 MARKERS = ("o", "s", "^")
 WIDTH, HEIGHT, DPI = 4.6, 3.8, 100  # of a panel, inches
 
