@@ -171,7 +171,7 @@ def test_an_image_does_not_depend_on_its_batch(method, quickly):
         one = few(method, preset)
         all_of_them = fill(model, images, masks, keys, method=one)
         alone = fill(model, images[1:2], masks[1:2], keys[1:2], method=one)
-        np.testing.assert_allclose(alone[0], all_of_them[1], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(alone[0], all_of_them[1], rtol=1e-4, atol=1e-4)
 
 
 def test_a_network_that_predicts_v_fills_as_one_that_predicts_noise(quickly):
