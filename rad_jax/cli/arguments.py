@@ -22,11 +22,7 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text, default = action.help or "", action.default
-        if (
-            default is None
-            or default is False
-            or default in ("", [], argparse.SUPPRESS)
-        ):
+        if default is None or default is False or default in ("", argparse.SUPPRESS):
             return text
         return f"{text} (default: %(default)s)"
 
@@ -150,7 +146,6 @@ def add_method_flags(sub: Parser) -> None:
     sub.add_argument(
         "--set",
         action="append",
-        default=[],
         metavar="KEY=VALUE",
         help="one setting of another method than rad, such as steps=50; again for more",
     )
@@ -184,7 +179,7 @@ def sampling_of(
         )
     label = getattr(args, "label", None)
     if method != "rad":
-        settings = parse_settings(args.set)
+        settings = parse_settings(args.set or [])
         return Baseline(method, args.preset, args.nfe, settings, label)
     if args.nfe is not None and "steps" in args.given:
         raise UserError("--nfe and --steps say the same of rad; give one")
