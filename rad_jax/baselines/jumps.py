@@ -28,8 +28,12 @@ def jumping_steps(
 
 
 def evaluations(num_steps: int, jump: tuple[int, int]) -> int:
-    """Steps down of a chain with jumps of one kind: those that evaluate the network."""
-    return int((np.diff(jump_indices(num_steps, [jump])) < 0).sum())
+    """Steps down of a chain with jumps of one kind: those that evaluate the network.
+
+    Counted without making the chain: a search for steps asks often.
+    """
+    length, times = jump
+    return num_steps + (times - 1) * length * len(range(0, num_steps - length, length))
 
 
 def jump_indices(

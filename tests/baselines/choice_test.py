@@ -3,9 +3,10 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from rad_jax.baselines import deqir, methods, repaint, score_sde
+from rad_jax.baselines import deqir, jumps, methods, repaint, score_sde
 from rad_jax.baselines.choice import METHODS, PRESETS, Baseline, parse_settings
 from rad_jax.baselines.methods import evaluations, settings_of
 from rad_jax.errors import UserError
@@ -50,6 +51,13 @@ def test_evaluations_of_jumps():
     assert evaluations(SCHEDULE, travelling) == 280  # as the authors count it
     short = repaint.RePaint(steps=20, jump_length=3, jump_samples=2)
     assert evaluations(SCHEDULE, short) == 20 + 3 * 6
+
+
+def test_evaluations_are_the_steps_down_of_the_chain():
+    for steps in (1, 2, 5, 10, 25, 31):
+        for jump in ((1, 1), (1, 10), (2, 3), (10, 10), (40, 2)):
+            down = np.diff(jumps.jump_indices(steps, [jump])) < 0
+            assert jumps.evaluations(steps, jump) == down.sum()
 
 
 @pytest.mark.parametrize("nfe", [1, 7, 20, 100, 250, 1000])

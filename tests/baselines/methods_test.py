@@ -9,6 +9,7 @@ import pytest
 
 from rad_jax.baselines import ddnm, ddrm, deqir, mcg, repaint, score_sde
 from rad_jax.baselines.chain import respaced_times, strided_times
+from rad_jax.baselines.methods import MODULES
 from rad_jax.errors import UserError
 from tests.baselines.golden_runs import (
     SCHEDULE,
@@ -19,14 +20,6 @@ from tests.baselines.golden_runs import (
 )
 from tests.models.adm_files import quick_jit
 
-MODULES = {
-    "score_sde": score_sde,
-    "ddrm": ddrm,
-    "repaint": repaint,
-    "mcg": mcg,
-    "ddnm": ddnm,
-    "deqir": deqir,
-}
 SHORT = {"repaint": {"jump_length": 2, "jump_samples": 2}}
 
 
