@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from rad_jax.baselines.choice import METHODS as OTHERS
+from rad_jax.baselines.choice import Baseline
 from rad_jax.cli.arguments import (
     Parser,
     add_any_coverage_flag,
@@ -93,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
         from rad_jax.checkpoints.load import load
         from rad_jax.checkpoints.model import LamaModel
         from rad_jax.evaluate.evaluate import evaluate, report_lines
+        from rad_jax.inference.comparison import prepare_baseline
         from rad_jax.inference.lama import require_one_pass
 
         enable_compilation_cache()
@@ -102,6 +104,9 @@ def run(args: argparse.Namespace) -> int:
         plain = model
         if args.plain_model is not None:
             plain = load(args.plain_model, dtype=args.dtype)
+        for each in settings.values():  # refused before the first fills for hours
+            if isinstance(each.sampling, Baseline):
+                prepare_baseline(plain, each.sampling)
         for method in methods:
             several = len(methods) > 1
             output = args.output / method if several else args.output

@@ -57,6 +57,7 @@ def test_it_is_scored_as_what_it_is(evaluate, tmp_path):
     ("flags", "line"),
     [
         (["--steps", "100"], "leave out steps"),
+        (["--nfe", "100"], "leave out nfe"),
         (["--num_samples", "2"], "leave out num_samples"),
         (["--noise_embedding", "time"], "leave noise_embedding out"),
     ],

@@ -98,6 +98,7 @@ def test_another_setting_is_another_evaluation(evaluate):
     assert code == 2 and "holds an evaluation with settings 'steps=2, eta=0.85" in line
 
 
-def test_a_rad_model_is_refused(evaluate, tiny_run):
+def test_a_rad_model_is_refused(evaluate, tiny_run, tmp_path):
     code, _, [line] = evaluate("--method", "all", "--nfe", 2, "--model", tiny_run[0])
     assert code == 2 and "method score_sde needs a plain ADM" in line
+    assert not (tmp_path / "out").exists()  # before RAD fills
