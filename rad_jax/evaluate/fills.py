@@ -120,7 +120,7 @@ def fill_holes(fill: Fill, task: Task, indices: Sequence[int], batch_size: int) 
     batches = [[wanted[row] for row in r] for r in batch_rows(len(wanted), length)]
     # 3. Fill and write, batch by batch: an interrupted run loses one batch.
     quiet = not (distributed.is_main() and wanted)
-    times, counts = [], []
+    times, counts = [], {}
     for part in progress(batches, desc=f"fill {kind}", unit="batch", quiet=quiet):
         began = time.monotonic()
         rows = [i for i, _ in part]
@@ -136,11 +136,11 @@ def fill_holes(fill: Fill, task: Task, indices: Sequence[int], batch_size: int) 
             require_finite(image, f"image {i} under {kind}", helps)
             save_png(to_bytes(image), sample_path(folder, kind, i, sample))
         times.append((time.monotonic() - began) / len(done))
-        counts.append(np.stack([filled.forward, filled.backward]))
+        counts |= dict(zip(part, zip(*filled[1:], strict=True), strict=True))
     if not counts:
         return NOTHING
     seconds = float(np.mean(times[1:])) if len(times) > 1 else None
-    forward, backward = np.concatenate(counts, axis=1).mean(axis=1)
+    forward, backward = np.mean(list(counts.values()), axis=0)
     return Cost(seconds, float(forward), float(backward))
 
 

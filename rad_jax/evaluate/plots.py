@@ -32,7 +32,7 @@ def quality_panels(cells: Cells) -> list[Panel]:
         points = {name: p for name, p in points.items() if min(p) > 0}
         if points:
             series = [
-                Series(i % len(COLOURS), i // len(COLOURS) % len(MARKERS), [p], name)
+                Series(*_style(i), [p], name)
                 for i, (name, p) in enumerate(points.items())
             ]
             panels.append(Panel(kind, "seconds per image", LOWER[score], series))
@@ -77,10 +77,7 @@ def evaluation_lines(records: Sequence[Record], score: str) -> Lines:
     """
     rows = by_row(records)
     names = dict.fromkeys(record["name"] for record in records)
-    styles = {
-        name: (i % len(COLOURS), i // len(COLOURS) % len(MARKERS))
-        for i, name in enumerate(names)
-    }
+    styles = {name: _style(i) for i, name in enumerate(names)}
     panels = []
     for kind, having in by_kind(table_cells(records)).items():
         found: dict[str, list] = {name: [] for name in names}
@@ -100,3 +97,8 @@ def evaluation_lines(records: Sequence[Record], score: str) -> Lines:
                 series.append(Series(*styles[name], means, ranges=ranges))
         panels.append(Panel(kind, "evaluations of the network", COLUMNS[score], series))
     return Lines(panels, styles)
+
+
+def _style(i: int) -> tuple[int, int]:
+    """Colour and marker of a number: all colours before another marker."""
+    return i % len(COLOURS), i // len(COLOURS) % len(MARKERS)

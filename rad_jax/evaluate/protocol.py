@@ -12,7 +12,7 @@ import numpy as np
 from rad_jax.baselines.choice import Baseline
 from rad_jax.baselines.methods import described
 from rad_jax.checkpoints.model import AnyModel, LamaModel, Model
-from rad_jax.diffusion.options import require_at_least
+from rad_jax.diffusion.options import SamplingOptions, require_at_least
 from rad_jax.errors import UserError, first_line
 from rad_jax.evaluate.settings import METHODS, ORIGINALS, Evaluation
 from rad_jax.files.atomic import atomic_write
@@ -78,10 +78,11 @@ class Protocol:
         images = f"{self.num_images} images of {self.data} {self.split}"
         size = f"{self.image_size}x{self.image_size}"
         samples = f", {self.num_samples} samples each" if self.num_samples > 1 else ""
-        of_rad = f"{self.sampler}, {self.steps} steps, grid {self.grid}"
-        special = {ORIGINALS: "not filled", LAMA: "one pass"}
-        filled = special.get(self.method, f"{self.preset}, {self.settings}")
-        filled = of_rad if self.method in ("rad", CFG_1) else filled
+        if self.method in ("rad", CFG_1):
+            filled = str(SamplingOptions(self.steps, self.sampler, self.grid))
+        else:
+            special = {ORIGINALS: "not filled", LAMA: "one pass"}
+            filled = special.get(self.method, f"{self.preset}, {self.settings}")
         any_coverage = ", strokes of any coverage" if self.max_coverage is None else ""
         return (
             f"{images} at {size}{samples}; {self.method}: {filled}; seed {self.seed}"
@@ -133,9 +134,7 @@ def protocol_of(model: AnyModel, settings: Evaluation) -> Protocol:
 def fingerprint(model: AnyModel) -> str:
     """Sixteen digits that tell a network and its parameters from others."""
     digest = hashlib.sha256()
-    *described, _ = model  # all but its parameters
-    described = tuple(described)
-    digest.update(repr(described).encode())
+    digest.update(repr(model[:-1]).encode())  # all but its parameters
     for path, leaf in jax.tree.leaves_with_path(model.params):
         digest.update(jax.tree_util.keystr(path).encode())
         digest.update(np.asarray(leaf).tobytes())

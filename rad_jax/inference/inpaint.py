@@ -242,8 +242,8 @@ def fill_by_seed(
 
     Args:
       model: from ``load``.
-      options: as ``prepare_fill``, as is ``tiled``.
-      tiled: whether the network sees tiles.
+      options: as ``prepare_fill``.
+      tiled: as ``prepare_fill``.
 
     Returns:
       ``fill(images, masks, seeds)``, or ``fill(images, masks, seeds, labels)``: float32
