@@ -15,7 +15,7 @@ import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmarks import method_tables, solver_tables, speed_tables
+from benchmarks import method_settings, method_tables, solver_tables, speed_tables
 from benchmarks.ablation_tables import ablation_text
 from benchmarks.large_tables import large_pictures_text
 from rad_jax.convert.presets import PRESETS, Preset, choices_of
@@ -274,12 +274,12 @@ def documents() -> dict[Path, str]:
             "ablation": ablation_text(ROOT / "docs"),
         },
         "docs/baselines.md": {
-            "settings": method_tables.settings_table(),
-            "differences": method_tables.differences(),
+            "settings": method_settings.settings_table(),
+            "differences": method_settings.differences(),
             "quality": method_tables.quality_text(ROOT / "docs"),
             "oracle": method_tables.oracle_text(stored("method_oracle")),
             "seconds": measured_on(method_tables.speed_text, "method_speed"),
-            "sources": method_tables.citations(),
+            "sources": method_settings.citations(),
         },
         "docs/inpainting.md": {
             "bfloat16": bfloat16_text(stored("bfloat16")),

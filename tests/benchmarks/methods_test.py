@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import method_oracle, method_tables, methods
+from benchmarks import method_oracle, method_settings, method_tables, methods
 from benchmarks.exact_samplers import SCHEDULE
 from rad_jax.baselines.choice import METHODS, Baseline
 from rad_jax.baselines.methods import settings_of
@@ -68,22 +68,22 @@ def test_what_is_left(tmp_path):
 
 
 def test_settings_and_differences_are_told():
-    text = method_tables.settings_table()
+    text = method_settings.settings_table()
     assert "| 2,410 / 2,410 |" in text and "| 375 / 25 |" in text
     assert "| 1,000 / 1,000, as many backward |" in text
-    text = method_tables.differences()
+    text = method_settings.differences()
     assert "- `mcg`, `norm` batch / image: " in text
     assert "- `ddrm`, `final_paste` false / true: " in text
     assert max(map(len, text.splitlines())) <= 120
-    assert len(method_tables.citations().splitlines()) == len(METHODS)
+    assert len(method_settings.citations().splitlines()) == len(METHODS)
 
 
 def test_a_difference_without_a_reason_is_an_error(monkeypatch):
-    about = method_tables.ABOUT["mcg"]
-    poorer = {**method_tables.ABOUT, "mcg": about._replace(reasons={})}
-    monkeypatch.setattr(method_tables, "ABOUT", poorer)
+    about = method_settings.ABOUT["mcg"]
+    poorer = {**method_settings.ABOUT, "mcg": about._replace(reasons={})}
+    monkeypatch.setattr(method_settings, "ABOUT", poorer)
     with pytest.raises(KeyError, match="norm"):
-        method_tables.differences()
+        method_settings.differences()
 
 
 def test_what_is_said_of_the_oracle():
