@@ -196,7 +196,8 @@ def verdicts(records: Sequence[Record]) -> str:
                 lines.append(f"| {' | '.join(shown)} |")
     first = records[0]["measured"]
     text = (
-        "Named where the ranges over seeds do not overlap; the number after a name is "
+        "Named where the ranges over seeds do not overlap (of one seed its value, which "
+        "says less); the number after a name is "
         "that of its evaluations, backward ones among them; beside each method stands "
         "the RAD with the most evaluations that are at most a tenth more. "
         f"`python benchmarks/methods.py` on {first['hardware']}, {first['date']}."

@@ -8,7 +8,8 @@ Then:
 """
 
 import argparse
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,14 +28,8 @@ from rad_jax.runtime.sharding import use_cpu_cores
 from rad_jax.train.loop import train
 from rad_jax.train.stop import stop_on_signals
 
-MASKS = ("box", "extreme", "wide", "perlin")
-SEEDS = (0, 1, 2)
-IMAGES, SAMPLES = 33, 2
-
-ADM = "configs/digits_adm.py"
-RAD = "configs/digits_lora.py"
 TRAINED = {"RAD by LoRA": ("lora", ()), "RAD in full": ("full", ("lora.rank=0",))}
-"""Name in tables, of the folder, and overrides of `RAD`."""
+"""Name in tables, of the folder, and overrides of a case's RAD."""
 
 RAD_STEPS = (10, 20, 50, 100)
 
@@ -52,6 +47,75 @@ LONG = 1000
 """Evaluations from which one seed must do, at the end: hours on a CPU."""
 
 
+class Case(NamedTuple):
+    """Data, what is trained on them, and what is filled.
+
+    Attributes:
+        data: name of the data set.
+        adm: config of the plain ADM, and overrides.
+        rad: config of RAD, and overrides.
+        masks: kinds of evaluation masks.
+        seeds: of RAD's training, of masks and noise.
+        images: of the data's test split.
+        samples: fillings of each.
+        most: evaluations of a method.
+    """
+
+    data: str
+    adm: tuple[str, ...]
+    rad: tuple[str, ...]
+    masks: tuple[str, ...]
+    seeds: tuple[int, ...]
+    images: int
+    samples: int
+    most: int
+
+
+_SMALL = (
+    "configs/photos64.py",
+    "model.model_channels=32",
+    "model.num_head_channels=32",
+    "model.channel_mult=(1,2,2)",
+    "model.num_res_blocks=1",
+    "model.attention_resolutions=()",
+    "model.dtype=float32",
+    "loss.parametrisation=eps",
+    "train.batch_size=8",
+    "train.sample_every=0",
+    "train.checkpoint_every=250",
+)
+"""What a CPU trains in the better part of an hour."""
+
+CASES = {
+    "digits": Case(
+        data="digits",
+        adm=("configs/digits_adm.py",),
+        rad=("configs/digits_lora.py",),
+        masks=("box", "extreme", "wide", "perlin"),
+        seeds=(0, 1, 2),
+        images=33,
+        samples=2,
+        most=sys.maxsize,
+    ),
+    "photos64": Case(
+        data="photos",
+        adm=(
+            *_SMALL,
+            "mask.kind=full",
+            "schedule.known_steps=0",
+            "loss.vlb_weight=1.0",
+            "train.num_steps=2500",
+        ),
+        rad=(*_SMALL, "lora.rank=16", "lora.alpha=16.0", "train.num_steps=1000"),
+        masks=("box", "wide"),
+        seeds=(0,),
+        images=8,
+        samples=2,
+        most=249,
+    ),
+}
+
+
 class Row(NamedTuple):
     """A method with so many evaluations, from one seed."""
 
@@ -66,11 +130,12 @@ class Row(NamedTuple):
         return f"{word}_{self.nfe:04d}_{self.seed}"
 
 
-def rows() -> Iterator[Row]:
+def rows(case: Case) -> Iterator[Row]:
     """All of them: every method once before any is repeated, the long ones last."""
     others = [(name, nfe) for name, (_, many) in OTHERS.items() for nfe in many]
+    others = [(name, nfe) for name, nfe in others if nfe <= case.most]
     rad = [(name, nfe) for name in TRAINED for nfe in RAD_STEPS]
-    for seed in SEEDS:
+    for seed in case.seeds:
         for name, nfe in [*others, *rad]:
             if nfe < LONG:
                 yield Row(name, nfe, seed)
@@ -79,35 +144,36 @@ def rows() -> Iterator[Row]:
             yield Row(name, nfe, 0)
 
 
-def left(output: Path) -> list[Row]:
+def left(case: Case, output: Path) -> list[Row]:
     """What has no result yet."""
-    return [row for row in rows() if not (output / row.folder / RESULTS).exists()]
+    return [row for row in rows(case) if not (output / row.folder / RESULTS).exists()]
 
 
-def train_one(config: str, folder: Path, changes: list[str]) -> bool:
+def train_one(config: Sequence[str], folder: Path, changes: Sequence[str]) -> bool:
     """Trains, or goes on; False if it was stopped."""
-    overrides = [f"--config.{change}" for change in changes]
+    file, *own = config
+    overrides = [f"--config.{change}" for change in (*own, *changes)]
     with stop_on_signals() as stop:
-        train(load_config(config, overrides), folder, stop)
+        train(load_config(file, overrides), folder, stop)
     return not stop
 
 
-def train_all(workdir: Path) -> bool:
+def train_all(case: Case, workdir: Path) -> bool:
     """The plain ADM and all RADs that begin from it; False if it was stopped."""
     data = f"data.data_dir={workdir / 'data'}"
-    prepare("digits", workdir / "data")
-    if not train_one(ADM, workdir / "adm", [data]):
+    prepare(case.data, workdir / "data")
+    if not train_one(case.adm, workdir / "adm", [data]):
         return False
-    for seed in SEEDS:
+    for seed in case.seeds:
         for folder, changes in TRAINED.values():
             own = [f"pretrained={workdir / 'adm'}", f"seed={seed}", *changes]
             shared = [data, "train.sample_every=0"]
-            if not train_one(RAD, workdir / f"{folder}_{seed}", [*shared, *own]):
+            if not train_one(case.rad, workdir / f"{folder}_{seed}", [*shared, *own]):
                 return False
     return True
 
 
-def run(row: Row, workdir: Path, output: Path) -> None:
+def run(case: Case, row: Row, workdir: Path, output: Path) -> None:
     """Fills, scores and stores."""
     where = measured()
     if row.name in TRAINED:
@@ -118,13 +184,13 @@ def run(row: Row, workdir: Path, output: Path) -> None:
         method, _ = OTHERS[row.name]
         model, sampling = load_diffusion(workdir / "adm"), Baseline(method, nfe=row.nfe)
     settings = Evaluation(
-        "digits",
+        case.data,
         workdir / "data",
         "test",
-        masks=MASKS,
-        num_images=IMAGES,
+        masks=case.masks,
+        num_images=case.images,
         sampling=sampling,
-        files=FileOptions(row.seed, SAMPLES, IMAGES * SAMPLES),
+        files=FileOptions(row.seed, case.samples, case.images * case.samples),
     )
     made = workdir / "evaluations" / row.folder
     record = evaluate(model, settings, made, name=row.name)
@@ -138,23 +204,25 @@ def run(row: Row, workdir: Path, output: Path) -> None:
 def main() -> None:
     """Trains, evaluates, stores, and says what is missing."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--case", choices=CASES, default="digits")
     parser.add_argument("--workdir", type=Path, default=Path("runs/methods"))
     parser.add_argument("--output", type=Path, default=Path("docs/results/methods"))
     parser.add_argument("--most", type=int, help="rows to do now, at most")
     parser.add_argument("--names", nargs="+", help="of methods; by default all")
     args = parser.parse_args()
+    case = CASES[args.case]
     use_cpu_cores()
     enable_compilation_cache()
-    missing = [x for x in left(args.output) if x.name in (args.names or [x.name])]
+    missing = [x for x in left(case, args.output) if x.name in (args.names or [x.name])]
     rad = any(row.name in TRAINED for row in missing)
     if missing and not (
-        train_all(args.workdir) if rad else (args.workdir / "adm").is_dir()
+        train_all(case, args.workdir) if rad else (args.workdir / "adm").is_dir()
     ):
         return
     for row in missing[: args.most]:
-        run(row, args.workdir, args.output)
+        run(case, row, args.workdir, args.output)
         print(f"{row.folder} is done", flush=True)
-    names = [row.folder for row in left(args.output)]
+    names = [row.folder for row in left(case, args.output)]
     print(f"not run yet: {', '.join(names)}" if names else "all is done")
 
 

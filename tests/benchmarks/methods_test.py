@@ -51,20 +51,22 @@ def test_a_covariance_is_that_of_every_draw_apart(method):
 def test_every_method_is_compared_and_named():
     assert {method for method, _ in methods.OTHERS.values()} == set(METHODS)
     assert set(method_tables.NAMES) == set(METHODS)
-    rows = list(methods.rows())
+    case = methods.CASES["digits"]
+    rows = list(methods.rows(case))
     assert len({row.folder for row in rows}) == len(rows)
     short = [row for row in rows if row.nfe < methods.LONG]
-    assert {row.seed for row in short} == set(methods.SEEDS)
+    assert {row.seed for row in short} == set(case.seeds)
     assert rows[: len(short)] == short  # hours come last
 
 
 def test_what_is_left(tmp_path):
-    every = methods.left(tmp_path)
+    case = methods.CASES["photos64"]
+    every = methods.left(case, tmp_path)
     done = tmp_path / every[1].folder / RESULTS
     done.parent.mkdir()  # begun alone
-    assert methods.left(tmp_path) == every
+    assert methods.left(case, tmp_path) == every
     done.write_text("{}")
-    assert methods.left(tmp_path) == [every[0], *every[2:]]
+    assert methods.left(case, tmp_path) == [every[0], *every[2:]]
 
 
 def test_settings_and_differences_are_told():
