@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ablation_tables import side
-from benchmarks.methods import left
+from benchmarks.methods import CASES, left
 from rad_jax.evaluate import paper
 from rad_jax.evaluate.results import (
     COLUMNS,
@@ -164,7 +164,7 @@ def quality_text(docs: Path) -> str:
         return "Not run yet (`python benchmarks/methods.py`)."
     records = read_results([docs / "results" / "methods"])
     tables = report.read_text().strip().replace("](", "](methods/")
-    missing = [row.folder for row in left(docs / "results" / "methods")]
+    missing = [row.folder for row in left(CASES["digits"], docs / "results" / "methods")]
     text = f"Not run yet: {', '.join(missing)}." if missing else "All rows are run."
     return "\n\n".join([verdicts(records), _filled(text), tables])
 
