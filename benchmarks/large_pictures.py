@@ -24,7 +24,8 @@ from PIL import Image
 from benchmarks.measured import measured, store
 from rad_jax.checkpoints.model import AnyModel, Model, require_diffusion
 from rad_jax.data.splits import load_split
-from rad_jax.files.pictures import contact_sheet, grey_holes, save_png
+from rad_jax.files.contact_sheet import contact_sheet, grey_holes
+from rad_jax.files.pictures import save_png
 from rad_jax.files.pixel_ranges import to_float
 from rad_jax.inference.fill_regions import Fills
 from rad_jax.inference.inpainter import Inpainter

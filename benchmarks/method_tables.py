@@ -164,7 +164,8 @@ def quality_text(docs: Path) -> str:
         return "Not run yet (`python benchmarks/methods.py`)."
     records = read_results([docs / "results" / "methods"])
     tables = report.read_text().strip().replace("](", "](methods/")
-    missing = [row.folder for row in left(CASES["digits"], docs / "results" / "methods")]
+    rows = left(CASES["digits"], docs / "results" / "methods")
+    missing = [row.folder for row in rows]
     text = f"Not run yet: {', '.join(missing)}." if missing else "All rows are run."
     return "\n\n".join([verdicts(records), _filled(text), tables])
 
@@ -196,10 +197,10 @@ def verdicts(records: Sequence[Record]) -> str:
                 lines.append(f"| {' | '.join(shown)} |")
     first = records[0]["measured"]
     text = (
-        "Named where the ranges over seeds do not overlap (of one seed its value, which "
-        "says less); the number after a name is "
-        "that of its evaluations, backward ones among them; beside each method stands "
-        "the RAD with the most evaluations that are at most a tenth more. "
+        "Named where the ranges over seeds do not overlap (of one seed its value, "
+        "which says less); the number after a name is that of its evaluations, "
+        "backward ones among them; beside each method stands the RAD with the most "
+        "evaluations that are at most a tenth more. "
         f"`python benchmarks/methods.py` on {first['hardware']}, {first['date']}."
     )
     return "\n".join([*lines, "", _filled(text)])

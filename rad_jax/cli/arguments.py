@@ -50,14 +50,14 @@ def path(text: str) -> Path:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def folder(text: str):
+def folder(text: str, schemes: Sequence[str] = ("gs",)):
     """A folder, which may lie in a bucket: `bucket.AnyPath`, imported if needed."""
     if "://" not in text:
         return path(text)
     from rad_jax.files.bucket import folder_at
 
     try:
-        return folder_at(text)
+        return folder_at(text, schemes)
     except UserError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

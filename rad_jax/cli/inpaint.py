@@ -1,7 +1,6 @@
 """``rad-jax inpaint``."""
 
 import argparse
-from pathlib import Path
 
 from rad_jax.baselines.choice import METHODS
 from rad_jax.cli.arguments import (
@@ -9,7 +8,8 @@ from rad_jax.cli.arguments import (
     add_method_flags,
     add_model_flags,
     add_sampling_flags,
-    path,
+    folder,
+    names,
     sampling_of,
     set_up_jax,
 )
@@ -18,14 +18,34 @@ from rad_jax.errors import UserError
 from rad_jax.files.formats import FORMATS, QUALITY
 from rad_jax.inference.file_options import FileOptions
 from rad_jax.inference.strategy import STRATEGIES, StrategyOptions
+from rad_jax.jobs.division import parse_division
+from rad_jax.jobs.shard_kinds import Columns
 
 HELP = "Fill the holes of an image or a folder of images."
 ALPHA = "alpha"
 
 
-def mask(text: str) -> Path | str:
-    """A path, or the word that is none."""
-    return text if text == ALPHA else path(text)
+def place(text: str):
+    """A file or folder, which may lie in a bucket."""
+    return folder(text, ("gs", "s3"))
+
+
+def mask(text: str):
+    """A place, or the word that is none."""
+    return text if text == ALPHA else place(text)
+
+
+def columns(text: str) -> Columns:
+    """Names of columns, such as image=jpg,mask=hole."""
+    given: dict[str, str] = {}
+    for part in names(text):
+        name, _, given[name] = part.partition("=")
+    wrong = [x for x in given if x not in Columns._fields or not given[x]]
+    if wrong or not given:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} must be some of image=X,mask=Y,id=Z"
+        )
+    return Columns(**given)
 
 
 def margins(text: str) -> tuple[int, ...]:
@@ -42,6 +62,7 @@ def add_flags(sub: Parser) -> None:
     """Adds the verb's flags."""
     add_model_flags(sub)
     _add_file_flags(sub)
+    _add_division_flag(sub)
     sub.add_argument(
         "--method",
         choices=("rad", *METHODS),
@@ -76,9 +97,10 @@ def _add_file_flags(sub: Parser) -> None:
     """Which pictures and masks, and what becomes of them."""
     sub.add_argument(
         "--image",
-        type=path,
+        type=place,
         required=True,
-        help="file, folder, or pattern in quotes such as 'in/*.jpg'",
+        help="file, folder, or pattern in quotes such as 'in/*.jpg'; also tar, zip, "
+        "Parquet and ArrayRecord files with many images each, here or at gs://, s3://",
     )
     sub.add_argument(
         "--mask",
@@ -96,7 +118,13 @@ def _add_file_flags(sub: Parser) -> None:
         "--recursive", action="store_true", help="take folders within folders"
     )
     sub.add_argument(
-        "--output", type=path, required=True, help="folder, or file for one image"
+        "--output", type=place, required=True, help="folder, or file for one image"
+    )
+    sub.add_argument(
+        "--columns",
+        type=columns,
+        metavar="image=X,mask=Y,id=Z",
+        help="of Parquet files, and features of ArrayRecord's; by default these names",
     )
     sub.add_argument(
         "--format",
@@ -107,6 +135,16 @@ def _add_file_flags(sub: Parser) -> None:
         "--quality",
         type=int,
         help=f"of jpeg, 1 to 100; by default {QUALITY}. Known pixels may change",
+    )
+
+
+def _add_division_flag(sub: Parser) -> None:
+    """Which worker of several this is."""
+    sub.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="of many images do the part I of N, from 0/N; by default as the variables "
+        "of a job array or of several processes say",
     )
 
 
@@ -166,13 +204,27 @@ def run(args: argparse.Namespace) -> int:
         quality=args.quality,
     )
     strategy = StrategyOptions(args.strategy, args.context)
-    if args.mask is None and args.mask_pattern is None and not any(args.extend):
-        raise UserError("inpaint needs --mask, --mask_pattern or --extend")
     masks = None if files.alpha_hole else args.mask
+    division = None if args.shard is None else parse_division(args.shard)
+    from rad_jax.jobs.find_shards import find_shards, require_pictures
+
+    shards = find_shards(args.image, masks, files)
+    if shards is None:
+        require_pictures(args.image, masks, files)
+        if args.columns:
+            raise UserError("--columns is for Parquet and ArrayRecord files")
     set_up_jax()
     from rad_jax.checkpoints.load import load
-    from rad_jax.inference.inpaint_command import fill_files
+    from rad_jax.jobs.inpaint_command import (
+        inpaint_files,
+        inpaint_shards,
+        prepare_files,
+    )
 
     model = load(args.model, dtype=args.dtype)
+    prepared = prepare_files(model, sampling, files, strategy, args.given)
     paths = args.image, masks, args.output
-    return fill_files(model, *paths, sampling, files, strategy, args.given)
+    if shards is None:
+        return inpaint_files(prepared, *paths, division)
+    named = args.columns or Columns()
+    return inpaint_shards(prepared, shards, *paths, named, division)

@@ -138,6 +138,18 @@ def _other_format(folder: str) -> UserError:
     )
 
 
+def parse_example(data: bytes) -> Any:
+    """The features of a ``tf.Example`` by name, as its message has them.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return _Example.FromString(data).features.feature
+    except DecodeError as error:
+        raise ValueError(str(error)) from error
+
+
 @dataclasses.dataclass(frozen=True)
 class _Examples:
     """The examples of a TFDS split, parsed when they are asked for.
@@ -166,10 +178,9 @@ class _Examples:
         if not 0 <= index < len(self):
             raise IndexError(index)
         try:
-            example: Any = _Example.FromString(self.data[index])
-        except (RuntimeError, DecodeError) as error:  # ArrayRecord's, protobuf's
+            features = parse_example(self.data[index])
+        except (RuntimeError, ValueError) as error:  # ArrayRecord's, ours
             raise UserError(f"{self.folder}: is damaged ({error}); {AGAIN}") from error
-        features = example.features.feature
         # Lists are boxes and the like, never a class.
         numbers = {
             name: feature.int64_list.value[0]

@@ -23,7 +23,8 @@ from rad_jax.config import load_config
 from rad_jax.data.splits import load_split
 from rad_jax.errors import UserError
 from rad_jax.files.atomic import atomic_write
-from rad_jax.files.pictures import contact_sheet, grey_holes, save_png
+from rad_jax.files.contact_sheet import contact_sheet, grey_holes
+from rad_jax.files.pictures import save_png
 from rad_jax.files.pixel_ranges import to_bytes, to_float
 from rad_jax.inference.inpaint import fill
 from rad_jax.masks.evaluation import evaluation_mask

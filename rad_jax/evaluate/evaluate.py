@@ -21,7 +21,8 @@ from rad_jax.evaluate.protocol import RESULTS, Protocol, claim, protocol_of
 from rad_jax.evaluate.scores import Scorer, Scores, scorers, summarise
 from rad_jax.evaluate.settings import Evaluation, default_metrics
 from rad_jax.files.atomic import atomic_write
-from rad_jax.files.pictures import contact_sheet, grey_holes, save_png
+from rad_jax.files.contact_sheet import contact_sheet, grey_holes
+from rad_jax.files.pictures import save_png
 from rad_jax.files.pixel_ranges import to_float
 from rad_jax.inference.comparison import cfg_1_note
 from rad_jax.metrics.digits import Classifier

@@ -19,7 +19,7 @@ from rad_jax.files.pictures import read_picture, save_png
 from rad_jax.files.pixel_ranges import to_bytes, to_float
 from rad_jax.inference.comparison import non_finite_help, prepare_baseline
 from rad_jax.inference.inpaint import by_seed, fill_by_seed
-from rad_jax.inference.inpaint_files import sample_seed
+from rad_jax.inference.picture_fill import sample_seed
 from rad_jax.inference.results import require_finite
 from rad_jax.progress import progress
 from rad_jax.runtime import distributed

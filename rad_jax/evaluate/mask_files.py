@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from rad_jax.errors import UserError
-from rad_jax.files.pictures import contact_sheet, save_png
+from rad_jax.files.contact_sheet import contact_sheet
+from rad_jax.files.pictures import save_png
 from rad_jax.masks.evaluation import check_settings, evaluation_mask
 from rad_jax.masks.kinds import MAX_COVERAGE
 from rad_jax.progress import progress

@@ -1,16 +1,13 @@
 """What was evaluated, and how: it goes with every number."""
 
 import dataclasses
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
 from rad_jax.baselines.choice import Baseline
 from rad_jax.baselines.methods import described
+from rad_jax.checkpoints.fingerprint import fingerprint
 from rad_jax.checkpoints.model import AnyModel, LamaModel, Model
 from rad_jax.diffusion.options import SamplingOptions, require_at_least
 from rad_jax.errors import UserError, first_line
@@ -129,16 +126,6 @@ def protocol_of(model: AnyModel, settings: Evaluation) -> Protocol:
         max_coverage=settings.max_coverage,
         **how,
     )
-
-
-def fingerprint(model: AnyModel) -> str:
-    """Sixteen digits that tell a network and its parameters from others."""
-    digest = hashlib.sha256()
-    digest.update(repr(model[:-1]).encode())  # all but its parameters
-    for path, leaf in jax.tree.leaves_with_path(model.params):
-        digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.asarray(leaf).tobytes())
-    return digest.hexdigest()[:16]
 
 
 def claim(folder: Path, protocol: Protocol) -> None:

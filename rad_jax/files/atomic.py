@@ -37,6 +37,27 @@ def atomic_write(path: Path) -> Iterator[Path]:
                 part.unlink()
 
 
+def write_once(path: Path, data: bytes) -> None:
+    """Writes a file that does not exist; of several that write at once one wins.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    with _reporting(path):
+        part = _part(path)
+        try:
+            part.write_bytes(data)
+            try:
+                path.hardlink_to(part)
+            except FileExistsError:
+                pass
+            except OSError:  # a file system without links: the last one wins
+                part.replace(path)
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink()
+
+
 @contextlib.contextmanager
 def atomic_folder(path: AnyPath) -> Iterator[Path]:
     """The same for a folder, which exists while it is written to.

@@ -1,4 +1,4 @@
-"""Folders in a bucket (gs://).
+"""Folders in a bucket (gs://, for results also s3://).
 
 Such a path reads like pathlib's. But a bucket has no locks, no renames, and its files
 do not grow: what is written line by line is written here and copied.
@@ -7,7 +7,7 @@ do not grow: what is written line by line is written here and copied.
 import contextlib
 import importlib.util
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from etils import epath
@@ -17,29 +17,40 @@ from typing_extensions import TypeIs
 from rad_jax.errors import UserError, first_line
 from rad_jax.files.paths import plain
 
-SCHEME = "gs://"
+LIBRARIES = {"gs": ("gcsfs", "gcs"), "s3": ("s3fs", "s3")}
+"""By scheme of an address, the library that reads it, and our extra with that."""
+
 CHUNK_BYTES = 2**24
 
 AnyPath = Path | epath.Path
 """Of this machine, or of a bucket."""
 
 
-def folder_at(place: str | AnyPath) -> AnyPath:
-    """The path of a folder, on this machine or, if it begins with gs://, in a bucket.
+def folder_at(place: str | AnyPath, schemes: Sequence[str] = ("gs",)) -> AnyPath:
+    """The path of a folder, on this machine or, if it begins so, in a bucket.
+
+    Args:
+      place: a path, or an address.
+      schemes: of buckets, of `LIBRARIES`; checkpoints are written to gs:// alone.
 
     Raises:
-      UserError: it is an address of another kind, or gcsfs is not installed, or as
-        `plain`.
+      UserError: it is an address of another kind, or its library is not installed, or
+        as `plain`.
     """
     address = plain(place)
     if "://" not in address:
         return Path(address)
-    if not address.startswith(SCHEME):
-        raise UserError(f"{address}: give a folder, or an address that begins gs://")
-    if importlib.util.find_spec("gcsfs") is None:
-        raise UserError(f"{address}: buckets need gcsfs: pip install 'rad-jax[gcs]'")
+    scheme = address.partition("://")[0]
+    if scheme not in schemes:
+        known = " or ".join(f"{x}://" for x in schemes)
+        raise UserError(f"{address}: give a folder, or an address that begins {known}")
+    library, extra = LIBRARIES[scheme]
+    if importlib.util.find_spec(library) is None:
+        raise UserError(
+            f"{address}: buckets need {library}: pip install 'rad-jax[{extra}]'"
+        )
     # Other processes write there, too: what was listed once may be out of date.
-    conf.setdefault("gs", {})["use_listings_cache"] = False
+    conf.setdefault(scheme, {})["use_listings_cache"] = False
     return epath.Path(address)
 
 

@@ -6,14 +6,16 @@ and whatever a decoder raises becomes one line.
 
 import contextlib
 import dataclasses
+import io
+import threading
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, features
 
 from rad_jax.errors import UserError, first_line
+from rad_jax.files.file_bytes import AnyFile, FileBytes
 from rad_jax.files.metadata import Metadata, metadata_of, png_chunks
 
 OPTIONAL = {"AVIF": "avif", "JPEG2000": "jpg_2000"}
@@ -53,7 +55,38 @@ class Decoded(NamedTuple):
     frames: bool
 
 
-def picture_size(path: Path) -> tuple[int, int]:
+class _Quietly:
+    """While files are decoded, in however many threads: no warnings but of bombs.
+
+    Python's own `catch_warnings` takes what another thread has set for what was there.
+    """
+
+    def __init__(self):
+        """No thread is in it."""
+        self._lock, self._count = threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        """The first thread sets the filters."""
+        with self._lock:
+            self._count += 1
+            if self._count == 1:
+                self._before = warnings.catch_warnings()
+                self._before.__enter__()
+                warnings.simplefilter("ignore")
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+    def __exit__(self, *_: object) -> None:
+        """The last one takes them back."""
+        with self._lock:
+            self._count -= 1
+            if not self._count:
+                self._before.__exit__(None, None, None)
+
+
+_QUIETLY = _Quietly()
+
+
+def picture_size(path: AnyFile) -> tuple[int, int]:
     """Height and width of a picture in pixels, upright.
 
     Only the header is read, but for a PNG file, whose orientation may come last.
@@ -69,7 +102,7 @@ def picture_size(path: Path) -> tuple[int, int]:
         return height, width
 
 
-def decode(path: Path, *, as_mask: bool = False) -> Decoded:
+def decode(path: AnyFile, *, as_mask: bool = False) -> Decoded:
     """Decodes a picture, turned upright as its EXIF orientation says.
 
     A palette becomes RGB or, with transparency, RGBA; a transparent colour becomes an
@@ -107,18 +140,19 @@ def _orientation(image: Image.Image) -> int:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
+def _opened(path: AnyFile) -> Iterator[ImageFile.ImageFile]:
     """An open image file; whatever goes wrong meanwhile is a `UserError`."""
     try:
-        if not path.is_file():  # opening a pipe would wait for ever
+        if isinstance(path, FileBytes):
+            file = io.BytesIO(path.data)
+        elif path.is_file():  # opening a pipe would wait for ever
+            file = path
+        else:
             reason = "not a file" if path.exists() else "no such file"
             raise UserError(f"{path}: {reason}; check the name")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                _drop_broken_exif(image)
-                yield image
+        with _QUIETLY, Image.open(file, formats=FORMATS) as image:
+            _drop_broken_exif(image)
+            yield image
     except UserError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -146,7 +180,7 @@ def _drop_broken_exif(image: ImageFile.ImageFile) -> None:
             del image.info["exif"]
 
 
-def _refuse_lossy(image: ImageFile.ImageFile, path: Path, as_mask: bool) -> None:
+def _refuse_lossy(image: ImageFile.ImageFile, path: AnyFile, as_mask: bool) -> None:
     """Refuses an opened, not yet decoded image whose samples Pillow would change."""
     codings = [
         str(tile.args[0] if isinstance(tile.args, tuple) and tile.args else tile.args)

@@ -4,7 +4,6 @@ A mask that can be read in two ways is refused: the wrong way would overwrite kn
 pixels, or fill nothing.
 """
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ from jaxtyping import Bool, Num, Shaped
 
 from rad_jax.errors import UserError
 from rad_jax.files.decode import decode
+from rad_jax.files.file_bytes import AnyFile
 from rad_jax.files.pictures import Picture
 from rad_jax.files.remarks import some
 
@@ -35,7 +35,7 @@ class Mask(NamedTuple):
 
 
 def read_mask(
-    path: Path, size: tuple[int, int], *, invert: bool = False, turned: bool = False
+    path: AnyFile, size: tuple[int, int], *, invert: bool = False, turned: bool = False
 ) -> Mask:
     """Reads a mask, of whatever kind the file is.
 
@@ -88,7 +88,7 @@ def find_hole(
         ) from error
 
 
-def alpha_mask(picture: Picture, path: Path, *, invert: bool = False) -> Mask:
+def alpha_mask(picture: Picture, path: AnyFile, *, invert: bool = False) -> Mask:
     """The transparent part of a picture: alpha below the middle, or the lower of two.
 
     Args:

@@ -58,6 +58,16 @@ class MaskPattern:
         own = [x for x in found if os.path.exists(x) and os.path.samefile(x, picture)]
         return [Path(x) for x in found if x not in own]
 
+    def of(self, picture: str) -> str:
+        """What the pattern is for a picture's path, relative to its folder."""
+        path = Path(picture)
+        return self._format(path.stem, path.name, path.suffix)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it names one file for each picture."""
+        return not any(x in self.text for x in "*?[")
+
     def names(self, path: str) -> bool:
         """Whether a path, relative and with slashes, may be that of a mask."""
         named = re.sub(r"^(\.{1,2}/)+", "", self._format("?*", "?*", ".?*"))

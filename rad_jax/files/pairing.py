@@ -16,6 +16,7 @@ from rad_jax.files.collect import (
 )
 from rad_jax.files.decode import SUFFIXES
 from rad_jax.files.destination import Destination, require_apart
+from rad_jax.files.file_bytes import AnyFile
 from rad_jax.files.mask_pattern import MaskPattern
 from rad_jax.files.remarks import Remarks, some
 
@@ -28,14 +29,14 @@ class Pair(NamedTuple):
 
     Attributes:
         name: the picture's path below the folder of all, without suffix, in NFC.
-        image: its file.
+        image: its file, or the bytes of one.
         mask: its mask's, or None if the hole is its own transparent part.
         outputs: files of results.
     """
 
     name: str
-    image: Path
-    mask: Path | None
+    image: AnyFile
+    mask: AnyFile | None
     outputs: tuple[Path, ...]
 
 

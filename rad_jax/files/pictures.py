@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,11 @@ from rad_jax.errors import UserError
 from rad_jax.files.atomic import atomic_write
 from rad_jax.files.decode import decode
 from rad_jax.files.encode import encode
+from rad_jax.files.file_bytes import AnyFile
 from rad_jax.files.formats import QUALITY, format_of, why_not
 from rad_jax.files.metadata import NONE, Metadata
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's "L"
-HOLE_GREY = 128
 
 
 Samples = (
@@ -67,7 +67,7 @@ class Picture:
         return colour * np.float32(2 / top) - np.float32(1)
 
 
-def read_picture(path: Path) -> Picture:
+def read_picture(path: AnyFile) -> Picture:
     """Reads a picture, upright, its samples as stored.
 
     1-bit, 8-bit grey and RGB (with or without alpha) and 16-bit grey stay what they
@@ -172,7 +172,7 @@ def pad_to_size(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.pad(array, [*widths, (0, 0)], mode="edge")
 
 
-def require_holds(output: Path, picture: Picture, path: Path) -> None:
+def require_holds(output: Path, picture: Picture, path: AnyFile) -> None:
     """Refuses a picture that a file of results cannot hold as it is.
 
     Args:
@@ -213,58 +213,22 @@ def write_picture(
     Raises:
         UserError: the file cannot be written.
     """
-    form = format_of(path) or "png"
-    image = to_image(array, picture)
-    encoded = encode(image, picture.metadata, text, form, quality or QUALITY)
+    encoded = encode_picture(path, array, picture, text, quality)
     with atomic_write(path) as part:
         part.write_bytes(encoded)
 
 
-def contact_sheet(
-    rows: Sequence[Sequence[np.ndarray]], *, scale: int = 1, pad: int = 2
-) -> UInt8[np.ndarray, "sheet_h sheet_w 3"]:
-    """Lays tiles out in rows, on white; columns line up across rows.
-
-    Args:
-        rows: rows of uint8 tiles, (h, w), (h, w, 1) or (h, w, 3), of any sizes.
-        scale: nearest-neighbour enlargement of every tile, >= 1.
-        pad: white pixels around every tile.
-
-    Returns:
-        The sheet, uint8.
-
-    Raises:
-        ValueError: no tile at all, or a tile that is not such an array.
-    """
-    tiles = [[_rgb_tile(tile, scale) for tile in row] for row in rows]
-    if not any(tiles):
-        raise ValueError("a contact sheet needs at least one tile")
-    columns = max(len(row) for row in tiles)
-    heights = [max((t.shape[0] for t in row), default=0) for row in tiles]
-    widths = [
-        max(row[column].shape[1] for row in tiles if column < len(row))
-        for column in range(columns)
-    ]
-    tops = np.cumsum([pad, *(height + pad for height in heights)])
-    lefts = np.cumsum([pad, *(width + pad for width in widths)])
-    sheet = np.full((tops[-1], lefts[-1], 3), 255, np.uint8)
-    for top, row in zip(tops, tiles, strict=False):
-        for left, tile in zip(lefts, row, strict=False):
-            h, w, _ = tile.shape
-            sheet[top : top + h, left : left + w] = tile
-    return sheet
-
-
-def grey_holes(
-    images: UInt8[np.ndarray, "b h w c"], masks: np.ndarray
-) -> UInt8[np.ndarray, "b h w c"]:
-    """Images as a model is given them, to be looked at: their holes are grey.
-
-    Args:
-        images: a batch.
-        masks: (b, h, w), 0 where the image is known.
-    """
-    return np.where(masks[..., None] > 0, np.uint8(HOLE_GREY), images)
+def encode_picture(
+    name: Path,
+    array: UInt8[np.ndarray, "h w k"] | UInt16[np.ndarray, "h w 1"],
+    picture: Picture,
+    text: Mapping[str, str],
+    quality: int | None = None,
+) -> bytes:
+    """The bytes of the file that `write_picture` writes."""
+    form = format_of(name) or "png"
+    image = to_image(array, picture)
+    return encode(image, picture.metadata, text, form, quality or QUALITY)
 
 
 def save_png(array: np.ndarray, path: str | os.PathLike[str]) -> None:
@@ -282,12 +246,3 @@ def save_png(array: np.ndarray, path: str | os.PathLike[str]) -> None:
     encoded = encode(Image.fromarray(array), NONE, {}, "png", QUALITY)
     with atomic_write(Path(path)) as part:
         part.write_bytes(encoded)
-
-
-def _rgb_tile(tile: np.ndarray, scale: int) -> UInt8[np.ndarray, "h w 3"]:
-    if tile.ndim == 2:
-        tile = tile[..., None]
-    if tile.dtype != np.uint8 or tile.ndim != 3 or tile.shape[2] not in (1, 3):
-        raise ValueError(f"a tile must be uint8 grey or RGB: {tile.dtype} {tile.shape}")
-    tile = np.broadcast_to(tile, (*tile.shape[:2], 3))
-    return tile.repeat(scale, axis=0).repeat(scale, axis=1)

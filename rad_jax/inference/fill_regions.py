@@ -1,5 +1,6 @@
 """Fills the regions of many pictures in batches of one size each."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -55,6 +56,110 @@ class Request(NamedTuple):
     seed: Any
 
 
+class Group(NamedTuple):
+    """Regions that are filled at once.
+
+    Attributes:
+      tiled: whether they are tiled.
+      requests: the regions, of one canvas.
+      length: of the batch, which is filled up to it.
+    """
+
+    tiled: bool
+    requests: list[Request]
+    length: int
+
+
+class Groups:
+    """Collects regions of one canvas each until they are a batch."""
+
+    def __init__(self, native: int, batch_size: int, length: int):
+        """None yet.
+
+        Args:
+          native: pixels per side of the model.
+          batch_size: images at once at most; of tiles as many.
+          length: of all batches of the model's own size. Others that are not full have
+            a length that was used before, or the next power of two: few are compiled,
+            and little is wasted where pictures have many sizes.
+        """
+        self._native, self._batch_size, self._length = native, batch_size, length
+        self._waiting: dict[tuple[bool, tuple[int, int]], list[Request]] = {}
+        self._used: dict[tuple[bool, tuple[int, int]], set[int]] = {}
+        self._count = 0
+
+    def add(self, request: Request) -> Iterator[Group]:
+        """Takes a region, and gives the batches that have to be filled then."""
+        key = request.region.strategy == "tile", request.region.canvas
+        self._waiting.setdefault(key, []).append(request)
+        self._count += 1
+        if len(self._waiting[key]) == self._most(key):
+            yield self._take(key)
+        # Of many sizes none may become a batch for long.
+        if self._count >= MOST_WAITING * self._batch_size:
+            yield self._take(max(self._waiting, key=lambda x: len(self._waiting[x])))
+
+    def rest(self) -> list[Group]:
+        """The batches that are not full; the largest one first.
+
+        It needs the most memory: whether that suffices shows early.
+        """
+        groups = {key: self._take(key) for key in list(self._waiting)}
+
+        def pixels(key: tuple[bool, tuple[int, int]]) -> int:
+            return groups[key].length * math.prod(key[1])
+
+        return [groups[key] for key in sorted(groups, key=pixels, reverse=True)]
+
+    def _most(self, key: tuple[bool, tuple[int, int]]) -> int:
+        tiled, canvas = key
+        if tiled:
+            return most_tiled(canvas, self._native, self._batch_size)
+        own = canvas == (self._native, self._native)
+        return self._length if own else self._batch_size
+
+    def _take(self, key: tuple[bool, tuple[int, int]]) -> Group:
+        requests = self._waiting.pop(key)
+        self._count -= len(requests)
+        most = self._most(key)
+        used = self._used.setdefault(key, set())
+        length = min((x for x in used if x >= len(requests)), default=0)
+        if key == (False, (self._native, self._native)):
+            length = most
+        length = length or power_of_two(requests, most)
+        used.add(length)
+        return Group(key[0], requests, length)
+
+
+MOST_WAITING = 4
+"""Batches' worth of regions that wait for others of their size."""
+
+
+def most_tiled(canvas: tuple[int, int], native: int, batch_size: int) -> int:
+    """Canvases of tiles at once: they overlap by half, about four times the pixels."""
+    h, w = canvas
+    return max(1, batch_size * native**2 // (4 * h * w))
+
+
+def power_of_two(requests: Sequence[Request], most: int) -> int:
+    """At least as many as there are requests, but no more than the most."""
+    return min(most, 1 << (len(requests) - 1).bit_length())
+
+
+def fill_group(fills: Fills, group: Group) -> Callable[[], np.ndarray]:
+    """What the model makes of a group, when it is called; its inputs are made now."""
+    # The last image is repeated up to the length that is compiled.
+    requests = group.requests
+    requests = requests + [requests[-1]] * (group.length - len(requests))
+    inputs = [region_input(*request.read(), request.region) for request in requests]
+    images, masks = (np.stack(arrays) for arrays in zip(*inputs, strict=True))
+    seeds = [request.seed for request in requests]
+    numbers = all(isinstance(seed, int) for seed in seeds)
+    stacked = np.array(seeds, np.uint32) if numbers else jnp.stack(seeds)
+    fill = fills.tiled if group.tiled else fills.whole
+    return lambda: np.asarray(fill(images, masks, stacked), np.float32)
+
+
 def fill_requests(
     fills: Fills,
     requests: Sequence[Request],
@@ -81,30 +186,13 @@ def fill_requests(
         groups.setdefault((region.strategy == "tile", region.canvas), []).append(
             request
         )
-    for (tiled, (h, w)), group in groups.items():
-        # Tiles overlap by half: about four times as many pixels as the image has.
-        most = max(1, batch_size * native**2 // (4 * h * w)) if tiled else batch_size
-        size = length or min(most, _power_of_two(balanced_batch_size(len(group), most)))
+    for (tiled, canvas), group in groups.items():
+        most = most_tiled(canvas, native, batch_size) if tiled else batch_size
+        balanced = group[: balanced_batch_size(len(group), most)]
+        size = length or power_of_two(balanced, most)
         for first in range(0, len(group), size):
-            some = group[first : first + size]
-            # The last image is repeated up to the length that is compiled.
-            filled = _filled(
-                fills.tiled if tiled else fills.whole,
-                some + [some[-1]] * (size - len(some)),
-            )
-            for request, one in zip(some, filled, strict=False):
+            some = Group(tiled, group[first : first + size], size)
+            for request, one in zip(
+                some.requests, fill_group(fills, some)(), strict=False
+            ):
                 yield request, region_output(one, request.region)
-
-
-def _power_of_two(count: int) -> int:
-    return 1 << (count - 1).bit_length()
-
-
-def _filled(fill: Fill, requests: Sequence[Request]) -> Float32[np.ndarray, "b h w c"]:
-    """What the model makes of a batch."""
-    inputs = [region_input(*request.read(), request.region) for request in requests]
-    images, masks = (np.stack(arrays) for arrays in zip(*inputs, strict=True))
-    seeds = [request.seed for request in requests]
-    numbers = all(isinstance(seed, int) for seed in seeds)
-    stacked = np.array(seeds, np.uint32) if numbers else jnp.stack(seeds)
-    return np.asarray(fill(images, masks, stacked), np.float32)

@@ -16,11 +16,11 @@ from rad_jax.checkpoints.model import Model, check_labels
 from rad_jax.diffusion.options import GenerationOptions
 from rad_jax.errors import UserError
 from rad_jax.files.collect import files_by_name, one_each
+from rad_jax.files.contact_sheet import contact_sheet
 from rad_jax.files.decode import SUFFIXES, picture_size
 from rad_jax.files.destination import require_writable
 from rad_jax.files.pictures import (
     Picture,
-    contact_sheet,
     model_input,
     read_picture,
     save_png,

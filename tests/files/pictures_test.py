@@ -9,10 +9,10 @@ import pytest
 from PIL import Image, ImageCms
 
 from rad_jax.errors import UserError
+from rad_jax.files.contact_sheet import contact_sheet
 from rad_jax.files.pictures import (
     Picture,
     compose,
-    contact_sheet,
     model_input,
     pad_to_size,
     padded_size,

@@ -22,9 +22,10 @@ def masks(*names, hole=HOLE):
 
 
 def files(folder):
-    """Of a folder and those in it, with slashes."""
+    """Results of a folder and those in it, with slashes."""
     paths = (path for path in Path(folder).rglob("*") if not path.is_dir())
-    return sorted(path.relative_to(folder).as_posix() for path in paths)
+    names = sorted(path.relative_to(folder).as_posix() for path in paths)
+    return [name for name in names if not name.startswith("manifest/")]
 
 
 def flags(image, mask, output="o"):

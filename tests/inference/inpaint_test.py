@@ -21,7 +21,7 @@ from rad_jax.inference import inpaint as inpainting
 from rad_jax.inference.compiled import compiled_fill
 from rad_jax.inference.file_options import FileOptions
 from rad_jax.inference.inpaint import default_sampler, fill
-from rad_jax.inference.inpaint_command import fill_files
+from rad_jax.jobs.inpaint_command import inpaint_files, prepare_files
 from rad_jax.models.unet import abstract_params
 from rad_jax.runtime.sharding import everywhere, local_mesh
 from tests.conftest import compiling
@@ -290,14 +290,15 @@ def run_files(model, tmp_path):
         )
         files = replace(FileOptions(batch_size=2), **changes)
         image, mask = tmp_path / "i", tmp_path / "m"
-        assert fill_files(model, image, mask, tmp_path / output, sampling, files) == 0
+        prepared = prepare_files(model, sampling, files)
+        assert inpaint_files(prepared, image, mask, tmp_path / output) == 0
         return tmp_path / output
 
     return run
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.glob("*.*")}
 
 
 def test_a_folder_compiles_the_sampler_once(run_files):
@@ -354,10 +355,10 @@ def test_too_little_memory_for_the_batch(run_files, limit, capsys):
     capsys.readouterr()
     limited = limit(2)
     assert contents(run_files("out", batch_size=4)) == fits
-    assert limited.lengths == [3, 2, 2, 2, 2]
+    assert limited.lengths == [4, 2, 2, 2, 2]
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("rad-jax: needs about ")
-    assert lines[1] == "rad-jax: out of memory with 3 images at once, trying 2"
+    assert lines[1] == "rad-jax: out of memory with 4 images at once, trying 2"
     assert len([line for line in lines if line.startswith("rad-jax: ")]) == 2
 
 

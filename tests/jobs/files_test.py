@@ -5,18 +5,24 @@ import errno
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from rad_jax.errors import UserError
+from rad_jax.files.collect import is_many
+from rad_jax.files.destination import destination
+from rad_jax.files.remarks import Remarks
 from rad_jax.inference.file_options import FileOptions
 from rad_jax.inference.fill_regions import Fills
-from rad_jax.inference.inpaint_files import inpaint_files, sample_seed
+from rad_jax.inference.inpaint_file import inpaint_file
+from rad_jax.inference.picture_fill import FillSettings, sample_seed
 from rad_jax.inference.regions import denoiser_sizes
 from rad_jax.inference.strategy import StrategyOptions
+from rad_jax.jobs.division import Division
+from rad_jax.jobs.folder import fill_folder
+from rad_jax.jobs.record import Job
 from tests.conftest import ROOT
 
 H, W = 251, 333
@@ -39,11 +45,18 @@ def white(images, holes, seeds):
 
 def inpaint(image, mask, output, fill=noise, **changes):
     arguments = {"channels": 3, "sizes": denoiser_sizes(256, 16), "text": {}}
-    arguments["strategy"] = StrategyOptions()
+    arguments |= {"strategy": StrategyOptions(), "division": Division()}
     arguments |= {name: changes.pop(name) for name in arguments & changes.keys()}
     options = dataclasses.replace(FileOptions(batch_size=4), **changes)
-    fills = Fills(fill, fill)
-    return inpaint_files(fills, image, mask, output, options=options, **arguments)
+    division = arguments.pop("division")
+    settings = FillSettings(Fills(fill, fill), options=options, **arguments)
+    many = is_many(image)
+    target = destination(output, None, alone=not many)
+    if not many:
+        inpaint_file(image, mask, target, settings, Remarks())
+        return 0
+    job = Job(str(image), str(mask), "model", "steps", {"seed": options.seed}, 1)
+    return fill_folder(image, mask, target, settings, job, division, Remarks())
 
 
 def picture(path, size=(H, W), seed=0):
@@ -65,6 +78,15 @@ def mask(path, size=(H, W), box=(slice(3, 90), slice(200, None))):
 def read(path):
     with Image.open(path) as image:
         return np.asarray(image)
+
+
+def results(out):
+    """Files of results, in order."""
+    return sorted(path for path in out.iterdir() if not path.is_dir())
+
+
+def names(out):
+    return [path.name for path in results(out)]
 
 
 @pytest.fixture
@@ -122,11 +144,10 @@ def test_folder_is_filled_size_by_size(folders, capsys):
         return white(images, holes, seeds)
 
     assert inpaint(images, masks, out, fill, num_samples=3, batch_size=4) == 0
-    # 6 results of one size are 2 equal batches, 3 of the other are one.
-    assert shapes == [(3, 256, 336, 3)] * 2 + [(3, 64, 48, 3)]
-    names = sorted(path.name for path in out.iterdir())
-    assert names == [f"{name}_{i}.png" for name in "abc" for i in range(3)]
-    for path in out.iterdir():
+    # 6 results of one size are a full batch and a half, 3 of the other are nearly one.
+    assert shapes == [(4, 256, 336, 3)] * 2 + [(4, 64, 48, 3)]
+    assert names(out) == [f"{name}_{i}.png" for name in "abc" for i in range(3)]
+    for path in results(out):
         before, hole = (read(f / f"{path.name[0]}.png") for f in (images, masks))
         np.testing.assert_array_equal(
             read(path), np.where(hole[..., None], 255, before)
@@ -169,7 +190,7 @@ def test_a_result_depends_on_its_own_name_and_seed_only(folders, tmp_path):
     def run(name, image, **options):
         out = tmp_path / name
         inpaint(image, masks, out, num_samples=2, **options)
-        return {path.name: path.read_bytes() for path in out.iterdir()}
+        return {path.name: path.read_bytes() for path in results(out)}
 
     folder = run("folder", images)
     alone = run("alone", images / "c.png", batch_size=1)
@@ -221,23 +242,11 @@ def test_bad_pictures_are_left_out_of_a_folder(folders, capsys):
     picture(images / "small.png", (9, 9))
     mask(masks / "small.png", (9, 8))
     assert inpaint(images, masks, out, batch_size=2) == 1
-    assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.png", "c.png"]
+    assert names(out) == ["a.png", "b.png", "c.png"]
     errors = capsys.readouterr().err
     assert "left out text.png: " in errors and "not a picture" in errors
     assert "left out cut.jpg: " in errors and "truncated" in errors
     assert "left out small.png: " in errors and "8x9" in errors
-
-
-def test_a_picture_that_changes_its_size_meanwhile_is_left_out(folders, capsys):
-    images, masks, out = folders
-
-    def fill(*arrays):
-        picture(images / "c.png", (9, 9))
-        return noise(*arrays)
-
-    assert inpaint(images, masks, out, fill, batch_size=1) == 1
-    assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.png"]
-    assert "c.png: changed meanwhile" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("bad", ["image", "mask"])
@@ -267,31 +276,34 @@ def test_a_model_that_returns_no_numbers_is_an_error(value, folders):
     assert not out.exists()
 
 
-def test_existing_results_are_replaced_whole(folders):
+def test_the_result_of_one_picture_is_replaced(folders):
     images, masks, out = folders
     for fill in noise, white:
-        inpaint(images, masks, out, fill)
+        inpaint(images / "b.png", masks, out, fill)
     assert (read(out / "b.png")[10:40, 10:30] == 255).all()
-    assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.png", "c.png"]
+    assert [path.name for path in out.iterdir()] == ["b.png"]
 
 
-def test_pictures_are_read_batch_by_batch(folders, monkeypatch):
-    images, masks, out = folders
-    events = []
-    decode = sys.modules["rad_jax.files.pictures"].decode
+def test_no_more_is_read_than_the_device_and_the_disk_can_follow(tmp_path, monkeypatch):
+    for i in range(60):
+        picture(tmp_path / "i" / f"{i}.png", (9, 9))
+    mask(tmp_path / "m.png", (9, 9), np.s_[2:5])
+    read, most = [], []
+    real = sys.modules["rad_jax.inference.pipeline"].load_picture
 
-    def spy(path: Path, **options):
-        events.append(path.stem)
-        return decode(path, **options)
+    def load(pair, settings):
+        read.append(pair)
+        return real(pair, settings)
 
-    def fill(images, holes, seeds):
-        events.append("fill")
-        return noise(images, holes, seeds)
+    def fill(*arrays):
+        out = tmp_path / "out"
+        most.append(len(read) - len(list(out.glob("*.png"))))
+        return noise(*arrays)
 
-    monkeypatch.setattr("rad_jax.files.pictures.decode", spy)
-    monkeypatch.setattr("rad_jax.files.mask_file.decode", spy)
-    inpaint(images, masks, out, fill, batch_size=1)
-    assert events == ["a", "a", "fill", "c", "c", "fill", "b", "b", "fill"]
+    monkeypatch.setattr("rad_jax.inference.pipeline.load_picture", load)
+    monkeypatch.setattr("rad_jax.inference.pipeline.MOST_THREADS", 2)
+    inpaint(tmp_path / "i", tmp_path / "m.png", tmp_path / "out", fill, batch_size=2)
+    assert len(read) == 60 and max(most) <= 30
 
 
 def test_full_disk_stops_with_nothing_half_written(folders):
@@ -300,10 +312,10 @@ def test_full_disk_stops_with_nothing_half_written(folders):
 import pathlib, resource, sys
 sys.path.insert(0, {str(ROOT)!r})
 import rad_jax.errors
-from tests.inference import inpaint_files_test
+from tests.jobs import files_test
 resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
 try:
-    inpaint_files_test.inpaint(
+    files_test.inpaint(
         *map(pathlib.Path, {[str(path) for path in (images, masks, out)]!r})
     )
 except rad_jax.errors.UserError as error:
@@ -312,4 +324,5 @@ except rad_jax.errors.UserError as error:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     reason = os.strerror(errno.EFBIG)
     assert f"{out / 'a.png'}: cannot be written ({reason})" in run.stdout, run.stderr
-    assert list(out.iterdir()) == []
+    assert set(names(out)) <= {"b.png"}  # is small enough
+    assert not list(out.rglob("*.part"))

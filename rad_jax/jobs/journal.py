@@ -1,0 +1,138 @@
+"""Rows of a manifest as they come, so that a worker that is killed loses none.
+
+A Parquet file cannot grow. A worker writes its rows to a file of lines, after each
+picture's results; when it ends they become a Parquet file, and if it is killed, those
+who start next see to that. The system's lock on the file tells who is alive.
+"""
+
+import contextlib
+import fcntl
+import json
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from rad_jax.errors import UserError
+from rad_jax.jobs.division import Division
+from rad_jax.jobs.manifest import Row, read_columns, write_rows
+from rad_jax.jobs.seen import Seen
+
+_PREFIX, _SUFFIX = "_journal-", ".jsonl"
+_FAILED = "failed-"
+
+
+class Journal:
+    """The manifest of pictures whose results are files each.
+
+    Attributes:
+        finished: sources that have results.
+        kept: how many they are, of all workers.
+    """
+
+    def __init__(self, folder: Path, division: Division):
+        """Reads what is finished, also by workers that are gone, and begins a file.
+
+        Raises:
+            UserError: another worker has this number, or the folder cannot be written.
+        """
+        self._folder = folder
+        # Which pictures failed is found out anew: they may have been mended.
+        name = f"{division.index:05d}-of-{division.count:05d}"
+        self._failed = folder / f"{_FAILED}{name}.parquet"
+        self._name = f"{name}-{secrets.token_hex(4)}"
+        self._path = folder / f"{_PREFIX}{self._name}{_SUFFIX}"
+        self._errors: list[Row] = []
+        self.finished, self.kept = Seen(), 0
+        with _writing(folder), (folder / "_lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # one starts at a time
+            for path in sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}")):
+                self._recover(path, name)
+            self._failed.unlink(missing_ok=True)
+            self._file = self._path.open("x", encoding="utf-8", buffering=1)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for path in sorted(folder.glob("*.parquet")):
+            if not path.name.startswith(_FAILED):
+                for (source,) in read_columns(path, ["source"]):
+                    self.kept += self.finished.add(source)
+
+    def add(self, row: Row) -> None:
+        """Notes a picture whose results are written, or which has failed."""
+        if row.status != "ok":
+            self._errors.append(row)
+            return
+        with _writing(self._folder):
+            self._file.write(json.dumps(row) + "\n")
+
+    def close(self) -> None:
+        """Makes a Parquet file of the rows, and one of those without results."""
+        with _writing(self._folder), self._file:
+            _to_parquet(self._path, self._folder / f"{self._name}.parquet")
+        if self._errors:
+            write_rows(self._failed, self._errors)
+
+    def _recover(self, path: Path, name: str) -> None:
+        """The same for a worker that was killed."""
+        with path.open("r+", encoding="utf-8") as file:
+            if _is_held(file):
+                other = path.name[len(_PREFIX) : -len(_SUFFIX)]
+                _refuse_twice(self._folder.parent, other, name)
+                return
+            stem = path.name[len(_PREFIX) : -len(_SUFFIX)]
+            _to_parquet(path, self._folder / f"{stem}.parquet")
+
+
+def _is_held(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _refuse_twice(output: Path, other: str, mine: str) -> None:
+    """Two workers of one number, or of different divisions, would do work twice."""
+    theirs = other.rpartition("-")[0]
+    shard = "/".join(str(int(x)) for x in theirs.split("-of-"))
+    if theirs == mine:
+        raise UserError(
+            f"{output}: another worker is at its part {shard}; wait until it ends, or "
+            "give another --shard"
+        )
+    if theirs.partition("-of-")[2] != mine.partition("-of-")[2]:
+        raise UserError(
+            f"{output}: a worker is at its part {shard}; divide by as many, or wait "
+            "until it ends"
+        )
+
+
+def _to_parquet(journal: Path, path: Path) -> None:
+    """What is whole of a journal; without it there is its Parquet file."""
+    rows = list(_rows(journal))
+    if rows and not path.exists():
+        write_rows(path, rows)
+    journal.unlink()
+
+
+def _rows(journal: Path) -> Iterator[Row]:
+    """But for a last line that was cut short, or damaged ones: they are done again."""
+    for line in journal.read_text(encoding="utf-8", errors="replace").splitlines():
+        with contextlib.suppress(ValueError, TypeError):
+            yield Row(*json.loads(line))
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Around what is written: a full disk is one line.
+
+    Raises:
+        UserError: it cannot be.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be written ({error.strerror}); free some space and run "
+            "the same command again"
+        ) from error

@@ -1,0 +1,79 @@
+"""Shards to and from a bucket: what is worked on lies on this machine."""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from rad_jax.errors import UserError, first_line
+from rad_jax.files.bucket import CHUNK_BYTES, AnyPath, in_bucket
+
+
+class Scratch:
+    """A folder that lasts as long as what is worked on; made when it is needed."""
+
+    def __init__(self):
+        """Not there yet."""
+        self._folder: str | None = None
+
+    def fetch(self, path: AnyPath) -> Path:
+        """A file as one of this machine; the bucket's library tries several times.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        if not in_bucket(path):
+            return Path(path)
+        local = self.place(path)
+        try:
+            with path.open("rb") as source, local.open("wb") as copy:
+                shutil.copyfileobj(source, copy, CHUNK_BYTES)
+        except Exception as error:  # dozens of kinds
+            raise UserError(
+                f"{path}: cannot be read ({first_line(error)[:200]}); check its name, "
+                "and that this machine may read there"
+            ) from error
+        return local
+
+    def place(self, path: AnyPath) -> Path:
+        """Where a file can be written: itself, or if it is in a bucket, here."""
+        if not in_bucket(path):
+            return Path(path)
+        if self._folder is None:
+            self._folder = tempfile.mkdtemp(prefix="rad_jax-")
+        return Path(tempfile.mkdtemp(dir=self._folder)) / path.name
+
+    def close(self) -> None:
+        """Removes it."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def published(path: AnyPath) -> Iterator[Path]:
+    """Gives a place to write a file to, which is in the bucket afterwards.
+
+    Raises:
+        UserError: the bucket does not take it.
+    """
+    scratch = Scratch()
+    try:
+        local = scratch.place(path)
+        yield local
+        if in_bucket(path):
+            publish(local, path)
+    finally:
+        scratch.close()
+
+
+def publish(local: Path, path: AnyPath) -> None:
+    """Copies a file into a bucket, where it appears whole."""
+    try:
+        with local.open("rb") as source, path.open("wb") as copy:
+            shutil.copyfileobj(source, copy, CHUNK_BYTES)
+    except Exception as error:  # dozens of kinds
+        raise UserError(
+            f"{path}: cannot be written ({first_line(error)[:200]}); check that this "
+            "machine may write there, and run the same command again"
+        ) from error
