@@ -37,7 +37,8 @@ def is_image_name(name: str) -> bool:
 
     Hidden files are none, nor are those that macOS adds to zips.
     """
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+    parts = name.split("/")
+    hidden = any(x.startswith(".") and x != ".." or x == "__MACOSX" for x in parts)
     return name.lower().endswith(SUFFIXES) and not hidden
 
 

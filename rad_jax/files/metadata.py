@@ -12,7 +12,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import IO
+from typing import Any
 from xml.etree import ElementTree
 
 from PIL import ExifTags, Image, ImageFile
@@ -132,7 +132,7 @@ def png_chunks(image: ImageFile.ImageFile) -> dict[bytes, bytes]:
     return chunks
 
 
-def _chunks(file: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
+def _chunks(file: Any) -> Iterator[tuple[bytes, bytes]]:
     """Those that stand before the pixels and are intact."""
     file.seek(8)
     while len(head := file.read(8)) == 8:

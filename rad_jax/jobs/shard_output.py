@@ -4,6 +4,7 @@ Results come in any order; the shard has that of its input, so that the same job
 the same bytes however often it was stopped.
 """
 
+import contextlib
 import io
 import tarfile
 import tempfile
@@ -99,7 +100,8 @@ class ShardOutput:
 
     def close(self) -> None:
         """Drops what there is."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # a full disk, where it is written out
+            self._file.close()
 
     def _ordered(self) -> Iterator[tuple[_Stored, bytes]]:
         for key in sorted(self._stored):
