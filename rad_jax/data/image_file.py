@@ -38,7 +38,7 @@ def is_image_name(name: str) -> bool:
     Hidden files are none, nor are those that macOS adds to zips.
     """
     parts = name.split("/")
-    hidden = any(x.startswith(".") and x != ".." or x == "__MACOSX" for x in parts)
+    hidden = any((x.startswith(".") and x != "..") or x == "__MACOSX" for x in parts)
     return name.lower().endswith(SUFFIXES) and not hidden
 
 

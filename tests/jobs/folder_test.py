@@ -276,17 +276,20 @@ def run_until_done(folders, workers, most_seconds, generator):
                 out,
                 f"{i}/{workers}",
             ]
-            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-            process = subprocess.Popen(list(map(str, command)), text=True, **quiet)
+            process = subprocess.Popen(
+                list(map(str, command)),
+                text=True,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
             running[i] = process, time.monotonic() + generator.uniform(0, most_seconds)
         while running:
             for i, (process, end) in list(running.items()):
                 if process.poll() is not None:
-                    said = process.stderr.read()
+                    _, said = process.communicate()
                     assert process.returncode in (0, -signal.SIGKILL), said
                     left -= {i} if process.returncode == 0 else set()
                     killed += process.returncode != 0
-                    process.stderr.close()
                     del running[i]
                 elif time.monotonic() > end:
                     process.kill()

@@ -86,7 +86,8 @@ def read_shard(path):
     """Results of a shard by name, in order."""
     if path.name.endswith(".tar"):
         with tarfile.open(path) as archive:
-            return {x.name: archive.extractfile(x).read() for x in archive}
+            files = {x.name: archive.extractfile(x) for x in archive}
+            return {name: file.read() for name, file in files.items() if file}
     if path.name.endswith(".zip"):
         with zipfile.ZipFile(path) as archive:
             return {name: archive.read(name) for name in archive.namelist()}
