@@ -6,6 +6,7 @@ fetched, no other weights and no programs, and the reader takes nothing on trust
 
 import contextlib
 import importlib.util
+import logging
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -36,15 +37,29 @@ def model_at(place: str | AnyPath) -> AnyPath:
       UserError: the place is none, or cannot be reached.
     """
     if isinstance(place, str) and is_hub(place):
-        return fetch(parse(place))
+        return fetch(parse(place))[1]
     return folder_at(place)
 
 
-def fetch(address: HubAddress) -> Path:
-    """The folder of a model in the Hub's cache, where it is fetched to.
+def pinned(place: str | AnyPath) -> str | AnyPath:
+    """The place; of the Hub, with the commit that it is now, which is fetched.
+
+    Raises:
+      UserError: as `model_at`.
+    """
+    if isinstance(place, str) and is_hub(place):
+        return str(fetch(parse(place))[0])
+    return place
+
+
+def fetch(address: HubAddress) -> tuple[HubAddress, Path]:
+    """Fetches the folder of a model into the Hub's cache.
 
     What is in the cache is not fetched again; of a commit the Hub is not even asked.
     Of what is no commit it is said which commit it was.
+
+    Returns:
+      The address with its commit, and the folder.
 
     Raises:
       UserError: the Hub cannot be reached and the cache does not hold it, there is no
@@ -67,7 +82,7 @@ def fetch(address: HubAddress) -> Path:
         raise UserError(f"{address}: {_no_model(found)}")
     if not address.pinned:
         say(f"{address} is {found}")
-    return folder
+    return found, folder
 
 
 @contextlib.contextmanager
@@ -121,7 +136,7 @@ def _quiet() -> Iterator[None]:
 
     verbosity = utils.logging.get_verbosity()
     bars = not (utils.are_progress_bars_disabled() or sys.stderr.isatty())
-    utils.logging.set_verbosity(utils.logging.CRITICAL)
+    utils.logging.set_verbosity(logging.CRITICAL)
     if bars:
         utils.disable_progress_bars()
     try:
