@@ -151,6 +151,7 @@ def _told(error: Exception, address: HubAddress) -> str:
     """What went wrong and how to mend it."""
     from huggingface_hub import constants, errors
 
+    error = _cause(error)
     if isinstance(error, errors.GatedRepoError):
         page = f"{constants.ENDPOINT}/{address.repo}"
         return f"is gated; ask for access on {page} and {LOG_IN}"
@@ -169,11 +170,25 @@ def _told(error: Exception, address: HubAddress) -> str:
         return f"cannot be fetched ({error.strerror}: {constants.HF_HUB_CACHE})"
     if isinstance(error, ValueError):  # the library's own checks of what it was told
         return f"is refused ({_reason(error)})"
-    cause = error.__cause__ or error
+    network = isinstance(error, OSError) or "http" in type(error).__module__
+    if not network:
+        return f"the Hub's library fails ({type(error).__name__}: {_reason(error)})"
     return (
-        f"the Hub cannot be reached ({_reason(cause)}), and the cache does not hold "
+        f"the Hub cannot be reached ({_reason(error)}), and the cache does not hold "
         "it; check the network, or give a folder"
     )
+
+
+def _cause(error: Exception) -> Exception:
+    """The answer or the failure of the network that an error is about, if it is."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    found: BaseException | None = error
+    while isinstance(found, Exception):
+        if isinstance(found, HfHubHTTPError) or "httpx" in type(found).__module__:
+            return found
+        found = found.__cause__
+    return error
 
 
 def _answered(status: int, message: str) -> str:

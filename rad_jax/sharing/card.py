@@ -166,7 +166,7 @@ def _limits(facts: Facts) -> Iterator[str]:
 def _files(facts: Facts) -> str:
     lines = ["`model.json` and `params/` are the model, as `rad-jax` reads it."]
     if facts.copy:
-        lines.append(f"`model.safetensors` is a copy for other programs: {facts.copy}.")
+        lines.append(f"`model.safetensors` is a copy for other programs, {facts.copy}.")
     else:
         lines.append("There is no copy in safetensors.")
     return "\n".join(f"- {line}" for line in lines)

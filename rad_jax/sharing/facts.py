@@ -66,5 +66,5 @@ def block(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def text_of(value: Any) -> str:
     """A value within a line of Markdown: what it was recorded as may be anything."""
-    text = " ".join(str(value).split())
-    return "".join(f"\\{char}" if char in "|<>[]`" else char for char in text)[:200]
+    text = " ".join(str(value).split()).replace("](", "]\\(")[:200]
+    return "".join(f"\\{char}" if char in "|<>`" else char for char in text)

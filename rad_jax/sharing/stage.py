@@ -22,6 +22,9 @@ from rad_jax.sharing.card import card
 from rad_jax.sharing.facts import Facts
 
 COPY = "model.safetensors"
+DONE = f"{PARAMS}/commit_success.txt"
+"""Where Orbax says that it was done, and in which folder: that is nobody's business."""
+
 CARD_BYTES = 2**18
 """Of a card that is read, at most."""
 
@@ -81,6 +84,8 @@ def write_stage(source: Source, stage: Path, repo: str, license: str) -> None:
         for name in (RECORD, PARAMS):
             (stage / "model" / name).rename(stage / name)
         (stage / "model").rmdir()
+    if (done := stage / DONE).is_file():
+        done.write_text("written\n")
     check = FiniteCheck(allowed=True)
     model, provenance = source.model, source.provenance
     copy = stage / COPY
@@ -134,11 +139,8 @@ def card_of(place: str | AnyPath) -> str:
 
 
 def _said(written: Written) -> str:
-    rest = f", without what it does not hold ({written.unstored})"
-    return (
-        f"{written.arrays} arrays in the layout of {written.layout}"
-        f"{rest if written.unstored else ''}"
-    )
+    rest = f". Not in it: {written.unstored}" if written.unstored else ""
+    return f"{written.arrays} arrays in the layout of {written.layout}{rest}"
 
 
 def _fingerprints(model: AnyModel) -> Iterator[str]:
