@@ -127,6 +127,9 @@ def _evaluations(facts: Facts) -> str:
     if not facts.evaluations:
         return "None were given: how good this model is, is not said here."
     tables = [markdown(x, table_cells(x), {}) for x in groups(facts.evaluations)]
+    machines = {x["hardware"]: None for x in facts.evaluations if "hardware" in x}
+    if machines:
+        tables.append(f"Seconds are of {', '.join(map(text_of, machines))}.")
     return "\n\n".join(tables)
 
 

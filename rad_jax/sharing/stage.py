@@ -6,6 +6,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+
 from rad_jax.checkpoints.describe import parameters
 from rad_jax.checkpoints.hub import CARD, model_at, naming_hub
 from rad_jax.checkpoints.load import is_model_folder, read_folder
@@ -99,7 +101,7 @@ def write_stage(source: Source, stage: Path, repo: str, license: str) -> None:
         repo,
         license,
         read_record(stage),
-        parameters(source.model.params),
+        _counted(source.model),
         _said(written),
         source.evaluations,
     )
@@ -135,7 +137,12 @@ def card_of(place: str | AnyPath) -> str:
     source = read_source(place, [])
     repo = f"OWNER/{source.folder.resolve().name}"
     record = record_of(source.model, source.provenance)
-    return card(Facts(repo, "", record, parameters(source.model.params)))
+    return card(Facts(repo, "", record, _counted(source.model)))
+
+
+def _counted(model: AnyModel) -> str:
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(model.params))
+    return f"{parameters(model.params)}, {size / 1e6:.1f} MB"
 
 
 def _said(written: Written) -> str:
