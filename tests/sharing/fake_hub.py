@@ -72,7 +72,8 @@ def fake_hub() -> Iterator[FakeHub]:
     """Serves an empty Hub on loopback."""
     server = _Server(("127.0.0.1", 0), _Handler)
     server.hub = FakeHub(f"http://127.0.0.1:{server.server_port}")  # type: ignore
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    serve = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    serve.start()
     try:
         yield server.hub  # type: ignore
     finally:

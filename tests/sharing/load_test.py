@@ -151,7 +151,7 @@ def picture(tmp_path):
 
 
 def test_the_verbs_and_the_inpainter_take_it(
-    hub, commit, folder, rad, picture, tmp_path
+    hub, commit, folder, rad, picture, tmp_path, quickly
 ):
     for model, name in ((ADDRESS, "a"), (folder, "b")):
         to = ("--output", tmp_path / f"{name}.png")
