@@ -167,16 +167,14 @@ def _told(error: Exception, address: HubAddress) -> str:
     if isinstance(error, errors.HfHubHTTPError):
         return _answered(error.response.status_code, error.server_message or "")
     if isinstance(error, OSError) and error.errno is not None:
-        return f"cannot be fetched ({error.strerror}: {constants.HF_HUB_CACHE})"
+        place = error.filename or constants.HF_HUB_CACHE
+        return f"a file cannot be used ({error.strerror}: {place}); check the disk"
     if isinstance(error, ValueError):  # the library's own checks of what it was told
         return f"is refused ({_reason(error)})"
     network = isinstance(error, OSError) or "http" in type(error).__module__
     if not network:
         return f"the Hub's library fails ({type(error).__name__}: {_reason(error)})"
-    return (
-        f"the Hub cannot be reached ({_reason(error)}), and the cache does not hold "
-        "it; check the network, or give a folder"
-    )
+    return f"the Hub cannot be reached ({_reason(error)}); check the network"
 
 
 def _cause(error: Exception) -> Exception:

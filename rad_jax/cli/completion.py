@@ -3,7 +3,7 @@
 import argparse
 import importlib.util
 
-from rad_jax.cli.arguments import config_file, folder, path
+from rad_jax.cli.arguments import config_file, folder, model_place, path
 from rad_jax.cli.inpaint import mask
 
 SHELLS = ("bash", "zsh", "tcsh")
@@ -32,5 +32,5 @@ def _complete_files(parser: argparse.ArgumentParser) -> None:
         if isinstance(action, argparse._SubParsersAction):
             for sub in action.choices.values():
                 _complete_files(sub)
-        elif action.type in (path, folder, config_file, mask):
+        elif action.type in (path, folder, model_place, config_file, mask):
             action.complete = _FILES  # pyright: ignore[reportAttributeAccessIssue]

@@ -69,9 +69,11 @@ def push(
     remote = _Remote(address)  # before minutes of reading, not after
     remote.check(private)
     source = read_source(model, evaluations)
-    with tempfile.TemporaryDirectory(prefix="rad_jax-") as stage:
-        write_stage(source, Path(stage), repo, license)
-        remote.upload(Path(stage), private)
+    with tempfile.TemporaryDirectory(prefix="rad_jax-") as scratch:
+        folder = Path(scratch) / "model"
+        with atomic_folder(folder) as stage:
+            write_stage(source, stage, repo, license)
+        remote.upload(folder, private)
 
 
 class _Remote:

@@ -250,7 +250,14 @@ def test_offline_and_not_in_the_cache(rad, hub, commit, monkeypatch):
 def test_no_network(rad, hub, monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     said = "the Hub cannot be reached ("
-    refused(rad("info", ADDRESS), f"{ADDRESS}: {said}", "check the network, or give a")
+    refused(rad("info", ADDRESS), f"{ADDRESS}: {said}", "check the network")
+
+
+def test_a_cache_that_cannot_be_written(rad, hub, commit, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "file"))
+    said = f"a file cannot be used (Not a directory: {tmp_path / 'file'}"
+    refused(rad("info", ADDRESS), f"{ADDRESS}: {said}", "; check the disk")
 
 
 def test_a_hub_that_answers_with_errors(rad, hub, commit):
