@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from rad_jax.checkpoints.model_folder import PARAMS, RECORD
 from rad_jax.errors import UserError, first_line
@@ -26,6 +27,9 @@ NEVER = ("*..*", "*.py", "*.pkl", "*.pickle", "*.pt", "*.pth", "*.bin", "*.ckpt"
 
 WEIGHTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".npz")
 LOG_IN = "log in (hf auth login, or the variable HF_TOKEN)"
+WAIT = {"connect": 20.0, "read": 120.0, "write": 120.0}
+"""Seconds that a connection, the next bytes of an answer and of a request may take."""
+
 SHOWN = 3
 """Names of files that a message has, at most."""
 
@@ -131,9 +135,20 @@ def hub_errors(address: HubAddress) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The library logs nothing, and shows its progress on a terminal alone."""
+    """The library logs nothing, shows bars on a terminal alone, and waits not for ever.
+
+    Most of its requests would.
+    """
     from huggingface_hub import utils
 
+    def bound(request: Any) -> None:
+        timeouts = request.extensions.get("timeout", {})
+        given = {name: x for name, x in timeouts.items() if x is not None}
+        request.extensions["timeout"] = timeouts | WAIT | given
+
+    session = utils.get_session()
+    hooks = session.event_hooks
+    session.event_hooks = {**hooks, "request": [*hooks.get("request", []), bound]}
     verbosity = utils.logging.get_verbosity()
     bars = not (utils.are_progress_bars_disabled() or sys.stderr.isatty())
     utils.logging.set_verbosity(logging.CRITICAL)
@@ -142,6 +157,7 @@ def _quiet() -> Iterator[None]:
     try:
         yield
     finally:
+        session.event_hooks = hooks
         utils.logging.set_verbosity(verbosity)
         if bars:
             utils.enable_progress_bars()

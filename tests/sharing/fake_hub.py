@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
@@ -65,6 +66,7 @@ class FakeHub:
         self.status = 0
         self.broken = ""
         self.writable = True
+        self.seconds = 0.0
 
 
 @contextlib.contextmanager
@@ -103,6 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.hub.requests.append(f"{self.command} {path}")
+        time.sleep(self.hub.seconds)
         if self.hub.status:
             return self._error(self.hub.status, "", "out of order")
         if self.hub.broken and self.hub.broken in path:

@@ -11,6 +11,7 @@ from huggingface_hub import constants
 from PIL import Image
 
 import rad_jax
+from rad_jax.checkpoints import hub as hub_module
 from rad_jax.checkpoints.load import load_diffusion
 from rad_jax.checkpoints.model_folder import read_model
 from rad_jax.config import from_dict, to_dict
@@ -251,6 +252,16 @@ def test_no_network(rad, hub, monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     said = "the Hub cannot be reached ("
     refused(rad("info", ADDRESS), f"{ADDRESS}: {said}", "check the network")
+
+
+def test_a_hub_that_does_not_answer(rad, hub, commit, folder, monkeypatch):
+    pinned = rad_jax.load(ADDRESS)
+    hub.seconds = 1.0
+    monkeypatch.setattr(hub_module, "WAIT", {"read": 0.1})
+    equal(rad_jax.load(ADDRESS), pinned)
+    refused(
+        rad("info", "hf://owner/other"), "the Hub cannot be reached (timed out); ch"
+    )
 
 
 def test_a_cache_that_cannot_be_written(rad, hub, commit, tmp_path, monkeypatch):
