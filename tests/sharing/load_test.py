@@ -322,8 +322,8 @@ def test_no_file_leaves_its_folder(name, rad, hub, commit, tmp_path):
 
 
 def test_a_damaged_model_names_the_address(rad, hub, commit, folder):
-    (name,) = (x for x in files_of(folder) if x.startswith("params/d/"))
-    hub.repos[REPO].add(**{name: files_of(folder)[name][:-5]})
+    record = json.loads((folder / "model.json").read_text()) | {"crc32": 1}
+    hub.repos[REPO].add(**{"model.json": json.dumps(record).encode()})
     code, _, err = rad("info", ADDRESS)
     assert code == 2 and ADDRESS in err[-1] and "is damaged" in err[-1]
 
