@@ -12,7 +12,7 @@ from rad_jax.checkpoints.model_record import read_record
 from rad_jax.errors import UserError
 from rad_jax.files.atomic import atomic_folder
 from rad_jax.files.bucket import AnyPath
-from rad_jax.files.hub_address import HubAddress, is_repo
+from rad_jax.files.hub_address import HubAddress, is_repo, parse
 from rad_jax.sharing.stage import COPY, read_source, write_stage
 
 MAIN = "main"
@@ -57,7 +57,9 @@ def push(
             f"license {license!r} is no identifier of a licence; give one of the Hub's,"
             " such as apache-2.0 or cc-by-nc-4.0, or other"
         )
-    address = HubAddress(repo, revision)
+    address = parse(str(HubAddress(repo, revision)))  # refuses names of no branch
+    if address.pinned:
+        raise UserError(f"{address}: is a commit, which stays as it is; give a branch")
     if output is not None:
         if output.exists():
             raise UserError(f"{output}: exists; choose another output")
@@ -143,7 +145,8 @@ class _Remote:
         revision = self.address.revision if self.branch_exists else None
         path = hf_hub_download(self.address.repo, RECORD, revision=revision)
         try:
-            read_record(Path(path), KIND)
+            if "rad_jax" not in read_record(Path(path), KIND):
+                raise UserError("of another program")
         except UserError as error:
             raise UserError(
                 f"{self.address}: holds a {RECORD} that is none of rad_jax; give "

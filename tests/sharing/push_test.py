@@ -228,6 +228,12 @@ def test_licences_that_are_none(license, push):
     refused(push(license=license), "is no identifier of a licence; give one of the Hub")
 
 
+def test_branches_that_are_none(push, hub):
+    refused(push("--revision", "../x"), "'../x' is no revision; give a branch")
+    refused(push("--revision", "0" * 40), "is a commit, which stays as it is; give a")
+    assert not hub.requests
+
+
 def test_a_licence_must_be_given(rad, folder):
     code, _, (line,) = rad("push", "--model", folder, "--repo", REPO)
     assert code == 2 and "required: --license" in line
@@ -252,6 +258,10 @@ def test_no_model(push, hub, tmp_path):
             "something else than a model of rad_jax ('weights.bin'",
         ),
         ({"model.json": b"{}"}, "holds a model.json that is none of rad_jax"),
+        (
+            {"model.json": b'{"format": 1}'},
+            "holds a model.json that is none of rad_jax",
+        ),
     ],
 )
 def test_a_repository_of_something_else(files, message, push, hub):
