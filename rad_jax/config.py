@@ -152,7 +152,7 @@ class Experiment:
     Attributes:
       seed: of the parameters, the order of the data and all noise, >= 0.
       pretrained: folder of the model to start from (a model folder, or the workdir of a
-        run); "" draws new parameters.
+        run), or its hf:// address; "" draws new parameters.
       data: the images.
       model: the network.
       schedule: the noise.

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from rad_jax.checkpoints.hub import model_at, naming_hub
 from rad_jax.checkpoints.load import is_model_folder, load_checkpoint
 from rad_jax.checkpoints.model_folder import read_any_model, read_record
 from rad_jax.config import to_dict
@@ -15,7 +16,11 @@ STATISTICS = ("mean", "var")
 """What batch normalisation has kept: no parameters, since nothing trains them."""
 
 
-def describe(folder: AnyPath) -> str:
+SHOWN = ("architecture", "parametrisation", "model", "schedule", "provenance")
+"""Blocks of a model's record."""
+
+
+def describe(place: str | AnyPath) -> str:
     """What a folder holds; all its arrays are read.
 
     Of a model folder the architecture, schedule and provenance, of a run the step of
@@ -24,19 +29,21 @@ def describe(folder: AnyPath) -> str:
     Raises:
       UserError: the folder is neither, or cannot be read.
     """
-    if is_model_folder(folder):
-        record = read_record(folder)
-        text = f"model folder, {_parameters(read_any_model(folder).params)}"
-        names = ("architecture", "parametrisation", "model", "schedule", "provenance")
-        shown = {name: record[name] for name in names if name in record}
-    else:
-        step, experiment, params = load_checkpoint(folder)
-        text = f"step {step}, {_parameters(params)}"
-        shown = to_dict(experiment)
-    return f"{folder}: {text}\n{json.dumps(shown, indent=2)}"
+    folder = model_at(place)
+    with naming_hub(place):
+        if is_model_folder(folder):
+            record = read_record(folder)
+            text = f"model folder, {parameters(read_any_model(folder).params)}"
+            shown = {name: record[name] for name in SHOWN if name in record}
+        else:
+            step, experiment, params = load_checkpoint(folder)
+            text = f"step {step}, {parameters(params)}"
+            shown = to_dict(experiment)
+    return f"{place}: {text}\n{json.dumps(shown, indent=2)}"
 
 
-def _parameters(params: Any) -> str:
+def parameters(params: Any) -> str:
+    """How many there are, and of which types."""
     leaves = [
         leaf
         for path, leaf in jax.tree.leaves_with_path(params)

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from rad_jax.checkpoints.checkpoints import Checkpoints
+from rad_jax.checkpoints.hub import model_at, naming_hub
 from rad_jax.checkpoints.model import AnyModel, LamaModel, Model, require_diffusion
 from rad_jax.checkpoints.model_folder import (
     RECORD,
@@ -13,9 +14,10 @@ from rad_jax.checkpoints.model_folder import (
     read_model,
     read_record,
 )
+from rad_jax.checkpoints.training_record import training_record
 from rad_jax.config import Experiment, from_dict
 from rad_jax.errors import UserError
-from rad_jax.files.bucket import AnyPath, bucket_errors, folder_at
+from rad_jax.files.bucket import AnyPath, bucket_errors
 from rad_jax.models.apply import Params
 from rad_jax.models.lora import adapted_params, partition, plain_params
 from rad_jax.runtime.sharding import everywhere, local_mesh
@@ -34,7 +36,8 @@ def load(
 
     Args:
       folder: a model folder, or the workdir of a training run: of its latest checkpoint
-        the averaged parameters. Also one in a bucket, gs://...
+        the averaged parameters. Also one in a bucket, gs://..., or of the Hugging Face
+        Hub, hf://owner/name@revision.
       dtype: what it computes in, "float32" or "bfloat16"; by default as it was trained.
       noise_embedding: `UNetConfig.noise_embedding`; the same. LaMa has none.
 
@@ -42,7 +45,8 @@ def load(
       UserError: the folder is neither, or nothing in it can be read; or there is no
         such dtype or embedding.
     """
-    model, _ = read_folder(folder_at(folder))
+    with naming_hub(folder):
+        model, _ = read_folder(model_at(folder))
     if noise_embedding is not None and isinstance(model, LamaModel):
         raise UserError(
             f"{folder}: is a LaMa, which is told no noise; leave noise_embedding out"
@@ -77,7 +81,12 @@ def read_folder(folder: AnyPath) -> tuple[AnyModel, dict[str, Any]]:
     model = Model(
         experiment.model, experiment.schedule, experiment.loss.parametrisation, params
     )
-    run = {"run": folder.resolve().name, "step": step, "data": experiment.data.name}
+    run = {
+        "run": folder.resolve().name,
+        "step": step,
+        "data": experiment.data.name,
+        "training": training_record(experiment),
+    }
     return model, run
 
 

@@ -37,6 +37,14 @@ def write_record(
     Raises:
       OSError: it cannot be written.
     """
+    record = record_of(model, provenance, **others)
+    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def record_of(
+    model: AnyModel, provenance: Mapping[str, Any], **others: Any
+) -> dict[str, Any]:
+    """What the file of a model holds, as `write_record` writes it."""
     record = {
         # What a version from before there were others can read, it may.
         "format": FORMAT if isinstance(model, Model) else NAMED_FORMAT,
@@ -48,8 +56,7 @@ def write_record(
         record["parametrisation"] = model.parametrisation
     else:
         record["architecture"] = LAMA
-    record |= {"provenance": dict(provenance), **others}
-    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return record | {"provenance": dict(provenance), **others}
 
 
 def read_record(path: AnyPath, kind: str) -> dict[str, Any]:

@@ -10,11 +10,15 @@ from rad_jax.baselines.choice import METHODS as OTHER_METHODS
 from rad_jax.baselines.choice import PRESETS, Baseline, parse_settings
 from rad_jax.diffusion.options import GRIDS, METHODS, SamplingOptions
 from rad_jax.errors import UserError
+from rad_jax.files.hub_address import is_hub, parse
 from rad_jax.files.paths import local_path, split_argument
 from rad_jax.inference.file_options import FileOptions
 
 OVERRIDE = re.compile(r"--(no)?config\.\w")
 """How the flag of a key of a config begins; ``no`` is for one that is to be False."""
+
+
+MODEL_HELP = "folder of a model, or hf://owner/name@revision"
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -62,6 +66,20 @@ def folder(text: str, schemes: Sequence[str] = ("gs",)):
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def model_place(text: str):
+    """A folder of a model, or an address of the Hub, which is fetched when it is read.
+
+    Returns:
+      A `bucket.AnyPath`, or the address as a string.
+    """
+    if not is_hub(text):
+        return folder(text)
+    try:
+        return str(parse(text))
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def config_file(text: str) -> str:
     """A config file, or ``FILE:ARGUMENT`` for its ``get_config``."""
     name, argument = split_argument(text)
@@ -88,7 +106,7 @@ def set_up_jax(devices: int = 0) -> None:
 
 def add_model_flags(sub: Parser) -> None:
     """Which model, how it is computed, and with what noise."""
-    sub.add_argument("--model", type=folder, required=True, help="folder of a model")
+    sub.add_argument("--model", type=model_place, required=True, help=MODEL_HELP)
     sub.add_argument(
         "--dtype",
         choices=("float32", "bfloat16"),

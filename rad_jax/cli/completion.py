@@ -3,13 +3,16 @@
 import argparse
 import importlib.util
 
-from rad_jax.cli.arguments import config_file, folder, path
+from rad_jax.cli.arguments import config_file, folder, model_place, path
 from rad_jax.cli.inpaint import mask, place
 
 SHELLS = ("bash", "zsh", "tcsh")
 
 _FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
 """How shtab writes that files are completed; it is imported when it is needed."""
+
+_PLACES = (path, folder, place, model_place, config_file, mask)
+"""Types of arguments that are completed so."""
 
 
 class PrintCompletion(argparse.Action):
@@ -32,5 +35,5 @@ def _complete_files(parser: argparse.ArgumentParser) -> None:
         if isinstance(action, argparse._SubParsersAction):
             for sub in action.choices.values():
                 _complete_files(sub)
-        elif action.type in (path, folder, place, config_file, mask):
+        elif action.type in _PLACES:
             action.complete = _FILES  # pyright: ignore[reportAttributeAccessIssue]

@@ -2,7 +2,7 @@
 
 import argparse
 
-from rad_jax.cli.arguments import Parser, count, folder, path
+from rad_jax.cli.arguments import Parser, count, model_place, path
 from rad_jax.convert.choices import FILES, Choices
 
 HELP = "Make a model folder of a checkpoint of ADM or LaMa, and back."
@@ -31,10 +31,10 @@ def add_flags(sub: Parser) -> None:
     """Adds the verb's flags."""
     sub.add_argument(
         "--input",
-        type=folder,
+        type=model_place,
         required=True,
         help="checkpoint (.pt, .pth, .safetensors, .npz, index of shards), or folder "
-        "of a model, of a run or of diffusers",
+        "of a model (also hf://owner/name@revision), of a run or of diffusers",
     )
     sub.add_argument("--output", type=path, required=True, help="new folder or file")
     sub.add_argument(
@@ -43,7 +43,7 @@ def add_flags(sub: Parser) -> None:
         "adapters: the folder of a run's adapters alone",
     )
     sub.add_argument(
-        "--base", type=path, help="folder of the model to merge adapters into"
+        "--base", type=model_place, help="the model to merge adapters into"
     )
     sub.add_argument(
         "--key",

@@ -14,7 +14,7 @@ from rad_jax.cli.arguments import (
     add_sampling_flags,
     add_weights_flag,
     count,
-    folder,
+    model_place,
     names,
     path,
     sampling_of,
@@ -55,7 +55,7 @@ def add_flags(sub: Parser) -> None:
     )
     sub.add_argument(
         "--plain_model",
-        type=folder,
+        type=model_place,
         help="plain ADM for the methods that need one; by default --model",
     )
     add_sampling_flags(sub)

@@ -20,6 +20,7 @@ from rad_jax.cli import (
     masks,
     preflight,
     prepare,
+    push,
     reference,
     report,
     sample,
@@ -41,6 +42,7 @@ VERBS = {
     "report": report,
     "sample": sample,
     "convert": convert,
+    "push": push,
     "masks": masks,
     "info": info,
 }

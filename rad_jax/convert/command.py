@@ -1,10 +1,14 @@
 """``rad-jax convert``: a file of another program to a model folder, and back."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from rad_jax.checkpoints.hub import model_at
 from rad_jax.checkpoints.load import is_model_folder, load, read_folder
 from rad_jax.checkpoints.model import AnyModel, LamaModel
 from rad_jax.checkpoints.model_folder import check_free, write_model
+from rad_jax.checkpoints.training_record import shared_name
 from rad_jax.convert import peft
 from rad_jax.convert.choices import Choices
 from rad_jax.convert.diffusers_folder import unet_folder
@@ -15,6 +19,7 @@ from rad_jax.convert.lama import LAMA
 from rad_jax.convert.presets import choices_of
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath, in_bucket
+from rad_jax.files.hub_address import is_hub
 from rad_jax.weight_files import name_table
 from rad_jax.weight_files.write import write_safetensors, write_torch
 
@@ -27,14 +32,14 @@ ADAPTERS = "adapters"
 
 
 def convert(
-    source: AnyPath,
+    source: str | AnyPath,
     output: Path,
     *,
     preset: str | None = None,
     choices: Choices | None = None,
     key: str | None = None,
     to: str | None = None,
-    base: Path | None = None,
+    base: str | AnyPath | None = None,
     allow_nonfinite: bool = False,
     overwrite: bool = False,
 ) -> None:
@@ -50,7 +55,7 @@ def convert(
       source: file of an ADM in the layout of guided-diffusion or diffusers, or of a
         LaMa (see `read_network`), folder of diffusers, workdir of a training run (its
         averaged parameters), with `to` a model folder, or with `base` a folder of
-        adapters.
+        adapters. A model folder may be one of the Hub, hf://owner/name@revision.
       output: the new model folder, or with `to` the new file.
       preset: of a file: name in `presets.PRESETS` that says what shapes do not tell.
       choices: of a file: the same by hand, instead of a preset or before it.
@@ -67,6 +72,7 @@ def convert(
     choices = choices or Choices()
     if to is not None and to not in (*FORMATS, ADAPTERS):
         raise UserError(f"--to is {to!r}; use one of {', '.join(FORMATS)}, {ADAPTERS}")
+    source = model_at(source)
     if source.is_file():
         file = _checked_file(source, to, base)
         convert_file(
@@ -102,7 +108,7 @@ def convert(
     check.report()
 
 
-def _checked_file(source: AnyPath, to: str | None, base: Path | None) -> Path:
+def _checked_file(source: AnyPath, to: str | None, base: str | AnyPath | None) -> Path:
     """The file; refuses one in a bucket, and flags that are for folders."""
     if in_bucket(source):
         raise UserError(f"{source}: is a file in a bucket; copy it here first")
@@ -113,7 +119,9 @@ def _checked_file(source: AnyPath, to: str | None, base: Path | None) -> Path:
     return source
 
 
-def _checked_diffusers(source: AnyPath, to: str | None, base: Path | None) -> Path:
+def _checked_diffusers(
+    source: AnyPath, to: str | None, base: str | AnyPath | None
+) -> Path:
     """The same of a folder of diffusers."""
     if in_bucket(source):
         raise UserError(f"{source}: lies in a bucket; copy the folder here first")
@@ -156,13 +164,18 @@ def _run_to_folder(
 
 
 def _merge(
-    adapters: Path, base: Path, folder: Path, overwrite: bool, check: FiniteCheck
+    adapters: Path,
+    base: str | AnyPath,
+    folder: Path,
+    overwrite: bool,
+    check: FiniteCheck,
 ) -> None:
     check_free(folder, overwrite=overwrite)
     model = peft.with_adapters(load(base), adapters)
     check.look_at_params(adapters, model.params)
     # Names alone: a model is passed on, the folders that it was made in are not.
-    names = {"base": base.resolve().name, "adapters": adapters.resolve().name}
+    at = str(base if is_hub(base) else model_at(base).resolve())
+    names = {"base": shared_name(at), "adapters": adapters.resolve().name}
     write_model(folder, model, names, overwrite=overwrite)
     print(f"rad-jax: the model is {folder}")
 
@@ -175,37 +188,65 @@ def _to_file(
     if path.exists() and not overwrite:
         raise UserError(f"{path}: exists; choose another output or --overwrite")
     model, provenance = read_folder(folder)
-    # What came in RAD's layout goes back to it.
-    if isinstance(model, LamaModel):
-        if to == "diffusers":
-            raise UserError(f"{folder}: is a LaMa, of which there is no such layout")
-        count = _write_file(model, LAMA, folder, path, to, check)
-        print(f"rad-jax: {count} arrays in the layout of {LAMA}: {path}")
-        return
-    layout = DIFFUSERS if to == "diffusers" else OPENAI
-    if to == "diffusers" and provenance.get("layout") == RAD:
-        layout = RAD
-    count = _write_file(model, layout, folder, path, to, check)
-    unstored = choices_of(model.config, model.schedule.kind).made()
-    text = ", ".join(f"{name} {value}" for name, value in unstored.items())
-    if model.config.noise_embedding != "spatial":
-        text += f", noise embedding {model.config.noise_embedding}"
-    print(f"not in the file: {text}, prediction {model.parametrisation}")
-    print(f"rad-jax: {count} arrays in the layout of {layout}: {path}")
+    written = write_file(model, provenance, folder, path, to, check)
+    if written.unstored:
+        print(f"not in the file: {written.unstored}")
+    print(f"rad-jax: {written.arrays} arrays in the layout of {written.layout}: {path}")
 
 
-def _write_file(
+class Written(NamedTuple):
+    """A file of a model's weights.
+
+    Attributes:
+      arrays: how many it holds.
+      layout: whose names they have.
+      unstored: what else the network is, which such a file does not say.
+    """
+
+    arrays: int
+    layout: str
+    unstored: str
+
+
+def write_file(
     model: AnyModel,
-    layout: str,
+    provenance: Mapping[str, Any],
     folder: AnyPath,
     path: Path,
     to: str,
     check: FiniteCheck,
-) -> int:
-    """Writes a file in a layout, of so many arrays; ``folder`` is the model's."""
+) -> Written:
+    """Writes a file of a model.
+
+    Args:
+      model: the model.
+      provenance: where it comes from.
+      folder: its folder, for messages.
+      path: the file; one that exists is replaced.
+      to: one of `FORMATS`.
+      check: of its numbers.
+
+    Raises:
+      UserError: there is no such layout of it, numbers are not finite, or the file
+        cannot be written.
+    """
+    layout, unstored = LAMA, ""
+    if isinstance(model, LamaModel):
+        if to == "diffusers":
+            raise UserError(f"{folder}: is a LaMa, of which there is no such layout")
+    else:
+        layout = DIFFUSERS if to == "diffusers" else OPENAI
+        # What came in RAD's layout goes back to it.
+        if to == "diffusers" and provenance.get("layout") == RAD:
+            layout = RAD
+        made = choices_of(model.config, model.schedule.kind).made()
+        told = [f"{name} {value}" for name, value in made.items()]
+        if model.config.noise_embedding != "spatial":
+            told.append(f"noise embedding {model.config.noise_embedding}")
+        unstored = ", ".join([*told, f"prediction {model.parametrisation}"])
     entries = ENTRIES[layout](model.config)
     state = name_table.write(entries, model.abstract_params(), model.params)
     check.look_at_all(folder, state)
     write = write_torch if to == "torch" else write_safetensors
     write(path, state)
-    return len(state)
+    return Written(len(state), layout, unstored)

@@ -54,11 +54,8 @@ def report(paths: Sequence[Path], output: Path) -> list[Path]:
         Matplotlib is missing.
     """
     require_matplotlib()
-    groups: dict[tuple, list[Record]] = collections.defaultdict(list)
-    for record in read_results(paths):
-        groups[tuple(record["settings"].get(name) for name in SAME)].append(record)
     texts, rows, written = [], [], []
-    for number, records in enumerate(groups.values()):
+    for number, records in enumerate(groups(read_results(paths))):
         cells = table_cells(records)
         pictures = {}
         for name, caption, drawn in _figures(records, cells):
@@ -76,6 +73,14 @@ def report(paths: Sequence[Path], output: Path) -> list[Path]:
             part.write_text(content)
         written.insert(0, output / name)
     return written
+
+
+def groups(records: Iterable[Record]) -> list[list[Record]]:
+    """Results of each set of images, which stand in tables of their own."""
+    found: dict[tuple, list[Record]] = collections.defaultdict(list)
+    for record in records:
+        found[tuple(record["settings"].get(name) for name in SAME)].append(record)
+    return list(found.values())
 
 
 def _figures(

@@ -86,7 +86,7 @@ class Inpainter:
         >>> inpainter = Inpainter.from_pretrained("gs://bucket/models/ffhq")
 
         Args:
-          folder: on this machine or in a bucket.
+          folder: on this machine, in a bucket, or hf://owner/name@revision.
           dtype: what it computes in, "float32" or "bfloat16"; by default as trained.
 
         Raises:

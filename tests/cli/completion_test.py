@@ -34,6 +34,7 @@ def test_bash_completes_verbs_flags_choices_and_files(rad, tmp_path):
     assert "quadratic" in completed(script, tmp_path, "inpaint", "--grid", "''")
     assert completed(script, tmp_path, "inpaint", "--image", "ph") == ["photo.png"]
     assert completed(script, tmp_path, "train", "--config", "ph") == ["photo.png"]
+    assert completed(script, tmp_path, "push", "--model", "ph") == ["photo.png"]
 
 
 @pytest.mark.parametrize("shell, start", [("zsh", "#compdef rad-jax"), ("tcsh", "#")])
