@@ -22,6 +22,13 @@ need() {
   [ -n "${!1:-}" ] || fail "set $1, e.g. $1=$2"
 }
 
+# need_count NAME: it has to be a number, from 1.
+need_count() {
+  case ${!1} in
+  0* | *[!0-9]*) fail "$1 is ${!1}; it must be a number, from 1" ;;
+  esac
+}
+
 # The words as one line that a shell reads as the same words.
 quoted() {
   local word line=

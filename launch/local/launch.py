@@ -10,18 +10,15 @@ code is its (128 + N after signal N).
 """
 
 import argparse
-import contextlib
-import ctypes
-import os
 import queue
-import shlex
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
+
+from processes import Ended, as_shell, follow, how, kill, show, start
 
 
 def main() -> int:
@@ -43,8 +40,7 @@ def main() -> int:
     ]
     if args.dry_run:
         for each in variables:
-            words = [f"{name}={value}" for name, value in each.items()]
-            print(" ".join([*words, shlex.join(args.command)]))
+            show(args.command, each)
         return 0
 
     processes: list[subprocess.Popen] = []
@@ -57,9 +53,9 @@ def main() -> int:
         signal.signal(number, send)
     try:
         for each in variables:
-            processes.append(_start(args.command, each))
+            processes.append(start(args.command, each))
     except OSError as error:
-        _kill(processes)
+        kill(processes)
         _say(f"{args.command[0]}: {error.strerror}")
         return 2
     return _follow(processes, args.grace, lambda: send(signal.SIGTERM))
@@ -69,13 +65,8 @@ def _follow(
     processes: list[subprocess.Popen], grace: float, stop: Callable[[], None]
 ) -> int:
     """Until all have ended."""
-    ended: queue.Queue[tuple[int, int]] = queue.Queue()
-    readers = []
-    for index, process in enumerate(processes):
-        readers.append(threading.Thread(target=_copy, args=(index, process)))
-        readers[-1].start()
-        threading.Thread(target=_wait, args=(index, process, ended)).start()
-
+    ended: Ended = queue.Queue()
+    readers = [follow(i, process, ended) for i, process in enumerate(processes)]
     first_bad, deadline, running = 0, None, set(range(len(processes)))
     while running:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -83,58 +74,19 @@ def _follow(
             index, code = ended.get(timeout=left)
         except queue.Empty:
             _say(f"not stopped after {grace:g} s, killed: {sorted(running)}")
-            _kill([processes[index] for index in running])
+            kill([processes[index] for index in running])
             deadline = None
             continue
         running.remove(index)
         if code and not first_bad:
-            first_bad = code if code > 0 else 128 - code
-            how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
+            first_bad = as_shell(code)
             others = f"; stopping {sorted(running)}" if running else ""
-            _say(f"process {index} ended with {how}{others}")
+            _say(f"process {index} ended with {how(code)}{others}")
             stop()
             deadline = time.monotonic() + grace
     for reader in readers:
         reader.join()
     return first_bad
-
-
-def _start(command: list[str], variables: dict[str, str]) -> subprocess.Popen:
-    """A group of its own: Ctrl-C reaches it from here only, hence once."""
-    return subprocess.Popen(
-        command,
-        env={**os.environ, **variables},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        preexec_fn=_end_with_parent if sys.platform == "linux" else None,
-    )
-
-
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-
-
-def _copy(index: int, process: subprocess.Popen) -> None:
-    """Writes its lines; closes its pipe once nobody reads ours."""
-    assert process.stdout
-    with process.stdout as lines, contextlib.suppress(BrokenPipeError):
-        for line in lines:
-            sys.stdout.buffer.write(b"[%d] %s\n" % (index, line.rstrip(b"\n")))
-            sys.stdout.buffer.flush()
-
-
-def _wait(index: int, process: subprocess.Popen, ended: queue.Queue) -> None:
-    code = process.wait()
-    _kill([process])  # what it has started and left
-    ended.put((index, code))
-
-
-def _kill(processes: list[subprocess.Popen]) -> None:
-    for process in processes:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _free_port() -> int:

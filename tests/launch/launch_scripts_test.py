@@ -13,11 +13,14 @@ import jsonschema
 import pytest
 import yaml
 
+from rad_jax.jobs.division import Division, division_of
 from rad_jax.runtime import distributed
 from tests.launch import scripts
 from tests.launch.scripts import CASES, DRY_RUNS, ROOT, Runner
 
-SHELL = [ROOT / "launch" / "slurm" / "train.sbatch", *ROOT.glob("launch/**/*.sh")]
+SHELL = [*ROOT.glob("launch/**/*.sbatch"), *ROOT.glob("launch/**/*.sh")]
+SCHEMA = yaml.safe_load(Path(__file__).with_name("jobset.schema.json").read_text())
+SCRIPTS = [name for name in CASES if not name.startswith("local")]
 
 
 @pytest.fixture
@@ -49,7 +52,7 @@ def test_no_dry_run_is_left_over():
     assert {path.stem for path in DRY_RUNS.iterdir()} == set(CASES)
 
 
-@pytest.mark.parametrize("name", [x for x in CASES if x not in ("tpu_watch", "local")])
+@pytest.mark.parametrize("name", [x for x in SCRIPTS if x != "tpu_watch"])
 def test_a_run_does_what_its_dry_run_prints(name, script):
     command, variables = CASES[name]
     result = script(command.replace(" --dry_run", ""), **variables)
@@ -63,7 +66,7 @@ def test_a_run_does_what_its_dry_run_prints(name, script):
         assert script.calls() == [shlex.split(line) for line in stored.splitlines()]
 
 
-@pytest.mark.parametrize("name", [x for x in CASES if x != "local"])
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_a_missing_variable_is_named(name, script):
     command, variables = CASES[name]
     for missing in needed(name):
@@ -77,8 +80,9 @@ def test_a_missing_variable_is_named(name, script):
 def needed(name):
     """Variables without a default; the verbs of tpu.sh need a few each."""
     if not name.startswith("tpu"):
-        optional = {"DATA_DIR", "CACHE_DIR", "PUSH", "SLICES"}
-        return set(CASES[name][1]) - optional - {"SBATCH_FLAGS", "TRAIN_FLAGS"}
+        optional = {"DATA_DIR", "CACHE_DIR", "PUSH", "SLICES", "SPOT", "MASKS"}
+        flags = {"SBATCH_FLAGS", "TRAIN_FLAGS", "INPAINT_FLAGS"}
+        return set(CASES[name][1]) - optional - flags - {"MOST_AT_ONCE"}
     verbs = {
         "create": {"ACCELERATOR_TYPE", "RUNTIME_VERSION"},
         "setup": {"WHEEL"},
@@ -90,7 +94,10 @@ def needed(name):
 
 @pytest.mark.parametrize(
     "command",
-    ["tpu/tpu.sh", "tpu/tpu.sh fly", "gke/apply.sh cpu", "docker/build.sh rocm"],
+    [
+        *("tpu/tpu.sh", "tpu/tpu.sh fly", "docker/build.sh rocm"),
+        *("gke/apply.sh cpu", "gke/apply.sh inpaint"),
+    ],
 )
 def test_another_verb_is_refused(command, script):
     everything = scripts.TPU | scripts.GKE_TPU | scripts.DOCKER
@@ -254,6 +261,118 @@ def test_slurm_queues_again_what_may_go_on(script, code, variables, queued):
     assert result.returncode == (0 if queued else code), result.stderr
 
 
+@pytest.mark.parametrize(
+    ("code", "variables", "queued"),
+    [
+        (0, {}, False),
+        (1, {}, False),
+        (2, {}, False),
+        (143, {"SLURM_RESTART_COUNT": "99"}, True),
+        (3, {}, True),
+        (137, {"SLURM_RESTART_COUNT": "19"}, True),
+        (137, {"SLURM_RESTART_COUNT": "20"}, False),
+        (143, {"SRUN_SIGNAL": "1"}, False),
+    ],
+    ids=["done", "some", "mistake", "time", "crash", "kill", "crashes", "scancel"],
+)
+def test_slurm_queues_again_the_element_that_may_go_on(script, code, variables, queued):
+    result = script(
+        "launch/slurm/inpaint.sbatch --model m --image 'a b'",
+        SHARDS="16",
+        SLURM_ARRAY_JOB_ID="7",
+        SLURM_ARRAY_TASK_ID="3",
+        SLURM_JOB_ID="7",  # as of one of an array's elements
+        SLURM_CPUS_PER_TASK="8",
+        SRUN_CODE=str(code),
+        **variables,
+    )
+    first, *others = script.calls()
+    inpaint = ["rad-jax", "inpaint", "--shard", "3/16", "--model", "m"]
+    assert first == ["srun", "--cpus-per-task=8", *inpaint, "--image", "a b"]
+    assert others == ([["scontrol", "requeue", "Incomplete", "7_3"]] if queued else [])
+    assert result.returncode == (0 if queued else code), result.stderr
+    assert ("images that are named above" in result.stderr) == (code == 1)
+
+
+@pytest.mark.parametrize("name", [x for x in SCRIPTS if x.endswith("inpaint")])
+def test_masks_and_a_limit_may_be_left_out(name, script):
+    command, variables = CASES[name]
+    less = {x: y for x, y in variables.items() if x not in ("MASKS", "MOST_AT_ONCE")}
+    result = script(command, **less)
+    assert result.returncode == 0, result.stderr
+    assert "--mask " not in result.stdout and "--array=0-15 " in result.stdout
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "4x", "08"])
+@pytest.mark.parametrize("name", [x for x in SCRIPTS if "inpaint" in x])
+def test_a_number_of_workers_is_one(name, value, script):
+    command, variables = CASES[name]
+    for key in ("SHARDS", "MOST_AT_ONCE"):
+        result = script(command, **(variables | {key: value}))
+        assert result.returncode == 2
+        assert f"{key} is {value}; it must be a number" in result.stderr
+
+
+def inpaint_job(kind, script, **changes):
+    """A Job that is valid, and its pod's one container."""
+    command, variables = CASES[f"gke_inpaint_{kind}"]
+    text = script(command, **(variables | changes)).stdout
+    job = yaml.safe_load("\n".join(text.splitlines()[1:-1]))
+    jsonschema.validate(job, SCHEMA | {"$ref": "#/$defs/BatchJob"})
+    assert "${" not in str(job)
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    return job["spec"], container
+
+
+@pytest.mark.parametrize("kind", ["tpu", "gpu"])
+def test_jobs_of_workers_are_valid(kind, script):
+    template = yaml.safe_load((ROOT / f"launch/gke/inpaint-{kind}.yaml").read_text())
+    assert template["kind"] == "Job"  # valid before it is filled in, too
+    job, container = inpaint_job(kind, script)
+    assert (job["completions"], job["parallelism"]) == (16, 4)
+    assert container["args"] == [
+        *("inpaint", "--model=/shared/runs/ffhq256", "--image=/shared/photos/*.jpg"),
+        *("--output=/shared/filled", "--mask=/shared/masks"),
+        *("--mask_pattern", "{stem}_mask.png", "--seed", "7"),
+    ]
+    mounts = {mount["name"] for mount in container["volumeMounts"]}
+    assert mounts == {volume["name"] for volume in job["template"]["spec"]["volumes"]}
+
+
+def test_pods_divide_the_images(script):
+    job, container = inpaint_job("gpu", script)
+    env = {each["name"]: each["value"] for each in container["env"]}
+    parts = {
+        # Kubernetes sets the first, in the pods of an Indexed Job.
+        division_of({"JOB_COMPLETION_INDEX": str(index), **env})
+        for index in range(job["completions"])
+    }
+    assert parts == {Division(index, 16) for index in range(16)}
+
+
+@pytest.mark.parametrize("kind", ["tpu", "gpu"])
+def test_a_pod_is_made_again_where_it_may_go_on(kind, script):
+    job, container = inpaint_job(kind, script)
+    assert job["completionMode"] == "Indexed" and job["backoffLimitPerIndex"] == 20
+    disrupted, *rules = job["podFailurePolicy"]["rules"]
+    assert disrupted["action"] == "Ignore"  # not counted, and so made again
+    actions = {}
+    for rule in rules:
+        assert rule["onExitCodes"]["containerName"] == container["name"]
+        actions |= dict.fromkeys(rule["onExitCodes"]["values"], rule["action"])
+    assert actions == {1: "FailIndex", 2: "FailJob"}  # others are counted
+    assert inpaint_job(kind, script, MAX_RESTARTS="3")[0]["backoffLimitPerIndex"] == 3
+
+
+@pytest.mark.parametrize("kind", ["tpu", "gpu"])
+def test_spot_nodes_are_used_where_that_is_asked_for(kind, script):
+    for spot in ("", "1"):
+        pod = inpaint_job(kind, script, SPOT=spot)[0]["template"]["spec"]
+        keys = [toleration["key"] for toleration in pod["tolerations"]]
+        assert ("cloud.google.com/gke-spot" in pod["nodeSelector"]) == bool(spot)
+        assert ("cloud.google.com/gke-spot" in keys) == bool(spot)
+
+
 def jobset(kind, script):
     command, variables = CASES[f"gke_{kind}"]
     text = script(command, **variables).stdout
@@ -262,10 +381,9 @@ def jobset(kind, script):
 
 @pytest.mark.parametrize("kind", ["tpu", "gpu"])
 def test_jobsets_are_valid(kind, script):
-    schema = yaml.safe_load(Path(__file__).with_name("jobset.schema.json").read_text())
-    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
     jobs = jobset(kind, script)
-    jsonschema.validate(jobs, schema)
+    jsonschema.validate(jobs, SCHEMA)
     assert "${" not in str(jobs)
     template = yaml.safe_load((ROOT / f"launch/gke/jobset-{kind}.yaml").read_text())
     assert template["kind"] == "JobSet"  # valid before it is filled in, too

@@ -70,6 +70,35 @@ GKE_TPU = GKE | {
     "SLICES": "2",
 }
 GKE_GPU = GKE | {"GPU_ACCELERATOR": "nvidia-h100-80gb", "GPUS_PER_HOST": "8"}
+INPAINT = {
+    "MODEL": "/shared/runs/ffhq256",
+    "IMAGES": "/shared/photos/*.jpg",
+    "MASKS": "/shared/masks",
+    "OUTPUT": "/shared/filled",
+    "SHARDS": "16",
+    "MOST_AT_ONCE": "4",
+    "INPAINT_FLAGS": "--mask_pattern {stem}_mask.png --seed 7",
+}
+GKE_INPAINT = INPAINT | {
+    "NAME": "fill",
+    "IMAGE": "europe-docker.pkg.dev/my-project/rad/rad-jax:1",
+    "SHARED_CLAIM": "filestore",
+}
+GKE_INPAINT_TPU = GKE_INPAINT | {
+    "TPU_ACCELERATOR": "tpu-v6e-slice",
+    "TPU_TOPOLOGY": "2x2",
+    "CHIPS_PER_HOST": "4",
+}
+GKE_INPAINT_GPU = GKE_INPAINT | {
+    "GPU_ACCELERATOR": "nvidia-l4",
+    "SPOT": "1",
+}
+SLURM_INPAINT = INPAINT | {
+    "OUTPUT": "/shared/filled 2",
+    "CACHE_DIR": "/shared/cache",
+    "TIME": "4:00:00",
+    "SBATCH_FLAGS": "--partition=gpu --account=me",
+}
 SLURM = {
     "CONFIG": "configs/ffhq256.py",
     "WORKDIR": "/shared/runs/ffhq 256",
@@ -86,6 +115,10 @@ LOCAL = (
     f"{sys.executable} launch/local/launch.py --processes 2 --devices 4 --port 5000 "
     "--dry_run -- rad-jax train --config configs/digits.py --workdir 'my runs'"
 )
+WORKERS = (
+    f"{sys.executable} launch/local/workers.py --dry_run -- "
+    "rad-jax inpaint --model runs/digits --image 'my photos' --output filled"
+)
 
 CASES = {
     **{
@@ -96,10 +129,14 @@ CASES = {
     },
     "gke_tpu": ("launch/gke/apply.sh tpu --dry_run", GKE_TPU),
     "gke_gpu": ("launch/gke/apply.sh gpu --dry_run", GKE_GPU),
+    "gke_inpaint_tpu": ("launch/gke/apply.sh inpaint-tpu --dry_run", GKE_INPAINT_TPU),
+    "gke_inpaint_gpu": ("launch/gke/apply.sh inpaint-gpu --dry_run", GKE_INPAINT_GPU),
+    "slurm_inpaint": ("launch/slurm/inpaint.sh --dry_run", SLURM_INPAINT),
     "slurm": ("launch/slurm/submit.sh --dry_run", SLURM),
     "docker_tpu": ("launch/docker/build.sh tpu --dry_run", DOCKER),
     "docker_cuda": ("launch/docker/build.sh cuda --dry_run", DOCKER),
     "local": (LOCAL, {}),
+    "local_workers": (WORKERS, {"CUDA_VISIBLE_DEVICES": "0,1"}),
 }
 """Name of the stored dry run -> command and its variables."""
 
