@@ -1,7 +1,8 @@
 """``rad-jax VERB``: parses, calls one library function, exits.
 
 Exit codes: 0 done, 1 done but for files that are named, 2 a mistake that one line on
-stderr explains, 130 stopped by Ctrl-C, 141 nobody reads the output any more (`| head`).
+stderr explains, 3 a crash, with its traceback, which may not come again, 130 stopped by
+Ctrl-C, 141 nobody reads the output any more (`| head`).
 """
 
 import argparse
@@ -79,6 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # What is left to print has nowhere to go, when Python exits too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except Exception:  # Python's own code for it is 1, which is taken
+        traceback.print_exc()
+        return 3
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -52,6 +52,18 @@ def test_output_that_nobody_reads_is_no_error():
         assert (process.wait(), process.stderr.read()) == (141, "")
 
 
+def test_a_crash_has_a_code_of_its_own(rad, monkeypatch):
+    """1 says that all but some files are done, and launchers do not start it again."""
+
+    def crash(args):
+        raise RuntimeError("the driver is gone")
+
+    monkeypatch.setattr("rad_jax.cli.info.run", crash)
+    code, _, err = rad("info")
+    assert code == 3 and err[0].startswith("Traceback")
+    assert err[-1] == "RuntimeError: the driver is gone"
+
+
 def train_arguments(tiny, workdir, *changes):
     return ["train", "--config", CONFIG, "--workdir", str(workdir), *tiny(*changes)]
 
