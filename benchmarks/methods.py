@@ -59,6 +59,7 @@ class Case(NamedTuple):
         images: of the data's test split.
         samples: fillings of each.
         most: evaluations of a method.
+        metrics: of `scores.GROUPS`; none for the data's own.
     """
 
     data: str
@@ -69,6 +70,7 @@ class Case(NamedTuple):
     images: int
     samples: int
     most: int
+    metrics: tuple[str, ...] = ()
 
 
 _SMALL = (
@@ -112,6 +114,7 @@ CASES = {
         images=8,
         samples=2,
         most=249,
+        metrics=("pixels",),
     ),
 }
 
@@ -189,6 +192,7 @@ def run(case: Case, row: Row, workdir: Path, output: Path) -> None:
         "test",
         masks=case.masks,
         num_images=case.images,
+        metrics=case.metrics,
         sampling=sampling,
         files=FileOptions(row.seed, case.samples, case.images * case.samples),
     )
