@@ -89,9 +89,8 @@ def fill_dataset(
         UserError: Ray or a column is missing, or the options do not fit.
     """
     compute = _actor_pool(actors)
-    masks, form = _masks(options), options.format or "png"
-    require_quality(options.quality, form)
-    needed = [columns.image, columns.id] + [columns.mask] * masks.own
+    require_quality(options.quality, options.format or "png")
+    needed = [columns.image, columns.id] + [columns.mask] * _masks(options).own
     there = dataset.columns() or []
     for column in needed:
         if column not in there:
@@ -99,17 +98,14 @@ def fill_dataset(
                 f"the dataset has no column {column!r}, but {', '.join(there[:20])}; "
                 "say which by columns=Columns(image=..., mask=..., id=...)"
             )
-    suffix = SUFFIXES_OF[form][0]
-    decode = functools.partial(
-        _decoded, columns=columns, masks=masks, options=options, suffix=suffix
-    )
+    decode = functools.partial(decode_rows, options=options, columns=columns)
     rows = BATCHES * options.batch_size
     decoded = dataset.select_columns(needed).map_batches(
         decode, batch_size=ROWS, batch_format="pyarrow"
     )
     # Exactly as many in each call: no batch but the very last is filled up.
     return decoded.repartition(target_num_rows_per_block=rows, strict=True).map_batches(
-        _Filler,
+        Filler,
         fn_constructor_args=(prepare, options),
         batch_size=rows,
         batch_format="pyarrow",
@@ -144,17 +140,14 @@ def _masks(options: FileOptions) -> Masks:
     return Masks(own=not options.alpha_hole and not any(options.extend))
 
 
-def _decoded(
-    table: pyarrow.Table,
-    columns: Columns,
-    masks: Masks,
-    options: FileOptions,
-    suffix: str,
+_DECODED = pyarrow.schema([("id", pyarrow.string()), ("read", pyarrow.large_binary())])
+
+
+def decode_rows(
+    table: pyarrow.Table, options: FileOptions, columns: Columns
 ) -> Iterator[pyarrow.Table]:
-    """Rows of pictures that are decoded, each pickled; or of why they are not."""
-    schema = pyarrow.schema(
-        [("id", pyarrow.string()), ("read", pyarrow.large_binary())]
-    )
+    """Decodes pictures and their masks: a row for each, pickled, or why it is none."""
+    masks, suffix = _masks(options), SUFFIXES_OF[options.format or "png"][0]
     for row in table.to_pylist():
         own = row[columns.id]
         name = "" if own is None else row_id(own, "", 0)
@@ -170,7 +163,7 @@ def _decoded(
         except UserError as error:
             read = error
         pickled = pickle.dumps(read, pickle.HIGHEST_PROTOCOL)
-        yield pyarrow.Table.from_pylist([{"id": name, "read": pickled}], schema)
+        yield pyarrow.Table.from_pylist([{"id": name, "read": pickled}], _DECODED)
 
 
 def _without_files(decoded: Decoded) -> Decoded:
@@ -191,7 +184,7 @@ def _unpickled(buffer: pyarrow.Buffer) -> Decoded:
     return read
 
 
-class _Filler:
+class Filler:
     """An actor: a model on its device."""
 
     def __init__(
