@@ -11,17 +11,20 @@ import tempfile
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
 
+from rad_jax.checkpoints.load import load
+from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.errors import UserError
 from rad_jax.inference.file_options import FileOptions
 from rad_jax.inference.fill_regions import Fills
 from rad_jax.inference.picture_fill import FillSettings, sample_seed
 from rad_jax.inference.regions import denoiser_sizes
 from rad_jax.inference.strategy import StrategyOptions
-from rad_jax.jobs.inpaint_command import Prepared
+from rad_jax.jobs.inpaint_command import Prepared, prepare_files
 from rad_jax.jobs.ray_data import SCHEMA, Filler, decode_rows, fill_dataset
 from rad_jax.jobs.shard_kinds import Columns
 from tests.jobs import shards_test
@@ -30,7 +33,9 @@ from tests.jobs.folder_test import manifest
 from tests.jobs.shard_files import picture, png, read_shard, rows, write_parquet
 
 pytestmark = pytest.mark.filterwarnings(
-    r"ignore::DeprecationWarning:ray\.", r"ignore::FutureWarning:ray\."
+    r"ignore::DeprecationWarning:ray\.",
+    r"ignore::FutureWarning:ray\.",
+    r"ignore:os\.fork\(\) was called:RuntimeWarning",  # to other programs
 )
 
 OPTIONS = FileOptions(seed=5, batch_size=4)
@@ -250,3 +255,33 @@ def test_without_ray(monkeypatch):
         UserError, match=r"needs Ray Data: pip install 'rad-jax\[ray\]'"
     ):
         fill_dataset(cast(Any, None), prepare, OPTIONS)
+
+
+def trained(workdir, options):
+    """A real model; each actor loads it."""
+    return prepare_files(load(workdir), SamplingOptions(steps=2), options)
+
+
+@pytest.mark.slow
+def test_a_trained_model(data, tiny_run, tmp_path, rad):
+    workdir, _ = tiny_run
+    size = load(workdir).config.image_size
+    table = []
+    for i in range(21):
+        random = np.random.default_rng(i)
+        image = random.integers(0, 256, (size, size, 3), np.uint8)
+        inside = np.zeros((size, size), bool)
+        inside[4 : 9 + i % 9] = True
+        table.append({"id": str(i), "image": png(image), "mask": png(inside)})
+    write_parquet(tmp_path / "i" / "0.parquet", table[:9])
+    write_parquet(tmp_path / "i" / "1.parquet", table[9:])
+    flags = {"model": workdir, "image": tmp_path / "i", "output": tmp_path / "peace"}
+    flags |= {"steps": 2, "seed": 5, "batch_size": 4}
+    code, _, errors = rad("inpaint", *(f"--{x}={y}" for x, y in flags.items()))
+    assert code == 0, errors
+    found = by_ray(
+        data, tmp_path / "i", tmp_path / "o", functools.partial(trained, workdir)
+    )
+    images = read_shard(tmp_path / "peace" / "0.parquet")
+    images |= read_shard(tmp_path / "peace" / "1.parquet")
+    assert {row["id"] + ".png": row["image"] for row in found} == images
