@@ -11,7 +11,7 @@ from rad_jax.errors import UserError
 from rad_jax.files.pairing import Pair
 from rad_jax.files.pictures import encode_picture
 from rad_jax.inference.fill_regions import Request
-from rad_jax.inference.picture_fill import FillSettings, Loaded
+from rad_jax.inference.picture_fill import Decoded, FillSettings, Loaded
 from rad_jax.inference.results import require_finite
 from rad_jax.inference.scaling import paste_region, region_output
 
@@ -20,13 +20,13 @@ class Item(NamedTuple):
     """A picture whose turn will come.
 
     Attributes:
-        open: reads what is not on this machine yet; called in a thread, may raise
-            UserError.
+        open: reads what is not on this machine yet, or gives what was decoded
+            elsewhere; called in a thread, may raise UserError.
         name: of the picture, for errors.
         tag: the caller's.
     """
 
-    open: Callable[[], Pair]
+    open: Callable[[], Pair | Decoded]
     name: str
     tag: Any = None
 

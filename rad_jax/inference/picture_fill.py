@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -38,6 +39,22 @@ class FillSettings:
     text: Mapping[str, str]
 
 
+class Decoded(NamedTuple):
+    """A picture and its hole, read without the model, maybe on another machine.
+
+    Attributes:
+        pair: what was read.
+        picture: with its border, if it gets one.
+        hole: the same.
+        seconds: that it took.
+    """
+
+    pair: Pair
+    picture: Picture
+    hole: Hole
+    seconds: float
+
+
 class Loaded(NamedTuple):
     """A picture, what is to be filled of it, and what there is to say of both."""
 
@@ -69,11 +86,30 @@ def load_picture(pair: Pair, settings: FillSettings) -> Loaded:
     Raises:
         UserError: one of them cannot be read, or they or the options do not fit.
     """
-    options, margins = settings.options, settings.options.extend
+    return plan_picture(decode_pair(pair, settings.options), settings)
+
+
+def decode_pair(pair: Pair, options: FileOptions) -> Decoded:
+    """Reads a picture and its mask.
+
+    Raises:
+        UserError: one of them cannot be read, or they do not fit.
+    """
+    start = time.monotonic()
     picture = read_picture(pair.image)
     require_holds(pair.outputs[0], picture, pair.image)
     hole = read_hole(pair, picture, options)
-    picture, hole = on_larger_canvas(picture, hole, margins, pair.image)
+    picture, hole = on_larger_canvas(picture, hole, options.extend, pair.image)
+    return Decoded(pair, picture, hole, time.monotonic() - start)
+
+
+def plan_picture(decoded: Decoded, settings: FillSettings) -> Loaded:
+    """Plans the regions of a picture that was read.
+
+    Raises:
+        UserError: the model takes no such mask, or the options do not fit.
+    """
+    pair, picture, hole, _ = decoded
     settings.fills.require_mask(hole.mask, str(pair.mask or pair.image))
     regions = plan(hole.inside, settings.sizes, settings.strategy)
     remarks: list[tuple[object, str]] = [
@@ -81,7 +117,8 @@ def load_picture(pair: Pair, settings: FillSettings) -> Loaded:
         (pair.mask or pair.image, hole.remark),
     ]
     remarks += [
-        (pair.image, x) for x in surprises(picture, hole, settings.channels, options)
+        (pair.image, x)
+        for x in surprises(picture, hole, settings.channels, settings.options)
     ]
     return Loaded(picture, hole, regions, remarks)
 

@@ -24,6 +24,7 @@ from rad_jax.inference.picture_fill import (
     FillSettings,
     Loaded,
     load_picture,
+    plan_picture,
     requests_of,
 )
 
@@ -72,9 +73,13 @@ def fill_items(
 
         def opened(item: Item) -> tuple[Pair, Loaded, float]:
             start = time.monotonic()
-            pair = item.open()
-            loaded = load_picture(pair, settings)
-            return pair, loaded, time.monotonic() - start
+            found, before = item.open(), 0.0
+            if isinstance(found, Pair):
+                pair, loaded = found, load_picture(found, settings)
+            else:
+                pair, before = found.pair, found.seconds
+                loaded = plan_picture(found, settings)
+            return pair, loaded, before + time.monotonic() - start
 
         try:
             for item, read in _ahead(readers, opened, items, batch_size + 2 * threads):

@@ -8,6 +8,7 @@ from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath
 from rad_jax.files.file_bytes import AnyFile
 from rad_jax.files.mask_pattern import MaskPattern
+from rad_jax.files.pairing import Pair
 
 Files = tuple[AnyFile, AnyFile | None]
 """A picture and its mask; None for its own alpha."""
@@ -57,6 +58,18 @@ class Shard(NamedTuple):
     kind: str
     mask: AnyPath | None
     masks: Masks
+
+
+def pair_of(entry: Entry, num_samples: int, suffix: str) -> Pair:
+    """Reads a picture and its mask, and names its results.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    image, mask = entry.read()
+    ends = [""] if num_samples == 1 else [f"_{i}" for i in range(num_samples)]
+    outputs = tuple(Path(f"{entry.id}{end}{suffix}") for end in ends)
+    return Pair(entry.id, image, mask, outputs)
 
 
 def damaged(name: str, reason: str) -> UserError:

@@ -24,7 +24,7 @@ from rad_jax.inference.pipeline import fill_items
 from rad_jax.jobs.division import Division
 from rad_jax.jobs.manifest import FOLDER, Row, failures, row_of, write_rows
 from rad_jax.jobs.record import Job, claim
-from rad_jax.jobs.shard_entry import Entry, Masks, Shard
+from rad_jax.jobs.shard_entry import Entry, Masks, Shard, pair_of
 from rad_jax.jobs.shard_inputs import read_shard
 from rad_jax.jobs.shard_kinds import Columns
 from rad_jax.jobs.shard_output import ShardOutput
@@ -160,7 +160,8 @@ def _items(
             path, masks = work.fetch()
             for entry in read_shard(path, shard.name, shard.kind, masks, columns):
                 tag = _Tag(work, position, entry)
-                opened = functools.partial(_opened, entry, settings, suffix)
+                count = settings.options.num_samples
+                opened = functools.partial(pair_of, entry, count, suffix)
                 yield Item(opened, entry.source, tag)
                 position += 1
             work.count = position
@@ -168,14 +169,6 @@ def _items(
             told.leave_out(shard.name, error)
             open_works.remove(work)
             work.close()
-
-
-def _opened(entry: Entry, settings: FillSettings, suffix: str) -> Pair:
-    image, mask = entry.read()
-    count = settings.options.num_samples
-    ends = [""] if count == 1 else [f"_{i}" for i in range(count)]
-    outputs = tuple(Path(f"{entry.id}{end}{suffix}") for end in ends)
-    return Pair(entry.id, image, mask, outputs)
 
 
 def _write(item: Item, pair: Pair, encoded: list[bytes]) -> None:

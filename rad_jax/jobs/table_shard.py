@@ -50,9 +50,9 @@ def read_parquet(
                     source = f"{name}/{i if own is None else own}"
                     image, mask = row[columns.image], row.get(columns.mask)
                     read = functools.partial(
-                        _row_files, image, mask, source, masks, path.parent
+                        row_files, image, mask, source, masks, path.parent
                     )
-                    yield Entry(_row_id(own, name, i), source, read)
+                    yield Entry(row_id(own, name, i), source, read)
     except (OSError, pyarrow.ArrowException) as error:
         raise damaged(name, first_line(error)) from error
 
@@ -90,20 +90,35 @@ def _require_small(metadata: Any, wanted: list[str], name: str) -> None:
             )
 
 
-def _row_id(own: Any, name: str, number: int) -> str:
+def row_id(own: Any, name: str, number: int) -> str:
+    """The id of a row of a table: its own, or else the table's name and a number."""
     if own is None:
         return f"{Path(name).name.partition('.')[0]}/{number:08d}"
     return own.decode("utf-8", "backslashreplace") if type(own) is bytes else str(own)
 
 
-def _row_files(image: Any, mask: Any, source: str, masks: Masks, folder: Path) -> Files:
+def row_files(
+    image: Any, mask: Any, source: str, masks: Masks, folder: Path | None
+) -> Files:
+    """The picture and the mask of a row.
+
+    Args:
+        image: a file's bytes, its path, or a dict of both.
+        mask: the same.
+        source: what errors call the row.
+        masks: where they are.
+        folder: that paths lie below; None where there can be no paths.
+
+    Raises:
+        UserError: the row has not what it should.
+    """
     found = _cell(image, source, "image", folder)
     if masks.file is not None or not masks.own:
         return found, masks.file
     return found, _cell(mask, source, "mask", folder)
 
 
-def _cell(value: Any, source: str, column: str, folder: Path) -> AnyFile:
+def _cell(value: Any, source: str, column: str, folder: Path | None) -> AnyFile:
     """The file in a table: bytes, a path below the table's folder, or a dict of both.
 
     Raises:
@@ -114,7 +129,7 @@ def _cell(value: Any, source: str, column: str, folder: Path) -> AnyFile:
     if isinstance(value, bytes):
         check_bytes(source, len(value))
         return FileBytes(source if column == "image" else f"{source} mask", value)
-    if not isinstance(value, str):
+    if folder is None or not isinstance(value, str):
         kind = "nothing" if value is None else type(value).__name__
         raise UserError(f"{source}: has {kind} as its {column}; give a file's bytes")
     if posixpath.isabs(value) or ".." in Path(value).parts:
@@ -140,14 +155,14 @@ def read_array_record(
             for i in range(reader.num_records()):
                 features = parse_example(reader.read([i])[0])
                 own = _first(features, columns.id)
-                source = f"{name}/{i if own is None else _row_id(own, name, i)}"
+                source = f"{name}/{i if own is None else row_id(own, name, i)}"
                 if i == 0:
                     _wanted(list(features), name, masks, columns)
                 image, mask = (_first(features, x) for x in columns[:2])
                 read = functools.partial(
-                    _row_files, image, mask, source, masks, path.parent
+                    row_files, image, mask, source, masks, path.parent
                 )
-                yield Entry(_row_id(own, name, i), source, read)
+                yield Entry(row_id(own, name, i), source, read)
         finally:
             reader.close()
     except (RuntimeError, IndexError, ValueError) as error:
