@@ -8,9 +8,10 @@ It is not in `inference`, for it makes what the jobs of this folder make.
 """
 
 import functools
+import importlib
 import pickle
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow
 
@@ -29,10 +30,8 @@ from rad_jax.jobs.shard_entry import Entry, Masks, pair_of
 from rad_jax.jobs.shard_kinds import Columns
 from rad_jax.jobs.table_shard import row_files, row_id
 
-if TYPE_CHECKING:
-    from ray.data import Dataset  # pyright: ignore[reportMissingImports]
-else:
-    Dataset = Any
+Dataset = Any
+"""``ray.data.Dataset``; Ray is not there for whoever has not asked for it."""
 
 ROWS = 16
 """Of the dataset that a task decodes at once."""
@@ -117,7 +116,7 @@ def fill_dataset(
 
 def _actor_pool(actors: int | tuple[int, int]) -> Any:
     try:
-        from ray.data import ActorPoolStrategy  # pyright: ignore[reportMissingImports]
+        data = importlib.import_module("ray.data")
     except ImportError as error:
         raise UserError(
             "filling a Ray dataset needs Ray Data: pip install 'rad-jax[ray]'"
@@ -125,7 +124,7 @@ def _actor_pool(actors: int | tuple[int, int]) -> Any:
     least, most = (actors, actors) if isinstance(actors, int) else actors
     if not 1 <= least <= most:
         raise UserError(f"actors is {actors}; give a number >= 1, or (least, most)")
-    return ActorPoolStrategy(
+    return data.ActorPoolStrategy(
         min_size=least,
         max_size=most,
         max_concurrent_calls_per_actor=CALLS,

@@ -4,12 +4,10 @@ import dataclasses
 import functools
 import os
 import secrets
-import shutil
 import signal
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import pyarrow
@@ -31,8 +29,6 @@ from tests.jobs import shards_test
 from tests.jobs.files_test import noise
 from tests.jobs.folder_test import manifest
 from tests.jobs.shard_files import picture, png, read_shard, rows, write_parquet
-
-pytest.importorskip("ray", reason="Ray is not installed: rad-jax[ray]")
 
 pytestmark = pytest.mark.filterwarnings(
     r"ignore::DeprecationWarning:ray\.",
@@ -106,12 +102,14 @@ def assert_same(found, images, told):
 @pytest.fixture(scope="module")
 def data():
     """``ray.data`` of two CPUs; its servers listen on this machine alone."""
-    # Short: paths of sockets have a limit.
-    folder = Path(tempfile.mkdtemp(prefix="ray-"))
-    token = folder / "token"
-    token.touch(0o600)
-    token.write_text(secrets.token_hex(32))
-    with pytest.MonkeyPatch.context() as patch:
+    with (
+        # Short: paths of sockets have a limit.
+        tempfile.TemporaryDirectory(prefix="ray-") as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        token = Path(folder, "token")
+        token.touch(0o600)
+        token.write_text(secrets.token_hex(32))
         # Without this one 127.0.0.1 becomes the machine's address in the network, and
         # the servers listen there. Ray reads it when it is imported.
         patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
@@ -119,14 +117,14 @@ def data():
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        ray = pytest.importorskip("ray", reason="needs the extra ray")
-        pytest.importorskip("ray.data", reason="needs the extra ray")
+        ray = pytest.importorskip("ray", reason="Ray is not installed: rad-jax[ray]")
+        pytest.importorskip("ray.data", reason="Ray is not installed: rad-jax[ray]")
         assert ray.util.get_node_ip_address() == "127.0.0.1"
         ray.init(
             num_cpus=2,
             include_dashboard=False,
             _node_ip_address="127.0.0.1",
-            _temp_dir=str(folder),
+            _temp_dir=folder,
             object_store_memory=2**27,
             log_to_driver=False,
             logging_level="ERROR",
@@ -134,7 +132,6 @@ def data():
         ray.data.DataContext.get_current().enable_progress_bars = False
         yield ray.data
         ray.shutdown()
-    shutil.rmtree(folder)
 
 
 def test_rows_are_those_of_shards(data, shards, tmp_path):
@@ -256,7 +253,7 @@ def test_without_ray(monkeypatch):
     with pytest.raises(
         UserError, match=r"needs Ray Data: pip install 'rad-jax\[ray\]'"
     ):
-        fill_dataset(cast(Any, None), prepare, OPTIONS)
+        fill_dataset(None, prepare, OPTIONS)
 
 
 def trained(workdir, options):
