@@ -12,7 +12,12 @@ from rad_jax.files.pairing import pair_files
 from rad_jax.files.pictures import write_picture
 from rad_jax.files.remarks import Remarks
 from rad_jax.inference.fill_regions import fill_requests
-from rad_jax.inference.picture_fill import FillSettings, load_picture, requests_of
+from rad_jax.inference.picture_fill import (
+    FillSettings,
+    decode_pair,
+    plan_picture,
+    requests_of,
+)
 from rad_jax.inference.results import require_finite
 from rad_jax.inference.scaling import paste_region
 from rad_jax.runtime.batching import balanced_batch_size
@@ -48,7 +53,7 @@ def inpaint_file(
     pattern = MaskPattern(options.mask_pattern) if options.mask_pattern else None
     count = options.num_samples
     (pair, *_), _ = pair_files(image, mask, target, count, remarks, pattern=pattern)
-    loaded = load_picture(pair, settings)
+    loaded = plan_picture(decode_pair(pair, options), settings)
     for path, remark in loaded.remarks:
         remarks.add(path, remark)
     # 2. Fill: all regions of all samples at once, as far as the batch goes.

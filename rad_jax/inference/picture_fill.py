@@ -80,15 +80,6 @@ def region_seed(seed: int, number: int) -> int:
     return zlib.crc32(f"{seed}/{number}".encode())
 
 
-def load_picture(pair: Pair, settings: FillSettings) -> Loaded:
-    """Reads a picture and its mask, and plans its regions.
-
-    Raises:
-        UserError: one of them cannot be read, or they or the options do not fit.
-    """
-    return plan_picture(decode_pair(pair, settings.options), settings)
-
-
 def decode_pair(pair: Pair, options: FileOptions) -> Decoded:
     """Reads a picture and its mask.
 

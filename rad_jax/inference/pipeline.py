@@ -23,12 +23,14 @@ from rad_jax.inference.fill_regions import Group, Groups, Request
 from rad_jax.inference.picture_fill import (
     FillSettings,
     Loaded,
-    load_picture,
+    decode_pair,
     plan_picture,
     requests_of,
 )
 
 MOST_THREADS = 8
+"""That decode, and as many that encode; fewer where there are fewer cores."""
+
 DEVICE_QUEUE = 2
 """Batches that are computed or ready: while one is computed the next one waits."""
 
@@ -40,7 +42,6 @@ def fill_items(
     device: Device,
     *,
     length: int,
-    threads: int | None = None,
 ) -> Iterator[Outcome]:
     """Fills pictures, in whatever order.
 
@@ -51,7 +52,6 @@ def fill_items(
         device: that the model is on.
         length: of batches of the network's own size: always the same, so that a result
             does not depend, not even by rounding, on what else was in its batch.
-        threads: to decode, and as many to encode; by default as many as cores.
 
     Yields:
         What has become of each; where there are results, they are written.
@@ -59,7 +59,7 @@ def fill_items(
     Raises:
         UserError: of ``write``.
     """
-    threads = threads or min(os.cpu_count() or 1, MOST_THREADS)
+    threads = min(os.cpu_count() or 1, MOST_THREADS)
     batch_size = settings.options.batch_size
     groups = Groups(settings.sizes.native, batch_size, length)
     with contextlib.ExitStack() as stack:
@@ -73,13 +73,13 @@ def fill_items(
 
         def opened(item: Item) -> tuple[Pair, Loaded, float]:
             start = time.monotonic()
-            found, before = item.open(), 0.0
+            found, elsewhere = item.open(), 0.0
             if isinstance(found, Pair):
-                pair, loaded = found, load_picture(found, settings)
+                found = decode_pair(found, settings.options)
             else:
-                pair, before = found.pair, found.seconds
-                loaded = plan_picture(found, settings)
-            return pair, loaded, before + time.monotonic() - start
+                elsewhere = found.seconds
+            loaded = plan_picture(found, settings)
+            return found.pair, loaded, elsewhere + time.monotonic() - start
 
         try:
             for item, read in _ahead(readers, opened, items, batch_size + 2 * threads):
@@ -148,30 +148,34 @@ class _Work:
         """Writes a picture's results, all of which are there."""
         self._submit(self._written, canvas)
 
-    def ended(self) -> Iterator[Outcome]:
+    def ended(self) -> list[Outcome]:
         """What has ended since it was asked last."""
         while self._computing and self._computing[0][1].done():
             self._collect()
         while self._writing and self._writing[0].done():
             self._ended += self._writing.popleft().result()
-        ended, self._ended = self._ended, []
-        yield from ended
+        return self._taken()
 
     def all(self) -> Iterator[Outcome]:
         """Waits for the rest."""
         while self._computing:
             self._collect()
         while self._writing:
-            yield from self._ended
-            self._ended = self._writing.popleft().result()
-        yield from self.ended()
+            self._ended += self._writing.popleft().result()
+            yield from self._taken()
+        yield from self._taken()
 
     def salvaged(self) -> list[Outcome]:
         """What could be written although something has failed."""
         for future in self._writing:
             with contextlib.suppress(UserError):
                 self._ended += future.result()
-        return self._ended
+        return self._taken()
+
+    def _taken(self) -> list[Outcome]:
+        """What has ended; each is given once, whatever fails afterwards."""
+        ended, self._ended = self._ended, []
+        return ended
 
     def _collect(self) -> None:
         """Gives the results of the oldest batch to the writers."""

@@ -289,18 +289,18 @@ def test_no_more_is_read_than_the_device_and_the_disk_can_follow(tmp_path, monke
         picture(tmp_path / "i" / f"{i}.png", (9, 9))
     mask(tmp_path / "m.png", (9, 9), np.s_[2:5])
     read, most = [], []
-    real = sys.modules["rad_jax.inference.pipeline"].load_picture
+    real = sys.modules["rad_jax.inference.pipeline"].decode_pair
 
-    def load(pair, settings):
+    def load(pair, options):
         read.append(pair)
-        return real(pair, settings)
+        return real(pair, options)
 
     def fill(*arrays):
         out = tmp_path / "out"
         most.append(len(read) - len(list(out.glob("*.png"))))
         return noise(*arrays)
 
-    monkeypatch.setattr("rad_jax.inference.pipeline.load_picture", load)
+    monkeypatch.setattr("rad_jax.inference.pipeline.decode_pair", load)
     monkeypatch.setattr("rad_jax.inference.pipeline.MOST_THREADS", 2)
     inpaint(tmp_path / "i", tmp_path / "m.png", tmp_path / "out", fill, batch_size=2)
     assert len(read) == 60 and max(most) <= 30
