@@ -37,6 +37,22 @@ def atomic_write(path: Path) -> Iterator[Path]:
                 part.unlink()
 
 
+@contextlib.contextmanager
+def resumable_writing(path: AnyPath) -> Iterator[None]:
+    """Around what is written bit by bit: the same command goes on afterwards.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}); free some space and run "
+            "the same command again"
+        ) from error
+
+
 def write_once(path: Path, data: bytes) -> None:
     """Writes a file that does not exist; of several that write at once one wins.
 

@@ -98,5 +98,10 @@ def copy_files(files: Iterable[AnyPath], source: AnyPath, target: AnyPath) -> No
     for path in sorted(relative, key=lambda path: (-len(path.parts), path)):
         if not in_bucket(target):
             (target / path).parent.mkdir(parents=True, exist_ok=True)
-        with (source / path).open("rb") as old, (target / path).open("wb") as new:
-            shutil.copyfileobj(old, new, CHUNK_BYTES)
+        copy_file(source / path, target / path)
+
+
+def copy_file(source: AnyPath, target: AnyPath) -> None:
+    """Copies a file; in a bucket it appears whole."""
+    with source.open("rb") as old, target.open("wb") as new:
+        shutil.copyfileobj(old, new, CHUNK_BYTES)

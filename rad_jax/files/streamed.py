@@ -37,9 +37,10 @@ def walk(folder: Path, *, recursive: bool, skip: Collection[Path] = ()) -> Itera
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                if entry.name.lower().endswith(SUFFIXES):
-                    yield Path(entry.path)
-                elif recursive and entry.is_dir(follow_symlinks=False):
+                if not entry.is_dir():
+                    if entry.name.lower().endswith(SUFFIXES):
+                        yield Path(entry.path)
+                elif recursive and not entry.is_symlink():
                     inner = Path(entry.path)
                     if not skip or inner.resolve() not in skip:
                         yield from walk(inner, recursive=True, skip=skip)

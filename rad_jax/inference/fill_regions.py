@@ -70,6 +70,17 @@ class Group(NamedTuple):
     length: int
 
 
+Key = tuple[bool, tuple[int, int]]
+"""What regions of one batch share: whether they are tiled, and their canvas."""
+
+MOST_WAITING = 4
+"""Batches' worth of regions that wait for others of their size."""
+
+
+def _key(request: Request) -> Key:
+    return request.region.strategy == "tile", request.region.canvas
+
+
 class Groups:
     """Collects regions of one canvas each until they are a batch."""
 
@@ -84,13 +95,14 @@ class Groups:
             and little is wasted where pictures have many sizes.
         """
         self._native, self._batch_size, self._length = native, batch_size, length
-        self._waiting: dict[tuple[bool, tuple[int, int]], list[Request]] = {}
-        self._used: dict[tuple[bool, tuple[int, int]], set[int]] = {}
+        self._own: Key = False, (native, native)
+        self._waiting: dict[Key, list[Request]] = {}
+        self._used: dict[Key, set[int]] = {}
         self._count = 0
 
     def add(self, request: Request) -> Iterator[Group]:
         """Takes a region, and gives the batches that have to be filled then."""
-        key = request.region.strategy == "tile", request.region.canvas
+        key = _key(request)
         self._waiting.setdefault(key, []).append(request)
         self._count += 1
         if len(self._waiting[key]) == self._most(key):
@@ -106,33 +118,28 @@ class Groups:
         """
         groups = {key: self._take(key) for key in list(self._waiting)}
 
-        def pixels(key: tuple[bool, tuple[int, int]]) -> int:
+        def pixels(key: Key) -> int:
             return groups[key].length * math.prod(key[1])
 
         return [groups[key] for key in sorted(groups, key=pixels, reverse=True)]
 
-    def _most(self, key: tuple[bool, tuple[int, int]]) -> int:
+    def _most(self, key: Key) -> int:
         tiled, canvas = key
         if tiled:
             return most_tiled(canvas, self._native, self._batch_size)
-        own = canvas == (self._native, self._native)
-        return self._length if own else self._batch_size
+        return self._length if key == self._own else self._batch_size
 
-    def _take(self, key: tuple[bool, tuple[int, int]]) -> Group:
+    def _take(self, key: Key) -> Group:
         requests = self._waiting.pop(key)
         self._count -= len(requests)
         most = self._most(key)
         used = self._used.setdefault(key, set())
         length = min((x for x in used if x >= len(requests)), default=0)
-        if key == (False, (self._native, self._native)):
+        if key == self._own:
             length = most
         length = length or power_of_two(requests, most)
         used.add(length)
         return Group(key[0], requests, length)
-
-
-MOST_WAITING = 4
-"""Batches' worth of regions that wait for others of their size."""
 
 
 def most_tiled(canvas: tuple[int, int], native: int, batch_size: int) -> int:
@@ -180,12 +187,9 @@ def fill_requests(
     Yields:
       Each request and what fills it, of its box's size.
     """
-    groups: dict[tuple[bool, tuple[int, int]], list[Request]] = {}
+    groups: dict[Key, list[Request]] = {}
     for request in requests:
-        region = request.region
-        groups.setdefault((region.strategy == "tile", region.canvas), []).append(
-            request
-        )
+        groups.setdefault(_key(request), []).append(request)
     for (tiled, canvas), group in groups.items():
         most = most_tiled(canvas, native, batch_size) if tiled else batch_size
         balanced = group[: balanced_batch_size(len(group), most)]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from rad_jax.errors import UserError
+from rad_jax.errors import UserError, refuse
 from rad_jax.files.atomic import atomic_write
 from rad_jax.files.collect import existing, is_many, name_of, root_of
 from rad_jax.files.decode import picture_size
@@ -79,7 +79,7 @@ def find(
         _item(Path(str(pair.image)), root, functools.partial(_given, pair))
         for pair in pairs
     ]
-    items += [_item(x, root, functools.partial(_refuse, e)) for x, e in left.items()]
+    items += [_item(x, root, functools.partial(refuse, e)) for x, e in left.items()]
     return Found(iter(items), len(pairs))
 
 
@@ -101,10 +101,6 @@ def _item(file: Path, root: Path, open_it: Callable[[], Pair]) -> Item:
 
 def _given(pair: Pair) -> Pair:
     return pair
-
-
-def _refuse(error: UserError) -> Pair:
-    raise error
 
 
 def _is_large(image: Path, recursive: bool, output: Path) -> bool:
@@ -136,7 +132,7 @@ def _streamed(finder: MaskFinder, recursive: bool) -> Iterator[Item]:
             continue
         open_it = functools.partial(finder.pair, file)
         if not names.add(name_of(file, finder.root)):
-            open_it = functools.partial(_refuse, _twice(file))
+            open_it = functools.partial(refuse, _twice(file))
         yield _item(file, finder.root, open_it)
 
 

@@ -63,6 +63,8 @@ def _paths(image: AnyPath, recursive: bool) -> Iterator[tuple[str, AnyPath]]:
             for path in listed(image, recursive=recursive).files:
                 if kind_of(path.name):
                     yield path.relative_to(image).as_posix(), path
+    elif image.name.lower().endswith(SUFFIXES):
+        return  # pictures, or a pattern of such, which need not be listed for this
     elif is_pattern(image):
         root = root_of(image)
         for path in listed(image, recursive=recursive).files:

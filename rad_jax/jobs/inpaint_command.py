@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,14 +44,14 @@ class Prepared(NamedTuple):
     """A model and how it fills picture files.
 
     Attributes:
-      model: fingerprint of the model.
+      model: gives the fingerprint of the model, for which all of it is read.
       sampler: the method in one line.
       label: class of the pictures.
       settings: how they are filled.
       note: what there is to say at the end; "" for nothing.
     """
 
-    model: str
+    model: Callable[[], str]
     sampler: str
     label: int | None
     settings: FillSettings
@@ -89,7 +89,8 @@ def prepare_files(
         strategy,
         png_text(sampler, files.seed, sampling.label),
     )
-    own = fingerprint(model)
+    # Of one picture nobody asks for it.
+    own = functools.cache(functools.partial(fingerprint, model))
     return Prepared(own, sampler, sampling.label, settings, note or "")
 
 
@@ -217,7 +218,7 @@ def _job(prepared: Prepared, image: AnyPath, mask: AnyPath | None) -> Job:
     masks = "" if mask is None else _absolute(mask)
     length = settings.options.batch_size
     return Job(
-        _absolute(image), masks, prepared.model, prepared.sampler, options, length
+        _absolute(image), masks, prepared.model(), prepared.sampler, options, length
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from rad_jax.errors import UserError
+from rad_jax.files.atomic import resumable_writing
 from rad_jax.jobs.division import Division
 from rad_jax.jobs.manifest import Row, read_columns, write_rows
 from rad_jax.jobs.seen import Seen
@@ -44,8 +45,7 @@ class Journal:
         self._path = folder / f"{_PREFIX}{self._name}{_SUFFIX}"
         self._errors: list[Row] = []
         self.finished, self.kept = Seen(), 0
-        with _writing(folder), (folder / "_lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # one starts at a time
+        with resumable_writing(folder), _locked(folder):
             for path in sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}")):
                 self._recover(path, name)
             self._failed.unlink(missing_ok=True)
@@ -61,12 +61,12 @@ class Journal:
         if row.status != "ok":
             self._errors.append(row)
             return
-        with _writing(self._folder):
+        with resumable_writing(self._folder):
             self._file.write(json.dumps(row) + "\n")
 
     def close(self) -> None:
         """Makes a Parquet file of the rows, and one of those without results."""
-        with _writing(self._folder), self._file:
+        with resumable_writing(self._folder), self._file:
             _to_parquet(self._path, self._folder / f"{self._name}.parquet")
         if self._errors:
             write_rows(self._failed, self._errors)
@@ -80,6 +80,15 @@ class Journal:
                 return
             stem = path.name[len(_PREFIX) : -len(_SUFFIX)]
             _to_parquet(path, self._folder / f"{stem}.parquet")
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One worker starts at a time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "_lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _is_held(file: TextIO) -> bool:
@@ -119,20 +128,3 @@ def _rows(journal: Path) -> Iterator[Row]:
     for line in journal.read_text(encoding="utf-8", errors="replace").splitlines():
         with contextlib.suppress(ValueError, TypeError):
             yield Row(*json.loads(line))
-
-
-@contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Around what is written: a full disk is one line.
-
-    Raises:
-        UserError: it cannot be.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be written ({error.strerror}); free some space and run "
-            "the same command again"
-        ) from error

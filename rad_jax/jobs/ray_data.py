@@ -220,7 +220,7 @@ class Filler:
         self, outcome: Outcome, name: str, images: list[bytes] | list[None]
     ) -> list[dict[str, Any]]:
         seed = self._prepared.settings.options.seed
-        row = manifest.row_of(outcome, name, "", seed, self._prepared.model)._asdict()
+        row = manifest.row_of(outcome, name, "", seed, self._prepared.model())._asdict()
         return [
             row | {"sample": i, "image": image, "seed": sample_seed(seed, name, i)}
             for i, image in enumerate(images)

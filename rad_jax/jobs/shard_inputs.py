@@ -4,9 +4,9 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 
-from rad_jax.errors import UserError
+from rad_jax.errors import UserError, refuse
 from rad_jax.jobs.archive_shard import read_archive
-from rad_jax.jobs.shard_entry import Entry, Files, Masks
+from rad_jax.jobs.shard_entry import Entry, Masks
 from rad_jax.jobs.shard_kinds import ARRAY_RECORD, PARQUET, Columns
 from rad_jax.jobs.table_shard import read_array_record, read_parquet
 
@@ -37,12 +37,8 @@ def read_shard(
     for entry in entries:
         if entry.id in ids:
             text = f"{entry.source}: the shard has two of the id {entry.id}; rename one"
-            entry = entry._replace(read=functools.partial(_refuse, UserError(text)))
+            entry = entry._replace(read=functools.partial(refuse, UserError(text)))
         ids.add(entry.id)
         yield entry
     if not ids:
         raise UserError(f"{name}: holds no picture")
-
-
-def _refuse(error: UserError) -> Files:
-    raise error

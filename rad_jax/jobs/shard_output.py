@@ -18,8 +18,7 @@ import pyarrow
 import pyarrow.parquet
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from rad_jax.errors import UserError
-from rad_jax.files.atomic import atomic_write
+from rad_jax.files.atomic import atomic_write, resumable_writing
 from rad_jax.jobs.shard_kinds import ARRAY_RECORD, PARQUET, TAR
 from rad_jax.prepare.tf_example import encode_example
 
@@ -45,13 +44,10 @@ class ShardOutput:
         self._path = path
         self._lock = threading.Lock()
         self._stored: dict[tuple[int, int], _Stored] = {}
-        try:
+        with resumable_writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             # On the same disk: what fits here fits there.
-            scratch = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115
-        except OSError as error:
-            raise _unwritable(path, error) from error
-        self._file = scratch
+            self._file = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115
 
     def add(
         self, position: int, name: str, files: list[str], encoded: list[bytes]
@@ -67,15 +63,12 @@ class ShardOutput:
         Raises:
             UserError: the disk is full.
         """
-        try:
-            with self._lock:
-                for sample, data in enumerate(encoded):
-                    offset = self._file.seek(0, io.SEEK_END)
-                    self._file.write(data)
-                    stored = _Stored(name, sample, files[sample], offset, len(data))
-                    self._stored[position, sample] = stored
-        except OSError as error:
-            raise _unwritable(self._path, error) from error
+        with resumable_writing(self._path), self._lock:
+            for sample, data in enumerate(encoded):
+                offset = self._file.seek(0, io.SEEK_END)
+                self._file.write(data)
+                stored = _Stored(name, sample, files[sample], offset, len(data))
+                self._stored[position, sample] = stored
 
     def finish(self, kind: str, *, samples: bool) -> None:
         """Writes the shard, whole or not at all.
@@ -150,10 +143,3 @@ class ShardOutput:
             writer.close()
         except RuntimeError as error:  # its only kind of error
             raise OSError(None, str(error)) from error
-
-
-def _unwritable(path: Path, error: OSError) -> UserError:
-    return UserError(
-        f"{path}: cannot be written ({error.strerror}); free some space and run the "
-        "same command again"
-    )

@@ -108,7 +108,8 @@ def fill_shards(
     manifests = output / FOLDER
     mine = [x for i, x in enumerate(shards) if i % division.count == division.index]
     finished = [x for x in mine if _manifest(manifests, x).is_file()]
-    todo = [x for x in mine if not _manifest(manifests, x).is_file()]
+    names = {shard.name for shard in finished}
+    todo = [shard for shard in mine if shard.name not in names]
     told, device = Told(remarks), Device(settings.fills)
     open_works: collections.deque[_Work] = collections.deque()
     suffix = SUFFIXES_OF[form][0]

@@ -11,7 +11,7 @@ import pyarrow
 import pyarrow.parquet
 from array_record.python.array_record_module import ArrayRecordReader
 
-from rad_jax.data.image_file import MAX_BYTES, check_bytes
+from rad_jax.data.image_file import check_bytes
 from rad_jax.errors import UserError, first_line
 from rad_jax.files.file_bytes import AnyFile, FileBytes
 from rad_jax.jobs.shard_entry import Entry, Files, Masks, damaged
@@ -137,7 +137,7 @@ def _cell(value: Any, source: str, column: str, folder: Path | None) -> AnyFile:
             f"{source}: its {column} is {value!r}; give a path below the table's folder"
         )
     path = folder / value
-    if path.is_file() and path.stat().st_size > MAX_BYTES:
+    if path.is_file():
         check_bytes(source, path.stat().st_size)
     return path
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rad_jax.errors import UserError, first_line
-from rad_jax.files.bucket import CHUNK_BYTES, AnyPath, in_bucket
+from rad_jax.files.bucket import AnyPath, copy_file, in_bucket
 
 
 class Scratch:
@@ -27,8 +27,7 @@ class Scratch:
             return Path(path)
         local = self.place(path)
         try:
-            with path.open("rb") as source, local.open("wb") as copy:
-                shutil.copyfileobj(source, copy, CHUNK_BYTES)
+            copy_file(path, local)
         except Exception as error:  # dozens of kinds
             raise UserError(
                 f"{path}: cannot be read ({first_line(error)[:200]}); check its name, "
@@ -70,8 +69,7 @@ def published(path: AnyPath) -> Iterator[Path]:
 def publish(local: Path, path: AnyPath) -> None:
     """Copies a file into a bucket, where it appears whole."""
     try:
-        with local.open("rb") as source, path.open("wb") as copy:
-            shutil.copyfileobj(source, copy, CHUNK_BYTES)
+        copy_file(local, path)
     except Exception as error:  # dozens of kinds
         raise UserError(
             f"{path}: cannot be written ({first_line(error)[:200]}); check that this "

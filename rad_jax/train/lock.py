@@ -9,9 +9,9 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 from rad_jax.errors import UserError
+from rad_jax.files.atomic import resumable_writing
 from rad_jax.files.bucket import AnyPath, in_bucket
 from rad_jax.runtime.distributed import is_main, say
 
@@ -30,11 +30,9 @@ def lock(workdir: AnyPath) -> Iterator[None]:
         say(f"{workdir}: a bucket has no lock; start no second run there")
         yield
         return
-    try:
+    with resumable_writing(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
         file = (workdir / "lock").open("a+b", buffering=0)
-    except OSError as error:
-        raise _unwritable(workdir, error) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -47,16 +45,7 @@ def lock(workdir: AnyPath) -> Iterator[None]:
             ) from error
         except OSError as error:  # some network file systems have no locks
             say(f"{workdir}: no lock here ({error.strerror}); start no second run")
-        try:
+        with resumable_writing(workdir):
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-        except OSError as error:
-            raise _unwritable(workdir, error) from error
         yield
-
-
-def _unwritable(workdir: Path, error: OSError) -> UserError:
-    return UserError(
-        f"{workdir}: cannot be written ({error.strerror}); free some space and run the "
-        "same command again"
-    )

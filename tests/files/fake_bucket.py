@@ -10,8 +10,9 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+from tests.loopback import Handler, serving
 
 NAME = "bucket"
 
@@ -52,27 +53,12 @@ class FakeBucket:
 @contextlib.contextmanager
 def fake_bucket() -> Iterator[FakeBucket]:
     """Serves an empty bucket on loopback."""
-    server = _Server(("127.0.0.1", 0), _Handler)
-    server.bucket = FakeBucket(f"http://127.0.0.1:{server.server_port}")  # type: ignore
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with serving(_Handler) as server:
+        server.bucket = FakeBucket(server.url)  # type: ignore
         yield server.bucket  # type: ignore
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
-class _Server(ThreadingHTTPServer):
-    request_queue_size = 128
-
-    def handle_error(self, *_):
-        """Says nothing: clients hang up when they have what they need."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # else many answers take 40 ms
-
+class _Handler(Handler):
     def parse_request(self):
         """Refuses whatever it is, if the bucket is not for the caller."""
         if not super().parse_request():
@@ -81,9 +67,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
             self._answer(403, b'{"error": {"message": "no access"}}')
         return not self.store.forbidden
-
-    def log_message(self, *_):
-        pass
 
     def do_GET(self):
         """Lists, describes or reads."""

@@ -43,7 +43,7 @@ def prepare(options, fill=noise):
     """The model of `shards_test.run`; Ray's processes import it from here."""
     fills, sizes = Fills(fill, fill), denoiser_sizes(16, 4)
     settings = FillSettings(fills, 3, sizes, options, StrategyOptions(), {})
-    return Prepared("model", "steps", None, settings, "")
+    return Prepared(lambda: "model", "steps", None, settings, "")
 
 
 def bad_rows():

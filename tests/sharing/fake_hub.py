@@ -5,12 +5,12 @@ import contextlib
 import hashlib
 import json
 import re
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
+
+from tests.loopback import Handler, serving
 
 WRITE, READ = "hf_aSecretThatMayWrite", "hf_aSecretThatMayRead"
 LARGE = 2000
@@ -72,31 +72,12 @@ class FakeHub:
 @contextlib.contextmanager
 def fake_hub() -> Iterator[FakeHub]:
     """Serves an empty Hub on loopback."""
-    server = _Server(("127.0.0.1", 0), _Handler)
-    server.hub = FakeHub(f"http://127.0.0.1:{server.server_port}")  # type: ignore
-    serve = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    serve.start()
-    try:
+    with serving(_Handler) as server:
+        server.hub = FakeHub(server.url)  # type: ignore
         yield server.hub  # type: ignore
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
-class _Server(ThreadingHTTPServer):
-    request_queue_size = 128
-
-    def handle_error(self, *_):
-        """Says nothing: clients hang up when they have what they need."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def log_message(self, *_):
-        pass
-
+class _Handler(Handler):
     @property
     def hub(self) -> FakeHub:
         return self.server.hub  # type: ignore
