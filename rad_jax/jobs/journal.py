@@ -116,9 +116,9 @@ def _refuse_twice(output: Path, other: str, mine: str) -> None:
 
 
 def _to_parquet(journal: Path, path: Path) -> None:
-    """What is whole of a journal; without it there is its Parquet file."""
+    """What is whole of a journal. A file that is there already has the same rows."""
     rows = list(_rows(journal))
-    if rows and not path.exists():
+    if rows:
         write_rows(path, rows)
     journal.unlink()
 

@@ -96,6 +96,21 @@ def test_what_is_finished_is_not_done_again_and_what_failed_is(folders, capsys):
     assert inpaint(images, masks, out, pytest.fail) == 0  # nothing is left
 
 
+def test_a_result_that_is_no_number_is_left_out_and_the_rest_is_done(folders, capsys):
+    images, masks, out = folders
+    bad = sample_seed(0, "7", 0)
+
+    def fill(images, holes, seeds):
+        filled = noise(images, holes, seeds)
+        filled[np.asarray(seeds) == bad] = np.nan
+        return filled
+
+    assert inpaint(images, masks, out, fill) == 1
+    assert {*names(out)} == {f"{i}.png" for i in range(12) if i != 7}
+    assert "7.png: non-finite output of the model" in manifest(out)["7"]["error"]
+    assert "left out 7.png: " in capsys.readouterr().err
+
+
 def test_workers_divide_the_work(folders, tmp_path):
     images, masks, out = folders
     inpaint(images, masks, tmp_path / "one")
@@ -209,6 +224,7 @@ def test_pictures_of_a_large_folder_are_not_listed_first(folders, monkeypatch, c
     mask(masks / "6.gif", (16, 16))
     (masks / "9.png").unlink()
     monkeypatch.setattr(files_job, "MOST_LISTED", 5)
+    (images / "folder.png").mkdir()
     large = images.parent / "large"
     capsys.readouterr()
     assert inpaint(images, masks, large) == 1

@@ -118,8 +118,9 @@ def test_results_depend_on_the_id_alone(tmp_path):
     for part in range(3):
         write("tar", folder / f"{part}", range(part, 9, 3))
     together = {}
-    for i in range(2):
+    for i, there in enumerate((["0.tar", "2.tar"], ["0.tar", "1.tar", "2.tar"])):
         run(folder, tmp_path / "o", batch_size=3, division=Division(i, 2))
+        assert sorted(path.name for path in (tmp_path / "o").glob("*.tar")) == there
     for path in (tmp_path / "o").glob("*.tar"):
         together |= read_shard(path)
     assert together == found[0]
