@@ -19,16 +19,18 @@ from rad_jax.files.bucket import (
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path, scratch: Path | None = None) -> Iterator[Path]:
     """Gives a path to write to, and renames it to `path` if all went well.
 
-    A file that exists is replaced, missing folders are made.
+    A file that exists is replaced, missing folders are made. A process that is killed
+    meanwhile leaves what it was writing: beside the file or, so that it can be found,
+    in the folder ``scratch`` of the same file system.
 
     Raises:
       UserError: the file cannot be written (disk full, no permission, ...).
     """
     with _reporting(path):
-        part = _part(path)
+        part = _part(path, scratch)
         try:
             yield part
             part.replace(path)
@@ -136,8 +138,8 @@ def _remove(folder: Path) -> None:
         time.sleep(0.05)
 
 
-def _part(path: Path) -> Path:
+def _part(path: Path, scratch: Path | None = None) -> Path:
     # In the same folder, so that the rename is atomic; a short name, so that it fits
     # wherever the path's own name does.
     path.parent.mkdir(parents=True, exist_ok=True)
-    return path.parent / f".{secrets.token_hex(8)}.part"
+    return (scratch or path.parent) / f".{secrets.token_hex(8)}.part"

@@ -83,14 +83,20 @@ def find(
     return Found(iter(items), len(pairs))
 
 
-def write_files(item: Item, pair: Pair, encoded: list[bytes]) -> None:
+def write_files(scratch: Path, item: Item, pair: Pair, encoded: list[bytes]) -> None:
     """Writes the results of a picture, each whole or not at all.
+
+    Args:
+        scratch: see `atomic_write`.
+        item: the picture.
+        pair: says where they go.
+        encoded: their bytes.
 
     Raises:
         UserError: one cannot be written.
     """
     for path, data in zip(pair.outputs, encoded, strict=True):
-        with atomic_write(path) as part:
+        with atomic_write(path, scratch) as part:
             part.write_bytes(data)
 
 

@@ -1,6 +1,7 @@
 """Many files through a model: what is finished stays, and the rest is filled."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,7 +68,8 @@ def fill_folder(
     total = found.count if division.count == 1 else None
     try:
         # 3. Fill and write; after each picture its row.
-        outcomes = fill_items(items, settings, write_files, device, length=job.length)
+        write = functools.partial(write_files, journal.scratch)
+        outcomes = fill_items(items, settings, write, device, length=job.length)
         start = journal.kept if total else 0
         for outcome in progress(
             outcomes, desc="inpaint", unit="image", total=total, initial=start

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
@@ -29,6 +30,7 @@ class Journal:
     Attributes:
         finished: sources that have results.
         kept: how many they are, of all workers.
+        scratch: a folder for what is being written, which goes with the worker.
     """
 
     def __init__(self, folder: Path, division: Division):
@@ -43,6 +45,7 @@ class Journal:
         self._failed = folder / f"{_FAILED}{name}.parquet"
         self._name = f"{name}-{secrets.token_hex(4)}"
         self._path = folder / f"{_PREFIX}{self._name}{_SUFFIX}"
+        self.scratch = _scratch(self._path)
         self._errors: list[Row] = []
         self.finished, self.kept = Seen(), 0
         with resumable_writing(folder), _locked(folder):
@@ -51,6 +54,7 @@ class Journal:
             self._failed.unlink(missing_ok=True)
             self._file = self._path.open("x", encoding="utf-8", buffering=1)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.scratch.mkdir()
         for path in sorted(folder.glob("*.parquet")):
             if not path.name.startswith(_FAILED):
                 for (source,) in read_columns(path, ["source"]):
@@ -67,9 +71,9 @@ class Journal:
     def close(self) -> None:
         """Makes a Parquet file of the rows, and one of those without results."""
         with resumable_writing(self._folder), self._file:
+            if self._errors:
+                write_rows(self._failed, self._errors, self.scratch)
             _to_parquet(self._path, self._folder / f"{self._name}.parquet")
-        if self._errors:
-            write_rows(self._failed, self._errors)
 
     def _recover(self, path: Path, name: str) -> None:
         """The same for a worker that was killed."""
@@ -117,10 +121,16 @@ def _refuse_twice(output: Path, other: str, mine: str) -> None:
 
 def _to_parquet(journal: Path, path: Path) -> None:
     """What is whole of a journal. A file that is there already has the same rows."""
-    rows = list(_rows(journal))
-    if rows:
-        write_rows(path, rows)
+    scratch = _scratch(journal)
+    scratch.mkdir(exist_ok=True)
+    if rows := list(_rows(journal)):
+        write_rows(path, rows, scratch)
+    shutil.rmtree(scratch)
     journal.unlink()
+
+
+def _scratch(journal: Path) -> Path:
+    return journal.with_suffix(".parts")
 
 
 def _rows(journal: Path) -> Iterator[Row]:

@@ -75,8 +75,8 @@ def row_of(outcome: Outcome, name: str, source: str, seed: int, model: str) -> R
     )
 
 
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Writes a Parquet file, whole or not at all.
+def write_rows(path: Path, rows: Sequence[Row], scratch: Path | None = None) -> None:
+    """Writes a Parquet file, whole or not at all; ``scratch`` as of `atomic_write`.
 
     Raises:
         UserError: it cannot be written.
@@ -85,7 +85,7 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
         name: [_text(row[i]) for row in rows] for i, name in enumerate(Row._fields)
     }
     table = pyarrow.Table.from_pydict(columns, SCHEMA)
-    with atomic_write(path) as part:
+    with atomic_write(path, scratch) as part:
         pyarrow.parquet.write_table(table, part)
 
 

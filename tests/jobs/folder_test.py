@@ -334,4 +334,10 @@ def test_killed_workers_lose_nothing(pictures, rounds, tmp_path):
         rows = manifest(out)
         assert len(rows) == pictures
         assert all(row["status"] == "ok" for row in rows.values())
+        left = [path for path in out.rglob("*") if path.suffix != ".png"]
+        assert {x.name.partition("-")[0] for x in left if x.suffix != ".parquet"} == {
+            "manifest",
+            "_job.json",
+            "_lock",
+        }
     assert killed >= rounds
