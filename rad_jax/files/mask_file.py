@@ -156,7 +156,7 @@ def _by_level(
         name: what the levels are of.
         white: the highest level that there can be.
     """
-    found = np.unique(levels)
+    found = _levels(levels)
     named = _named(found.tolist())
     if len(found) == 1 and not 0 < float(found[0]) <= white / 2:
         return levels > white / 2, ""
@@ -170,6 +170,14 @@ def _by_level(
     if found[-1] <= white / 2 or white == np.inf:
         raise _Unclear(f"the {name}s {named}, none above mid-grey")
     return levels > white / 2, ""
+
+
+def _levels(values: Shaped[np.ndarray, "h w"]) -> np.ndarray:
+    """The different ones, sorted. Most masks have two, which is found out quickly."""
+    low, high = values.min(), values.max()
+    if ((values == low) | (values == high)).all():
+        return np.unique([low, high])
+    return np.unique(values)
 
 
 def _by_colour(

@@ -136,7 +136,7 @@ def compose(
         opaque: whether alpha becomes opaque in the hole.
     """
     samples = picture.samples.copy()
-    inside = generated[hole]
+    inside = pixels_in(hole, generated)
     if picture.colours == 1:
         inside = inside.mean(axis=-1, keepdims=True)
     if samples.dtype == np.float32:
@@ -145,10 +145,16 @@ def compose(
     top = np.iinfo(samples.dtype).max
     steps = 1 if picture.bilevel else top
     levels = np.rint((np.clip(inside, -1, 1) + 1) / 2 * steps) * (top // steps)
-    samples[hole, : picture.colours] = levels.astype(samples.dtype)
+    rows = samples.reshape(-1, samples.shape[2])
+    rows[np.flatnonzero(hole), : picture.colours] = levels.astype(samples.dtype)
     if opaque and picture.has_alpha:
         samples[hole, -1] = top
     return samples
+
+
+def pixels_in(hole: Bool[np.ndarray, "h w"], array: np.ndarray) -> np.ndarray:
+    """``array[hole]``, in half the time: the pixels (n, k) of an array (h, w, k)."""
+    return array.reshape(-1, array.shape[2]).take(np.flatnonzero(hole), axis=0)
 
 
 def padded_size(size: tuple[int, int], stride: int) -> tuple[int, int]:
@@ -166,6 +172,8 @@ def pad_to_size(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         size: height and width, no smaller than the array's.
     """
     h, w = array.shape[:2]
+    if (h, w) == size:
+        return array
     widths = [(0, size[0] - h), (0, size[1] - w)]
     if array.ndim == 2:
         return np.pad(array, widths)

@@ -9,7 +9,7 @@ import numpy as np
 
 from rad_jax.errors import UserError
 from rad_jax.files.pairing import Pair
-from rad_jax.files.pictures import encode_picture
+from rad_jax.files.pictures import encode_picture, pixels_in
 from rad_jax.inference.fill_regions import Request
 from rad_jax.inference.picture_fill import Decoded, FillSettings, Loaded
 from rad_jax.inference.results import require_finite
@@ -110,7 +110,8 @@ class Canvas:
         generated = region_output(filled, region)
         try:
             helps = self._settings.fills.non_finite
-            require_finite(generated[region.part], self.pair.image, helps)
+            inside = pixels_in(region.part, generated)
+            require_finite(inside, self.pair.image, helps)
         except UserError as found:
             error = found
         picture, opaque = self._loaded.picture, self._settings.options.opaque_hole

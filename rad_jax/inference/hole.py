@@ -84,12 +84,14 @@ def surprises(
     either = picture.orientation < 5 or h == w
     if picture.orientation > 1 and either and not hole.turned:
         yield "is turned upright, as its EXIF says; its mask is taken as it is"
-    inside = picture.samples[hole.inside]
-    if channels == 1 and (inside[:, :1] != inside[:, : picture.colours]).any():
-        yield "is in colour; this model makes grey, and fills the hole with grey"
-    hidden = picture.has_alpha and (inside[:, -1] < np.iinfo(inside.dtype).max).any()
-    if hidden and options.opaque_hole is None:
-        yield (
-            "is transparent within the hole, which hides the filling; --opaque_hole "
-            "shows it, --keep_alpha leaves it so"
-        )
+    if channels == 1 and picture.colours == 3:
+        inside = picture.samples[hole.inside, :3]
+        if (inside[:, :1] != inside).any():
+            yield "is in colour; this model makes grey, and fills the hole with grey"
+    if picture.has_alpha and options.opaque_hole is None:
+        alpha = picture.samples[hole.inside, -1]
+        if (alpha < np.iinfo(alpha.dtype).max).any():
+            yield (
+                "is transparent within the hole, which hides the filling; "
+                "--opaque_hole shows it, --keep_alpha leaves it so"
+            )
