@@ -30,10 +30,12 @@ class Found(NamedTuple):
     Attributes:
         items: all of them; the tag is the file's path below the folder of all.
         count: pictures with masks; None of so many that they are not counted.
+        left: items that will be left out, as their names say already.
     """
 
     items: Iterator[Item]
     count: int | None
+    left: int = 0
 
 
 def find(
@@ -80,7 +82,7 @@ def find(
         for pair in pairs
     ]
     items += [_item(x, root, functools.partial(refuse, e)) for x, e in left.items()]
-    return Found(iter(items), len(pairs))
+    return Found(iter(items), len(pairs), len(left))
 
 
 def write_files(scratch: Path, item: Item, pair: Pair, encoded: list[bytes]) -> None:

@@ -7,6 +7,7 @@ who start next see to that. The system's lock on the file tells who is alive.
 
 import contextlib
 import fcntl
+import itertools
 import json
 import secrets
 import shutil
@@ -16,12 +17,14 @@ from typing import TextIO
 
 from rad_jax.errors import UserError
 from rad_jax.files.atomic import resumable_writing
+from rad_jax.files.bucket import AnyPath
 from rad_jax.jobs.division import Division
 from rad_jax.jobs.manifest import Row, read_columns, write_rows
 from rad_jax.jobs.seen import Seen
 
 _PREFIX, _SUFFIX = "_journal-", ".jsonl"
-_FAILED = "failed-"
+FAILED = "failed-"
+"""How the names of files begin that hold rows without results."""
 
 
 class Journal:
@@ -41,13 +44,12 @@ class Journal:
         """
         self._folder = folder
         # Which pictures failed is found out anew: they may have been mended.
-        name = f"{division.index:05d}-of-{division.count:05d}"
-        self._failed = folder / f"{_FAILED}{name}.parquet"
+        name = worker_name(division)
+        self._failed = folder / f"{FAILED}{name}.parquet"
         self._name = f"{name}-{secrets.token_hex(4)}"
         self._path = folder / f"{_PREFIX}{self._name}{_SUFFIX}"
         self.scratch = _scratch(self._path)
         self._errors: list[Row] = []
-        self.finished, self.kept = Seen(), 0
         with resumable_writing(folder), _locked(folder):
             for path in sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}")):
                 self._recover(path, name)
@@ -55,10 +57,7 @@ class Journal:
             self._file = self._path.open("x", encoding="utf-8", buffering=1)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.scratch.mkdir()
-        for path in sorted(folder.glob("*.parquet")):
-            if not path.name.startswith(_FAILED):
-                for (source,) in read_columns(path, ["source"]):
-                    self.kept += self.finished.add(source)
+        self.finished, self.kept = finished_of(folder)
 
     def add(self, row: Row) -> None:
         """Notes a picture whose results are written, or which has failed."""
@@ -84,6 +83,25 @@ class Journal:
                 return
             stem = path.name[len(_PREFIX) : -len(_SUFFIX)]
             _to_parquet(path, self._folder / f"{stem}.parquet")
+
+
+def worker_name(division: Division) -> str:
+    """Of a worker, in the names of its files."""
+    return f"{division.index:05d}-of-{division.count:05d}"
+
+
+def finished_of(folder: AnyPath) -> tuple[Seen, int]:
+    """Sources that have results by a folder's Parquet files, and how many they are.
+
+    Raises:
+        UserError: one cannot be read.
+    """
+    finished, count = Seen(), 0
+    for path in sorted(folder.glob("*.parquet")):
+        if not path.name.startswith(FAILED):
+            for (source,) in read_columns(path, ["source"]):
+                count += finished.add(source)
+    return finished, count
 
 
 @contextlib.contextmanager
@@ -123,8 +141,9 @@ def _to_parquet(journal: Path, path: Path) -> None:
     """What is whole of a journal. A file that is there already has the same rows."""
     scratch = _scratch(journal)
     scratch.mkdir(exist_ok=True)
-    if rows := list(_rows(journal)):
-        write_rows(path, rows, scratch)
+    rows = _rows(journal)
+    if (first := next(rows, None)) is not None:
+        write_rows(path, itertools.chain([first], rows), scratch)
     shutil.rmtree(scratch)
     journal.unlink()
 
@@ -135,6 +154,7 @@ def _scratch(journal: Path) -> Path:
 
 def _rows(journal: Path) -> Iterator[Row]:
     """But for a last line that was cut short, or damaged ones: they are done again."""
-    for line in journal.read_text(encoding="utf-8", errors="replace").splitlines():
-        with contextlib.suppress(ValueError, TypeError):
-            yield Row(*json.loads(line))
+    with journal.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            with contextlib.suppress(ValueError, TypeError):
+                yield Row(*json.loads(line))

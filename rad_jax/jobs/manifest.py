@@ -1,5 +1,6 @@
 """What became of every picture, a row each, in Parquet files beside the results."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,10 @@ from rad_jax.inference.picture_fill import sample_seed
 
 FOLDER = "manifest"
 """In the output's folder; `pyarrow.parquet.read_table` reads it whole."""
+
+
+MOST_ROWS = 2**14
+"""That are put into a file, and into memory, at once."""
 
 
 class Row(NamedTuple):
@@ -75,18 +80,23 @@ def row_of(outcome: Outcome, name: str, source: str, seed: int, model: str) -> R
     )
 
 
-def write_rows(path: Path, rows: Sequence[Row], scratch: Path | None = None) -> None:
+def write_rows(path: Path, rows: Iterable[Row], scratch: Path | None = None) -> None:
     """Writes a Parquet file, whole or not at all; ``scratch`` as of `atomic_write`.
 
     Raises:
         UserError: it cannot be written.
     """
-    columns = {
-        name: [_text(row[i]) for row in rows] for i, name in enumerate(Row._fields)
-    }
-    table = pyarrow.Table.from_pydict(columns, SCHEMA)
-    with atomic_write(path, scratch) as part:
-        pyarrow.parquet.write_table(table, part)
+    left = iter(rows)
+    with (
+        atomic_write(path, scratch) as part,
+        pyarrow.parquet.ParquetWriter(part, SCHEMA) as file,
+    ):
+        while some := list(itertools.islice(left, MOST_ROWS)):
+            columns = {
+                name: [_text(row[i]) for row in some]
+                for i, name in enumerate(Row._fields)
+            }
+            file.write_table(pyarrow.Table.from_pydict(columns, SCHEMA))
 
 
 def _text(value: str | int | float) -> str | int | float:

@@ -341,3 +341,19 @@ def test_killed_workers_lose_nothing(pictures, rounds, tmp_path):
             "_lock",
         }
     assert killed >= rounds
+
+
+def test_progress_counts_what_is_left_out(folders, capsys):
+    images, masks, out = folders
+    (masks / "4.png").unlink()
+    assert inpaint(images, masks, out) == 1
+    assert "inpaint: 12/12 image" in capsys.readouterr().err
+
+
+def test_rows_of_a_journal_become_a_table_piece_by_piece(folders, monkeypatch):
+    monkeypatch.setattr("rad_jax.jobs.manifest.MOST_ROWS", 5)
+    images, masks, out = folders
+    inpaint(images, masks, out)
+    assert {*manifest(out)} == {str(i) for i in range(12)}
+    [path] = (out / "manifest").glob("*.parquet")
+    assert pyarrow.parquet.ParquetFile(path).num_row_groups == 3
