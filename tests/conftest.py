@@ -101,6 +101,17 @@ def rad(capsys):
     return run
 
 
+@pytest.fixture
+def bucket(monkeypatch):
+    """An empty gs://bucket."""
+    from tests.files.fake_bucket import fake_bucket
+
+    with fake_bucket() as fake:
+        for name, value in fake.environment.items():
+            monkeypatch.setenv(name, value)
+        yield fake
+
+
 @pytest.fixture(scope="session")
 def digits_dir(tmp_path_factory):
     """Folder of data sets that holds the digits."""

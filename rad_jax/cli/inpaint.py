@@ -100,7 +100,7 @@ def _add_file_flags(sub: Parser) -> None:
         type=place,
         required=True,
         help="file, folder, or pattern in quotes such as 'in/*.jpg'; also tar, zip, "
-        "Parquet and ArrayRecord files with many images each, here or at gs://, s3://",
+        "Parquet and ArrayRecord files with many images each; here or at gs://, s3://",
     )
     sub.add_argument(
         "--mask",

@@ -6,10 +6,12 @@ do not grow: what is written line by line is written here and copied.
 
 import contextlib
 import importlib.util
+import logging
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import fsspec.core
 from etils import epath
 from fsspec.config import conf
 from typing_extensions import TypeIs
@@ -49,6 +51,8 @@ def folder_at(place: str | AnyPath, schemes: Sequence[str] = ("gs",)) -> AnyPath
         raise UserError(
             f"{address}: buckets need {library}: pip install 'rad-jax[{extra}]'"
         )
+    # What it logs without being asked is a traceback; the error is told by us.
+    logging.getLogger(library).addHandler(logging.NullHandler())
     # Other processes write there, too: what was listed once may be out of date.
     conf.setdefault(scheme, {})["use_listings_cache"] = False
     return epath.Path(address)
@@ -77,7 +81,7 @@ def bucket_errors(folder: AnyPath) -> Iterator[None]:
             raise
         raise UserError(
             f"{folder}: cannot be reached ({first_line(error)[:200]}); check the "
-            "bucket's name, and that this machine may write there"
+            "bucket's name, and that this machine may read and write there"
         ) from error
 
 
@@ -105,3 +109,32 @@ def copy_file(source: AnyPath, target: AnyPath) -> None:
     """Copies a file; in a bucket it appears whole."""
     with source.open("rb") as old, target.open("wb") as new:
         shutil.copyfileobj(old, new, CHUNK_BYTES)
+
+
+def listed_objects(folder: epath.Path, *, recursive: bool) -> list[str]:
+    """Names below a folder of a bucket, in order; none if it is not there.
+
+    One listing of all, where `epath` asks folder by folder.
+
+    Raises:
+      UserError: the bucket is not there, or not for us.
+    """
+    with bucket_errors(folder):
+        system, place = fsspec.core.url_to_fs(str(folder))
+        try:
+            found = system.find(place) if recursive else system.ls(place, detail=False)
+        except FileNotFoundError:
+            return []
+    return sorted(path.removeprefix(f"{place}/") for path in found)
+
+
+def read_object(path: epath.Path) -> bytes:
+    """A file of a bucket by one request, where `epath` makes three."""
+    system, place = fsspec.core.url_to_fs(str(path))
+    return system.cat_file(place)
+
+
+def write_object(path: epath.Path, data: bytes) -> None:
+    """Writes a small file, which appears whole, by one request."""
+    system, place = fsspec.core.url_to_fs(str(path))
+    system.pipe_file(place, data)

@@ -1,9 +1,12 @@
 """The shards that an image's path names, and where the masks of each are."""
 
+import fnmatch
 from collections.abc import Iterator
 
+from etils import epath
+
 from rad_jax.errors import UserError
-from rad_jax.files.bucket import AnyPath, in_bucket
+from rad_jax.files.bucket import AnyPath, in_bucket, listed_objects
 from rad_jax.files.collect import existing, is_pattern, listed, root_of
 from rad_jax.files.decode import SUFFIXES
 from rad_jax.files.mask_pattern import MaskPattern
@@ -11,8 +14,6 @@ from rad_jax.files.streamed import walk
 from rad_jax.inference.file_options import FileOptions
 from rad_jax.jobs.shard_entry import Masks, Shard
 from rad_jax.jobs.shard_kinds import ARRAY_RECORD, PARQUET, TAR, ZIP, kind_of
-
-KINDS = "tar, zip, Parquet or ArrayRecord files"
 
 
 def find_shards(
@@ -57,7 +58,7 @@ def find_shards(
 def _paths(image: AnyPath, recursive: bool) -> Iterator[tuple[str, AnyPath]]:
     """Shards by their path below the folder of all."""
     if in_bucket(image):
-        yield from _in_bucket(image)
+        yield from _in_bucket(image, recursive)
     elif image.is_dir():
         if next(walk(image, recursive=recursive), None) is None:
             for path in listed(image, recursive=recursive).files:
@@ -74,14 +75,15 @@ def _paths(image: AnyPath, recursive: bool) -> Iterator[tuple[str, AnyPath]]:
         yield image.name, existing(image)
 
 
-def _in_bucket(image: AnyPath) -> Iterator[tuple[str, AnyPath]]:
-    if kind_of(image.name) and not any(x in image.name for x in "*?["):
+def _in_bucket(image: epath.Path, recursive: bool) -> Iterator[tuple[str, AnyPath]]:
+    some = any(x in image.name for x in "*?[")
+    if kind_of(image.name) and not some:
         yield image.name, image
         return
-    found = image.parent.glob(image.name) if "*" in image.name else image.iterdir()
-    for path in found:
-        if kind_of(path.name):
-            yield path.name, path
+    folder = image.parent if some else image
+    for name in listed_objects(folder, recursive=recursive):
+        if kind_of(name) and (not some or fnmatch.fnmatchcase(name, image.name)):
+            yield name, folder / name
 
 
 def _mask_of(name: str, kind: str, mask: AnyPath, *, alone: bool) -> AnyPath:
@@ -109,16 +111,12 @@ def _mask_of(name: str, kind: str, mask: AnyPath, *, alone: bool) -> AnyPath:
 def require_pictures(
     image: AnyPath, mask: AnyPath | None, options: FileOptions
 ) -> None:
-    """Refuses what is no shard and cannot be filled picture by picture.
+    """Refuses what cannot be filled picture by picture.
 
     Raises:
-        UserError: it is in a bucket, or nothing says what is to be filled.
+        UserError: masks are elsewhere, or nothing says what is to be filled.
     """
-    if in_bucket(image):
-        raise UserError(
-            f"{image}: holds no {KINDS}; a bucket's pictures are filled in such shards"
-        )
-    if mask is not None and in_bucket(mask):
+    if mask is not None and in_bucket(mask) and not in_bucket(image):
         raise UserError(f"{mask}: masks of this machine's pictures lie here, too")
     said = mask is not None or options.mask_pattern is not None or options.alpha_hole
     if not said and not any(options.extend):

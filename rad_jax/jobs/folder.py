@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rad_jax.errors import UserError
+from rad_jax.files.bucket import AnyPath, in_bucket
 from rad_jax.files.collect import name_of
 from rad_jax.files.destination import Destination
 from rad_jax.files.remarks import Remarks
-from rad_jax.inference.canvas import Item
+from rad_jax.inference.canvas import Item, Write
 from rad_jax.inference.device import Device
 from rad_jax.inference.picture_fill import FillSettings
 from rad_jax.inference.pipeline import fill_items
+from rad_jax.jobs.bucket_files import find_in_bucket, upload
+from rad_jax.jobs.bucket_journal import BucketJournal
 from rad_jax.jobs.division import Division
 from rad_jax.jobs.files_job import find, write_files
 from rad_jax.jobs.journal import Journal
@@ -24,9 +27,10 @@ from rad_jax.progress import progress
 
 
 def fill_folder(
-    image: Path,
-    mask: Path | None,
+    image: AnyPath,
+    mask: AnyPath | None,
     target: Destination,
+    output: AnyPath,
     settings: FillSettings,
     job: Job,
     division: Division,
@@ -40,9 +44,11 @@ def fill_folder(
     named on stderr. What is finished is not done again; what failed is.
 
     Args:
-        image: a folder or a pattern, as ``mask``: see `pair_files`.
+        image: a folder or a pattern, as ``mask``: see `pair_files`; or of a bucket,
+            see `find_in_bucket`.
         mask: None for masks beside the pictures, or for alpha, as the options say.
-        target: of results.
+        target: names of results.
+        output: where they go: the target's folder, or one of a bucket.
         settings: how pictures are filled.
         job: what the results are of; its length is not known yet.
         division: which pictures are this worker's.
@@ -55,20 +61,25 @@ def fill_folder(
         UserError: names do not pair; none could be filled; the output holds results of
             another job; a result cannot be written.
     """
-    options, output = settings.options, target.folder
+    options = settings.options
     # 1. The pictures, and whether they may be filled into this folder.
-    found = find(image, mask, target, options, remarks)
+    if in_bucket(image):
+        found = find_in_bucket(image, mask, target, options, output)
+    else:
+        assert mask is None or not in_bucket(mask)  # `require_pictures`
+        found = find(image, mask, target, options, remarks)
     count = options.num_samples * (found.count or options.batch_size)
     length = min(options.batch_size, count)
     job = claim(output, dataclasses.replace(job, length=length))
-    journal = Journal(output / FOLDER, division)
+    journal, write = _results(output, target, division)
     # 2. This worker's, but for what is finished.
     told, device = Told(remarks), Device(settings.fills)
     items = _to_do(found.items, journal, division)
-    total = found.count if division.count == 1 else None
+    total = None
+    if found.count is not None and division.count == 1:
+        total = found.count + found.left
     try:
         # 3. Fill and write; after each picture its row.
-        write = functools.partial(write_files, journal.scratch)
         outcomes = fill_items(items, settings, write, device, length=job.length)
         start = journal.kept if total else 0
         for outcome in progress(
@@ -89,8 +100,19 @@ def fill_folder(
     return 1 if told.failed else 0
 
 
+def _results(
+    output: AnyPath, target: Destination, division: Division
+) -> tuple[Journal | BucketJournal, Write]:
+    """What keeps the manifest, and what writes results."""
+    if in_bucket(output):
+        write = functools.partial(upload, output, target.folder)
+        return BucketJournal(output / FOLDER, division), write
+    journal = Journal(output / FOLDER, division)
+    return journal, functools.partial(write_files, journal.scratch)
+
+
 def _to_do(
-    items: Iterator[Item], journal: Journal, division: Division
+    items: Iterator[Item], journal: Journal | BucketJournal, division: Division
 ) -> Iterator[Item]:
     for item in items:
         if division.has(_id(item.tag)) and item.tag not in journal.finished:

@@ -1,9 +1,11 @@
 """``rad-jax inpaint``: fills the holes of picture files with a trained model."""
 
+import contextlib
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Collection, Sequence
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,8 +14,10 @@ from rad_jax.baselines.methods import require_mask
 from rad_jax.checkpoints.fingerprint import fingerprint
 from rad_jax.checkpoints.model import AnyModel, LamaModel, check_labels
 from rad_jax.diffusion.options import SamplingOptions
+from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath, in_bucket
 from rad_jax.files.collect import is_many
+from rad_jax.files.decode import SUFFIXES
 from rad_jax.files.destination import destination, require_writable
 from rad_jax.files.formats import require_quality
 from rad_jax.files.remarks import Remarks
@@ -96,9 +100,9 @@ def prepare_files(
 
 def inpaint_files(
     prepared: Prepared,
-    image: Path,
-    mask: Path | None,
-    output: Path,
+    image: AnyPath,
+    mask: AnyPath | None,
+    output: AnyPath,
     division: Division | None = None,
 ) -> int:
     """Fills the holes of a picture or of many, and writes files.
@@ -107,7 +111,7 @@ def inpaint_files(
 
     Args:
       prepared: the model and its options.
-      image: a file, a folder or a pattern, as ``mask``: see `pair_files`.
+      image: a file, a folder or a pattern, as ``mask``: see `fill_folder`.
       mask: white is filled; None if the options say where masks are.
       output: of one picture, what exists is replaced; of many, what is there of the
         same job is kept.
@@ -121,18 +125,42 @@ def inpaint_files(
       UserError: as `inpaint_file` and `fill_folder`.
     """
     settings, remarks, code = prepared.settings, Remarks(), 0
-    many = is_many(image)
-    target = destination(output, settings.options.format, alone=not many)
-    _check_format(target.form, output, settings.options, remarks)
-    if many:
-        job = _job(prepared, image, mask)
-        division = division or division_of(os.environ)
-        code = fill_folder(image, mask, target, settings, job, division, remarks)
+    form = settings.options.format
+    if in_bucket(image) or in_bucket(output) or is_many(image):
+        with _names_for(output) as names:
+            target = destination(names, form, alone=False)
+            _check_format(target.form, output, settings.options, remarks)
+            job = _job(prepared, image, mask)
+            division = division or division_of(os.environ)
+            code = fill_folder(
+                image, mask, target, output, settings, job, division, remarks
+            )
     else:
+        target = destination(output, form, alone=True)
+        _check_format(target.form, output, settings.options, remarks)
+        assert mask is None or not in_bucket(mask)  # `require_pictures`
         inpaint_file(image, mask, target, settings, remarks)
     if prepared.note:
         print(prepared.note)
     return code
+
+
+@contextlib.contextmanager
+def _names_for(output: AnyPath) -> Iterator[Path]:
+    """A folder of this machine for the names of results; of a bucket's none is there.
+
+    Raises:
+      UserError: it is the name of a file.
+    """
+    if not in_bucket(output):
+        yield output
+    elif output.name.lower().endswith(SUFFIXES):
+        raise UserError(
+            f"{output}: results in a bucket need a folder; give a folder's name"
+        )
+    else:
+        with tempfile.TemporaryDirectory(prefix="rad_jax-") as folder:
+            yield Path(folder)
 
 
 def inpaint_shards(

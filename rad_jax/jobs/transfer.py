@@ -6,8 +6,17 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from etils import epath
+
 from rad_jax.errors import UserError, first_line
-from rad_jax.files.bucket import AnyPath, copy_file, in_bucket
+from rad_jax.files.bucket import (
+    AnyPath,
+    copy_file,
+    in_bucket,
+    read_object,
+    write_object,
+)
+from rad_jax.files.file_bytes import FileBytes
 
 
 class Scratch:
@@ -26,13 +35,8 @@ class Scratch:
         if not in_bucket(path):
             return Path(path)
         local = self.place(path)
-        try:
+        with _reading(path):
             copy_file(path, local)
-        except Exception as error:  # dozens of kinds
-            raise UserError(
-                f"{path}: cannot be read ({first_line(error)[:200]}); check its name, "
-                "and that this machine may read there"
-            ) from error
         return local
 
     def place(self, path: AnyPath) -> Path:
@@ -67,9 +71,47 @@ def published(path: AnyPath) -> Iterator[Path]:
 
 
 def publish(local: Path, path: AnyPath) -> None:
-    """Copies a file into a bucket, where it appears whole."""
-    try:
+    """Copies a file into a bucket, where it appears whole.
+
+    Raises:
+        UserError: the bucket does not take it.
+    """
+    with _writing(path):
         copy_file(local, path)
+
+
+def publish_bytes(data: bytes, path: epath.Path) -> None:
+    """The same of a file's bytes."""
+    with _writing(path):
+        write_object(path, data)
+
+
+def fetched(path: AnyPath) -> FileBytes:
+    """The bytes of a file; the bucket's library tries several times.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    with _reading(path):
+        data = read_object(path) if in_bucket(path) else path.read_bytes()
+        return FileBytes(str(path), data)
+
+
+@contextlib.contextmanager
+def _reading(path: AnyPath) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # dozens of kinds
+        raise UserError(
+            f"{path}: cannot be read ({first_line(error)[:200]}); check its name, "
+            "and that this machine may read there"
+        ) from error
+
+
+@contextlib.contextmanager
+def _writing(path: AnyPath) -> Iterator[None]:
+    try:
+        yield
     except Exception as error:  # dozens of kinds
         raise UserError(
             f"{path}: cannot be written ({first_line(error)[:200]}); check that this "

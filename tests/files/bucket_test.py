@@ -24,20 +24,10 @@ from rad_jax.train.log_uploader import LogUploader
 from rad_jax.train.loop import train
 from rad_jax.train.pretrained import load_pretrained, write_base
 from rad_jax.train.stop import StopRequest
-from tests.files.fake_bucket import fake_bucket
 from tests.train import matrix
 from tests.train.processes_test import assert_same_run, finish, quick, started, wait_for
 
 NEVER = StopRequest()
-
-
-@pytest.fixture
-def bucket(monkeypatch):
-    """An empty gs://bucket."""
-    with fake_bucket() as fake:
-        for name, value in fake.environment.items():
-            monkeypatch.setenv(name, value)
-        yield fake
 
 
 def download(bucket, prefix, folder):
@@ -234,7 +224,7 @@ def test_bucket_that_is_not_ours(bucket, why, rad, tiny):
         code, _, err = rad(*verb, "--workdir", address)
         assert code == 2, err
         assert f"rad-jax: {address}: cannot be reached (" in err[-1]
-        assert err[-1].endswith("and that this machine may write there")
+        assert err[-1].endswith("and that this machine may read and write there")
     code, _, err = rad("info", address)
     assert code == 2 and err[-1].startswith(f"rad-jax: {address}: ")
 

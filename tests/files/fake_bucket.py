@@ -4,6 +4,7 @@
 STORAGE_EMULATOR_HOST. Objects live in memory.
 """
 
+import collections
 import contextlib
 import itertools
 import json
@@ -25,6 +26,8 @@ class FakeBucket:
         self.url = url
         self.objects: dict[str, tuple[bytes, int]] = {}
         self.forbidden = False
+        self.throttled = 0  # requests that are refused for now
+        self.requests: collections.Counter[str] = collections.Counter()  # by verb
         self.parts: dict[str, bytes] = {}
         self.generations = itertools.count(1)
         self.lock = threading.Lock()
@@ -60,13 +63,19 @@ def fake_bucket() -> Iterator[FakeBucket]:
 
 class _Handler(Handler):
     def parse_request(self):
-        """Refuses whatever it is, if the bucket is not for the caller."""
+        """Refuses whatever it is, if the bucket is not for the caller, or too busy."""
         if not super().parse_request():
             return False
-        if self.store.forbidden:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self._answer(403, b'{"error": {"message": "no access"}}')
-        return not self.store.forbidden
+        with self.store.lock:
+            throttled = self.store.throttled > 0
+            self.store.throttled -= throttled
+            self.store.requests[self.command] += 1
+        if not (self.store.forbidden or throttled):
+            return True
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        code, says = (429, "slow down") if throttled else (403, "no access")
+        self._answer(code, json.dumps({"error": {"message": says}}).encode())
+        return False
 
     def do_GET(self):
         """Lists, describes or reads."""

@@ -5,12 +5,14 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from rad_jax.errors import UserError
+from rad_jax.files.bucket import in_bucket
 from rad_jax.files.collect import is_many
 from rad_jax.files.destination import destination
 from rad_jax.files.remarks import Remarks
@@ -50,13 +52,15 @@ def inpaint(image, mask, output, fill=noise, **changes):
     options = dataclasses.replace(FileOptions(batch_size=4), **changes)
     division = arguments.pop("division")
     settings = FillSettings(Fills(fill, fill), options=options, **arguments)
-    many = is_many(image)
-    target = destination(output, None, alone=not many)
+    many = any(map(in_bucket, (image, output))) or is_many(image)
+    names = output.parts[-1] if in_bucket(output) else output
+    target = destination(Path(names), None, alone=not many)
     if not many:
         inpaint_file(image, mask, target, settings, Remarks())
         return 0
     job = Job(str(image), str(mask), "model", "steps", {"seed": options.seed}, 1)
-    return fill_folder(image, mask, target, settings, job, division, Remarks())
+    given = image, mask, target, output, settings, job
+    return fill_folder(*given, division, Remarks())
 
 
 def picture(path, size=(H, W), seed=0):
