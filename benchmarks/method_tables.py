@@ -170,6 +170,27 @@ def quality_text(docs: Path) -> str:
     return "\n\n".join([verdicts(records), _filled(text), tables])
 
 
+def photos_text(docs: Path) -> str:
+    """The report on photographs, of one seed: no verdicts."""
+    command = "`python benchmarks/methods.py --case photos64`"
+    results, report = docs / "results" / "photos64", docs / "photos64" / "report.md"
+    if not report.exists():
+        return f"Not run yet ({command})."
+    case = CASES["photos64"]
+    missing = [row.folder for row in left(case, results)]
+    first = read_results([results])[0]["measured"]
+    text = (
+        f"{case.images} photographs of 64x64 pixels, {case.samples} samples each, one "
+        "seed, brackets over photographs; a small network, trained for an hour on "
+        f"few: it makes textures, no objects. {command} on {first['hardware']}, "
+        f"{first['date']}."
+    )
+    if missing:
+        text += f" Not run yet: {', '.join(missing)}."
+    tables = report.read_text().strip().replace("](", "](photos64/")
+    return f"{_filled(text)}\n\n{tables}"
+
+
 def verdicts(records: Sequence[Record]) -> str:
     """Where each method lies beyond all seeds of RAD with as many evaluations."""
     cells, rows = table_cells(records), by_row(records)

@@ -15,7 +15,13 @@ import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmarks import method_settings, method_tables, solver_tables, speed_tables
+from benchmarks import (
+    method_settings,
+    method_tables,
+    scale_tables,
+    solver_tables,
+    speed_tables,
+)
 from benchmarks.ablation_tables import ablation_text
 from benchmarks.large_tables import large_pictures_text
 from rad_jax.convert.presets import PRESETS, Preset, choices_of
@@ -277,6 +283,7 @@ def documents() -> dict[Path, str]:
             "settings": method_settings.settings_table(),
             "differences": method_settings.differences(),
             "quality": method_tables.quality_text(ROOT / "docs"),
+            "photographs": method_tables.photos_text(ROOT / "docs"),
             "oracle": method_tables.oracle_text(stored("method_oracle")),
             "seconds": measured_on(method_tables.speed_text, "method_speed"),
             "sources": method_settings.citations(),
@@ -284,6 +291,13 @@ def documents() -> dict[Path, str]:
         "docs/inpainting.md": {
             "bfloat16": bfloat16_text(stored("bfloat16")),
             "large pictures": measured_on(large_pictures_text, "large_pictures"),
+        },
+        "docs/scale.md": {
+            "rate": scale_tables.rate_text(stored("batch_inpainting")),
+            "a million": scale_tables.million_text(stored("million")),
+            "on paper": scale_tables.paper_text(
+                stored("batch_inpainting"), stored("bucket_requests"), stored("unet")
+            ),
         },
         "docs/benchmarks.md": {
             "network": measured_on(speed_tables.unet_table, "unet"),

@@ -1,0 +1,151 @@
+"""What jobs of many pictures reach, and what a million would take, as Markdown."""
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+from rad_jax.jobs.bucket_journal import MOST_ROWS
+
+Record = Mapping[str, Any]
+
+BATCH = "python benchmarks/batch_inpainting.py"
+MILLION = "python benchmarks/million.py"
+REQUESTS = "python benchmarks/bucket_requests.py"
+
+PICTURES = 1_000_000
+GPUS = (8, 64, 512)
+STEPS = (100, 20)
+PEAK = 989.4e12
+"""FLOP a second of an H100 SXM in bfloat16, dense; NVIDIA's data sheet of the H100."""
+
+SHARES = (1.0, 0.4)
+"""Of the peak: the bound, and what is assumed beside it."""
+
+
+def rate_text(record: Record | None) -> str:
+    """The command's rate beside that of decoding and encoding alone."""
+    if record is None:
+        return f"Not measured yet (`{BATCH}`)."
+    rates, shares = record["images_per_second"], record["share_of_alone"]
+    best = record["better_alone"]
+    before = ""
+    if "before" in shares:
+        before = (
+            f" Before reading, filling and writing ran beside each other it filled "
+            f"{rates['before']:.0f} ({shares['before']:.0%})."
+        )
+    return _filled(
+        f"With a stand-in for a network that takes "
+        f"{record['milliseconds_of_the_network']} ms an image and no core, the command "
+        f"fills {rates['command']:.0f} pictures of 256x256 a second "
+        f"({record['images']} PNG files); decoding and encoding alone, by Pillow in "
+        f"{record['cores']} {best}, reach {rates[best]:.0f}: {shares['command']:.0%}. "
+        f"The device idles {record['idle_share']:.0%}, for the cores are too few."
+        f"{before} {_where(record)}"
+    )
+
+
+def million_text(record: Record | None) -> str:
+    """A million small pictures."""
+    if record is None:
+        return f"Not measured yet (`{MILLION}`)."
+    lines = [
+        "| a million ids in | first picture after, s | memory of a worker at most, MiB "
+        "| in an early and in the last eighth | minutes in all | rows, ids |",
+        "|---|---|---|---|---|---|",
+    ]
+    for form, row in record.items():
+        early, late = (
+            max(row[name])
+            for name in ("mib_in_the_second_eighth", "mib_in_the_last_eighth")
+        )
+        lines.append(
+            f"| {form} | {max(row['first_image_seconds']):.1f} "
+            f"| {max(row['peak_mib']):.0f} | {early:.0f}, {late:.0f} "
+            f"| {row['seconds'] / 60:.1f} | {row['rows']:,}, {row['ids']:,} |"
+        )
+    some = next(iter(record.values()))
+    imports = max(max(row["seconds_to_import"]) for row in record.values())
+    workers = len(some["peak_mib"])
+    text = (
+        f"{workers} workers at once on one machine; of theirs each number is the "
+        f"worst. Pictures have 28x28 pixels, a stand-in for the network takes no time. "
+        f"Of the seconds to the first picture {imports:.1f} pass while {workers} "
+        f"processes import JAX. {_where(some)}"
+    )
+    return "\n".join([*lines, "", _filled(text)])
+
+
+def paper_text(
+    batch: Record | None, requests: Record | None, unet: Record | None
+) -> str:
+    """A million pictures on GPUs that nobody has run it on."""
+    if batch is None or requests is None or unet is None:
+        missing = [
+            command
+            for command, record in ((BATCH, batch), (REQUESTS, requests))
+            if record is None
+        ]
+        return f"Not computed yet (`{'`, `'.join(missing)}`)."
+    [flop] = [
+        row["flops"]["RAD"]
+        for row in unet["rows"]
+        if row["case"] == "ffhq256" and row["batch"] == 1
+    ]
+    cpu = batch["cpu_seconds_per_image"]["command"]
+    shard = requests["pictures_of_a_shard"]
+    lines = [
+        f"| GPUs | steps | at the peak | at {SHARES[1]:.0%} of it "
+        f"| cores a GPU needs at {SHARES[1]:.0%} | a lost worker costs at most |",
+        "|---|---|---|---|---|---|",
+    ]
+    for gpus in GPUS:
+        for steps in STEPS:
+            bound, assumed = (steps * flop / PEAK / share for share in SHARES)
+            times = [_time(PICTURES * x / gpus) for x in (bound, assumed)]
+            lines.append(
+                f"| {gpus} | {steps} | {' | '.join(times)} | {cpu / assumed:.2g} "
+                f"| {_time(shard * assumed)} of a GPU |"
+            )
+    sizes = batch["mean_bytes"]
+    read = PICTURES * (sizes["images"] + sizes["masks"]) / 1e9
+    written = PICTURES * sizes["results"] / 1e9
+    shards, files = (
+        {verb: units * requests[kind]["each"][verb] for verb in ("read", "write")}
+        for kind, units in (("shards", PICTURES // shard), ("files", PICTURES))
+    )
+    text = (
+        f"On paper, not run. The network of FFHQ-256 takes {flop / 1e9:.0f} GFLOP an "
+        f"evaluation (the compiler's count, `{unet['measured']['command']}`), an H100 "
+        f"has {PEAK / 1e12:.0f} TFLOP/s in bfloat16; memory's traffic is not counted, "
+        f"and {SHARES[1]:.0%} is an assumption. A picture takes {1000 * cpu:.1f} ms of "
+        f"a core (measured, `{BATCH}`). To start, load and compile comes on top: "
+        f"minutes, which make {GPUS[-1]} GPUs too many for one such job."
+    )
+    mb = requests["mb_of_a_shard"]
+    traffic = (
+        f"A million such pictures and masks are {read:.0f} GB to read, the results "
+        f"{written:.0f} GB to write. Shards of {shard:,} ({mb:.0f} MB) take "
+        f"{shards['read']:,.0f} requests that read and {shards['write']:,.0f} that "
+        f"write; one by one it is {files['read']:,.0f} and {files['write']:,.0f}, by "
+        f"the count of a stand-in for the bucket. A lost worker costs the shard that "
+        f"it was at; of a folder's pictures those on their way, of a bucket's at most "
+        f"{MOST_ROWS:,}. {_where(requests)}"
+    )
+    return "\n".join([*lines, "", _filled(text), "", _filled(traffic)])
+
+
+def _time(seconds: float) -> str:
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.2g} {unit}"
+    return f"{seconds:.2g} s"
+
+
+def _where(record: Record) -> str:
+    machine = record["measured"]
+    return f"`{machine['command']}` on {machine['hardware']}, {machine['date']}."
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)

@@ -1,0 +1,41 @@
+"""What is said of jobs of many pictures, from records that are known."""
+
+from benchmarks import scale_tables
+
+MEASURED = {"command": "python x.py", "hardware": "2 CPU cores (A)", "date": "2026-1-1"}
+
+BATCH = {
+    "measured": MEASURED,
+    "cpu_seconds_per_image": {"command": 0.05},
+    "mean_bytes": {"images": 90_000, "masks": 10_000, "results": 200_000},
+}
+REQUESTS = {
+    "measured": MEASURED,
+    "pictures_of_a_shard": 1000,
+    "mb_of_a_shard": 100,
+    "shards": {"each": {"read": 3.0, "write": 2.0}},
+    "files": {"each": {"read": 2.0, "write": 1.0}},
+}
+# One evaluation takes an H100 a millisecond at its peak.
+FLOP = {"case": "ffhq256", "batch": 1, "flops": {"RAD": 0.001 * scale_tables.PEAK}}
+UNET = {"measured": MEASURED, "rows": [FLOP]}
+
+
+def test_hours_cores_bytes_and_requests_on_paper():
+    text = scale_tables.paper_text(BATCH, REQUESTS, UNET)
+    lines = {tuple(x.split(" | ")[:2]): x for x in text.splitlines()}
+    # 1e6 pictures of 0.1 s on 8 GPUs; at 40% 0.25 s each, so 0.2 of a core.
+    row = lines["| 8", "100"]
+    assert row == "| 8 | 100 | 3.5 h | 8.7 h | 0.2 | 4.2 min of a GPU |"
+    assert lines["| 512", "20"].startswith("| 512 | 20 | 39 s | 1.6 min | 1 |")
+    said = " ".join(text.split())
+    assert "100 GB to read, the results 200 GB to write" in said
+    assert "take 3,000 requests that read and 2,000 that write" in said
+    assert "one by one it is 2,000,000 and 1,000,000" in said
+
+
+def test_what_was_not_measured_is_named():
+    assert "batch_inpainting.py`)" in scale_tables.rate_text(None)
+    assert "million.py`)" in scale_tables.million_text(None)
+    text = scale_tables.paper_text(None, None, UNET)
+    assert "batch_inpainting.py`, `python benchmarks/bucket_requests.py`)" in text
