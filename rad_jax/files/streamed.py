@@ -107,6 +107,10 @@ class MaskFinder(NamedTuple):
 
 
 def _existing(stem: Path) -> list[Path]:
-    """Files of this name with any suffix of a picture."""
+    """Files of this name with any suffix of a picture, each once.
+
+    Where x.png is x.PNG too, as on many a Mac, both names are one file.
+    """
     names = [stem.name + x for suffix in SUFFIXES for x in (suffix, suffix.upper())]
-    return [path for x in names if os.path.exists(path := stem.with_name(x))]
+    found = [path for x in names if os.path.exists(path := stem.with_name(x))]
+    return [x for i, x in enumerate(found) if not any(map(x.samefile, found[:i]))]

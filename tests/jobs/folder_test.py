@@ -241,6 +241,15 @@ def test_pictures_of_a_large_folder_are_not_listed_first(folders, monkeypatch, c
     assert all(found[name] == contents(out)[name] for name in same)
 
 
+def test_a_mask_of_two_names_is_one_file(folders, monkeypatch):
+    """As where x.png is x.PNG too."""
+    images, masks, out = folders
+    (masks / "3.PNG").hardlink_to(masks / "3.png")
+    monkeypatch.setattr(files_job, "MOST_LISTED", 5)
+    assert inpaint(images, masks, out) == 0
+    assert len(results(out)) == 12
+
+
 def test_masks_among_the_pictures_of_a_large_folder(folders, monkeypatch):
     images, masks, out = folders
     for path in masks.iterdir():
