@@ -59,15 +59,17 @@ def find_in_bucket(
             raise UserError(f"{output}: holds the inputs; choose another output")
     # 1. All names.
     root = image.parent if _is_one(image) else image
-    names = _names(root, output, recursive=options.recursive)
+    there = _names(root, output, recursive=options.recursive)
+    names = there
     if _is_one(image):
-        names = [x for x in names if fnmatch.fnmatchcase(x, image.name)]
+        names = [x for x in there if fnmatch.fnmatchcase(x, image.name)]
     if not names:
         raise UserError(
             f"{image}: holds no picture ({', '.join(SUFFIXES)}) and no shard of them"
         )
     # 2. Which are pictures, and where the masks of each are.
-    pictures, find = _masks(root, names, mask, pattern, output, options)
+    pictures, find = _masks(root, there, mask, pattern, output)
+    pictures = [name for name in names if name in pictures]
     # 3. Two of one name would be one result.
     stems: dict[str, int] = {}
     for name in pictures:
@@ -129,25 +131,24 @@ def _masks(
     mask: AnyPath | None,
     pattern: MaskPattern | None,
     output: AnyPath,
-    options: FileOptions,
-) -> tuple[list[str], _Find]:
+) -> tuple[set[str], _Find]:
     """Names that are no masks of others, and how a picture's mask is found."""
     own = Names(names)
     if pattern is not None:
         used = {x for name in names for x in own.by_pattern(pattern, name)}
-        return [name for name in names if name not in used], (
+        return {*names} - used, (
             lambda name, source: fetched(
                 root / the_one(own.by_pattern(pattern, name), source)
             )
         )
     if mask is None:
-        return names, lambda name, source: None
+        return {*names}, lambda name, source: None
     if _is_picture(mask.name):
         if not in_bucket(mask):
             existing(mask)
         # Fetched once; what is wrong with it ends everything.
         one = fetched(mask)
-        others = [name for name in names if str(root / name) != str(mask)]
+        others = {name for name in names if str(root / name) != str(mask)}
         return others, lambda name, source: one
     if not in_bucket(mask):
         raise UserError(
@@ -155,14 +156,14 @@ def _masks(
             "picture for all"
         )
     if str(mask) == str(root):
-        return list(own.pictures()), (
+        return {*own.pictures()}, (
             lambda name, source: fetched(
                 root / the_one(own.masks_of(stem_of(name), apart=False), source)
             )
         )
     apart = Names(_names(mask, output, recursive=True))
     below = f"{mask}/".removeprefix(f"{root}/")
-    return [name for name in names if not name.startswith(below)], (
+    return {name for name in names if not name.startswith(below)}, (
         lambda name, source: fetched(
             mask / the_one(apart.masks_of(stem_of(name), apart=True), source)
         )

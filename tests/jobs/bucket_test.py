@@ -140,6 +140,8 @@ def test_masks_of_a_bucket_s_pictures(bucket, pictures, tmp_path):
     inpaint(image, image, tmp_path / "e")
     inpaint(image, None, tmp_path / "f", mask_pattern="{stem}_mask.png")
     assert contents(tmp_path / "e") == contents(tmp_path / "d")
+    inpaint(image / "[0-3].png", image, tmp_path / "g")
+    assert contents(tmp_path / "g").items() < contents(tmp_path / "d").items()
     assert contents(tmp_path / "f") == contents(tmp_path / "d")
 
 
