@@ -27,7 +27,7 @@ from rad_jax.diffusion.sampling import Denoiser
 from rad_jax.diffusion.schedule import ScheduleConfig, Step, make_schedule
 from rad_jax.errors import UserError
 from rad_jax.inference.results import NON_FINITE
-from rad_jax.models.apply import make_apply
+from rad_jax.models.apply import make_apply, make_rounding
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.noise_embedding import NoiseLevels
 from rad_jax.runtime.memory import Call
@@ -159,9 +159,12 @@ def compiled_baseline(
     """
     if isinstance(settings, MCG):  # or its gradient takes as much memory as training
         config = dataclasses.replace(config, use_remat=True)
-    apply, schedule = make_apply(config), make_schedule(schedule_config)
+    apply, rounded = make_apply(config), make_rounding(config)
+    schedule = make_schedule(schedule_config)
 
     def denoiser(params: Any, labels: Labels | None) -> Denoiser:
+        params = rounded(params)
+
         def denoise(x: Images, step: Step) -> Outputs:
             timesteps = jnp.broadcast_to(step.timesteps[..., 1:], (len(x), 1))
             # DeqIR's images of one chain are one after the other.

@@ -18,7 +18,7 @@ from rad_jax.diffusion.schedule import (
     make_schedule,
     mask_to_hole_weight,
 )
-from rad_jax.models.apply import make_apply
+from rad_jax.models.apply import make_apply, make_rounding
 from rad_jax.models.config import UNetConfig
 from rad_jax.typing import Images, LogLevels, Masks
 
@@ -100,13 +100,13 @@ def make_network(
       ``network(params, masks, labels)``: the denoiser of a batch with these masks, and
       the masks' hole weights.
     """
-    apply = make_apply(config)
+    apply, rounded = make_apply(config), make_rounding(config)
     schedule = make_schedule(schedule_config)
     tile = config.image_size
     step_between = tiles.tile_step(tile, config.stride)
 
     def network(params, masks, labels) -> tuple[sampling.Denoiser, LogLevels]:
-        hole_weight = hole_weights(schedule, masks)
+        params, hole_weight = rounded(params), hole_weights(schedule, masks)
         seen, seen_weight = masks, hole_weight
         if tiled:
             seen, seen_weight = (

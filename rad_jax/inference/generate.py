@@ -18,7 +18,7 @@ from rad_jax.diffusion.options import GenerationOptions, SamplerConfig
 from rad_jax.diffusion.respacing import respaced_grid
 from rad_jax.diffusion.schedule import Step, make_schedule
 from rad_jax.errors import UserError
-from rad_jax.models.apply import make_apply
+from rad_jax.models.apply import make_apply, make_rounding
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.noise_embedding import NoiseLevels
 from rad_jax.runtime.memory import Call
@@ -155,12 +155,13 @@ def compiled_generate(
     config: UNetConfig, sampler: SamplerConfig
 ) -> Callable[..., Images]:
     """The whole sampler as one compiled function of parameters, times and keys."""
-    apply = make_apply(config)
+    apply, rounded = make_apply(config), make_rounding(config)
     size = config.image_size
 
     def run(params, stack: Step, keys, labels, low_res) -> Images:
         x = sampling.image_noise(keys, 0, (size, size, config.out_channels))
         hole_weight = jnp.ones((*x.shape[:3], 1))  # hole everywhere
+        params = rounded(params)
 
         def denoise(x: Images, step: Step):
             timesteps = jnp.broadcast_to(step.timesteps[1:], (len(x), 1))

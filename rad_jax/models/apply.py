@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from rad_jax.models.config import NO_LORA, LoRAConfig, UNetConfig
+from rad_jax.models.convolution import Conv
+from rad_jax.models.layers import Linear
 from rad_jax.models.lora import adapted_unet
 from rad_jax.models.unet import UNet
 from rad_jax.typing import Outputs, PRNGKey
@@ -45,3 +47,35 @@ def make_apply(config: UNetConfig, lora: LoRAConfig = NO_LORA) -> Apply:
         return model(x, noise, labels, dropout_keys=dropout_keys)
 
     return apply
+
+
+@functools.cache
+def make_rounding(config: UNetConfig) -> Callable[[Params], Params]:
+    """``rounded(params)``: rounded as the layers that compute in `UNetConfig.dtype` do.
+
+    Before a loop: else XLA rounds them again in each step of it, and reads twice the
+    bytes. What the network computes of them stays the same, bit for bit.
+    """
+    dtype = jnp.dtype(config.dtype)
+    if dtype == jnp.float32:
+        return lambda params: params
+    network = nnx.eval_shape(lambda: UNet(config, rngs=nnx.Rngs(0)))
+    layers = {
+        path
+        for path, layer in nnx.iter_modules(network)
+        if isinstance(layer, (Conv, Linear))
+        and layer.dtype == dtype
+        # Their kernels are summed up before they are rounded.
+        and not getattr(layer, "upsampled", False)
+    }
+
+    def rounded(params: Params) -> Params:
+        def one(path, leaf):
+            return leaf.astype(dtype) if keys(path)[:-1] in layers else leaf
+
+        return jax.tree.map_with_path(one, params)
+
+    def keys(path) -> tuple:
+        return tuple(entry.key for entry in path)
+
+    return rounded

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import jaxprs_in_params
 from PIL import Image
 
 import rad_jax
@@ -20,11 +21,12 @@ from rad_jax.errors import UserError
 from rad_jax.inference import inpaint as inpainting
 from rad_jax.inference.compiled import compiled_fill
 from rad_jax.inference.file_options import FileOptions
-from rad_jax.inference.inpaint import default_sampler, fill
+from rad_jax.inference.inpaint import default_sampler, fill, prepare_steps
 from rad_jax.jobs.inpaint_command import inpaint_files, prepare_files
 from rad_jax.models.unet import abstract_params
 from rad_jax.runtime.sharding import everywhere, local_mesh
 from tests.conftest import compiling
+from tests.models.unet_test import equations
 from tests.runtime.memory_test import Limited
 
 pytestmark = pytest.mark.usefixtures("quickly")
@@ -197,6 +199,31 @@ def test_one_timestep_for_the_whole_image(model, picture, hole):
     np.testing.assert_array_equal(filled[:, ~hole], np.stack([image[~hole]] * 2))
     assert np.isfinite(filled).all() and (filled != image)[:, hole].mean() > 0.9
     assert compiled_fill.cache_info().misses == programs
+
+
+def test_parameters_are_rounded_before_the_loop(model):
+    """On an NVIDIA GPU they were in every step of it."""
+    config = dataclasses.replace(model.config, dtype="bfloat16")
+    sampler, keys = default_sampler(model), jax.random.split(jax.random.key(0), 2)
+    run = compiled_fill(config, model.schedule, sampler, True, False)
+    stack, start = prepare_steps(model, SamplingOptions(steps=2), STEP_BUCKET)
+    given = jnp.zeros((2, H + 1, W + 1, 1)), jnp.ones((2, H + 1, W + 1)), keys, None
+    jaxpr = jax.make_jaxpr(run)(model.params, stack, start, *given).jaxpr
+    kernels = {x.shape for x in jax.tree.leaves(model.params) if x.ndim in (2, 4)}
+
+    def rounded(equations):
+        return [
+            x.invars[0].aval.shape
+            for x in equations
+            if x.primitive.name == "convert_element_type"
+            and x.outvars[0].aval.dtype == jnp.bfloat16
+            and x.invars[0].aval.shape in kernels
+        ]
+
+    found = list(equations(jaxpr))
+    [loop] = [x for x in found if x.primitive.name in ("scan", "while")]
+    inner = [x for y in jaxprs_in_params(loop.params) for x in equations(y)]
+    assert len(rounded(found)) > 10 and not rounded(inner)
 
 
 def test_one_program_serves_step_counts_masks_and_images(model, picture, hole):

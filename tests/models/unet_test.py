@@ -11,7 +11,7 @@ from flax import nnx
 from jax.extend.core import jaxprs_in_params
 
 from rad_jax.errors import UserError
-from rad_jax.models.apply import make_apply
+from rad_jax.models.apply import make_apply, make_rounding
 from rad_jax.models.attention import Attention
 from rad_jax.models.layers import draw_weights, dropout
 from rad_jax.models.noise_embedding import NoiseLevels, NoiseMap, membership
@@ -225,6 +225,26 @@ def test_bfloat16_is_where_it_should_be():
         assert dtype == ("float32" if embedding or resized else "bfloat16"), out
     for name in ("exp", "rsqrt", "cos"):
         assert {str(dtype) for dtype, _ in dtypes[name]} == {"float32"}
+
+
+def test_parameters_may_be_rounded_before():
+    """The network computes the same of them, bit for bit."""
+    config = dataclasses.replace(TINY, dtype="bfloat16", resblock_updown=False)
+    weights = random_params(abstract_params(config))
+    half = make_rounding(config)(weights)
+    noise = NoiseLevels(jnp.zeros((2, 2)), membership(jnp.zeros((2, *SIZE)), 2))
+    apply = jax.jit(make_apply(config))
+    expected = apply(weights, images(), noise)
+    np.testing.assert_array_equal(apply(half, images(), noise), expected)
+    kept = {
+        jax.tree_util.keystr(path)
+        for path, leaf in jax.tree.leaves_with_path(half)
+        if leaf.dtype == jnp.float32 and "norm" not in jax.tree_util.keystr(path)
+    }
+    # Of the output, of the embedding, and of what is upsampled.
+    parts = ("conv_out", "time_embed", "decoder'][1]['resample")
+    assert kept and all(any(part in name for part in parts) for name in kept), kept
+    assert make_rounding(TINY)(weights) is weights
 
 
 def test_bfloat16_stays_close_and_keeps_float32_weights():
