@@ -53,8 +53,8 @@ def make_apply(config: UNetConfig, lora: LoRAConfig = NO_LORA) -> Apply:
 def make_rounding(config: UNetConfig) -> Callable[[Params], Params]:
     """``rounded(params)``: rounded as the layers that compute in `UNetConfig.dtype` do.
 
-    Before a loop: else XLA rounds them again in each step of it, and reads twice the
-    bytes. What the network computes of them stays the same, bit for bit.
+    For before a loop: on NVIDIA's GPUs XLA else rounds them in each step of it, and
+    reads twice the bytes. What the network computes stays the same, bit for bit.
     """
     dtype = jnp.dtype(config.dtype)
     if dtype == jnp.float32:
