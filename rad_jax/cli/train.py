@@ -24,6 +24,12 @@ def add_flags(sub: Parser) -> None:
         help="print what a run needs on 1, 8 and 64 devices; train nothing",
     )
     sub.add_argument(
+        "--topology",
+        metavar="CHIPS",
+        help="with --dry_run: compile for chips that need not be here, like v5e-256, "
+        "v5e:4x4, v4-32 or h100x8, and print what a step needs of them",
+    )
+    sub.add_argument(
         "--profile", action="store_true", help="trace a few steps, for XProf"
     )
     add_overrides(sub)
@@ -31,7 +37,14 @@ def add_flags(sub: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the verb; returns the exit code."""
+    where = _chips(args)
     from rad_jax.config import load_config
+
+    if where is not None:
+        from rad_jax.train.for_chips import report
+
+        print(report(load_config(args.config, args.overrides), where))
+        return 0
     from rad_jax.runtime import distributed
     from rad_jax.runtime.compilation_cache import enable_compilation_cache
     from rad_jax.runtime.sharding import use_cpu_cores
@@ -63,3 +76,21 @@ def run(args: argparse.Namespace) -> int:
     if finished:
         return 0
     return 130 if stop.signal == signal.SIGINT else distributed.stopped_exit_code()
+
+
+def _chips(args: argparse.Namespace):
+    """The `Slice` to compile for, None without one; before JAX is imported.
+
+    Raises:
+      UserError: there is no such slice, or no compiler for it.
+    """
+    if args.topology is None:
+        return None
+    if not args.dry_run:
+        raise UserError("--topology compiles and trains nothing; add --dry_run")
+    from rad_jax.chips.host import set_up
+    from rad_jax.chips.slices import find_slice
+
+    where = find_slice(args.topology)
+    set_up(where)
+    return where

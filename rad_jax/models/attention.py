@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from rad_jax.models.convolution import Activation
 from rad_jax.models.layers import GroupNorm, Linear
+from rad_jax.models.target import compute_capability
 
 
 class Attention(nnx.Module):
@@ -62,7 +63,7 @@ def attend(
     # JAX promotes bfloat16 logits to float32 for the softmax; cuDNN does so too.
     plain = jax.nn.dot_product_attention
     # cuDNN's kernel has no float32.
-    if q.dtype == jnp.bfloat16 and _compute_capability() >= AMPERE:
+    if q.dtype == jnp.bfloat16 and compute_capability() >= AMPERE:
         flash = functools.partial(plain, implementation="cudnn")
         try:
             # Not for whatever else this program may be lowered for (`--dry_run`).
@@ -74,10 +75,3 @@ def attend(
 
 AMPERE = 8
 """NVIDIA's first chips with bfloat16; JAX does not check it."""
-
-
-def _compute_capability() -> int:
-    """Of NVIDIA's GPUs here, the number before the point; 0 without one."""
-    device = jax.local_devices()[0]
-    number = str(getattr(device, "compute_capability", "")).partition(".")[0]
-    return int(number) if device.platform == "gpu" and number.isdecimal() else 0

@@ -1,37 +1,11 @@
-"""How many floating-point operations a function takes, and how many a chip can do.
-
-Their quotient, with the time, is the share of the chip that is used (MFU; Chowdhery et
-al., "PaLM: Scaling Language Modeling with Pathways", 2022, appendix B).
-"""
+"""How many floating-point operations a function takes."""
 
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
-from jax.typing import DTypeLike
-
-# A device's dense peak, of matrix products in 16 bits and in what JAX multiplies
-# float32 in unless it is told otherwise: bfloat16 on a TPU, TF32 on a GPU that has it.
-# Names are the first words of jax.Device.device_kind; the first that fits counts.
-_PEAKS: dict[str, tuple[float, float]] = {
-    "TPU v3": (61.5e12, 61.5e12),
-    "TPU v4": (275e12, 275e12),
-    "TPU v5 lite": (197e12, 197e12),
-    "TPU v5": (459e12, 459e12),
-    "TPU v5p": (459e12, 459e12),
-    "TPU v6 lite": (918e12, 918e12),
-    "NVIDIA A100": (312e12, 156e12),
-    "NVIDIA H100 PCIe": (756e12, 378e12),
-    "NVIDIA H100 NVL": (835e12, 417.5e12),
-    "NVIDIA H100": (989e12, 494.5e12),
-    "NVIDIA H200 NVL": (835e12, 417.5e12),
-    "NVIDIA H200": (989e12, 494.5e12),
-    "NVIDIA L4": (121e12, 60.5e12),
-    "Tesla V100": (125e12, 15.7e12),
-}
 
 
 def count_flops(function: Callable[..., Any], *args: Any) -> float:
@@ -54,31 +28,6 @@ def count_flops(function: Callable[..., Any], *args: Any) -> float:
       *args: its arguments; `jax.ShapeDtypeStruct` will do for arrays.
     """
     return 2.0 * _multiplications(jax.make_jaxpr(function)(*args).jaxpr)
-
-
-def peak_flops(device_kind: str, dtype: DTypeLike) -> float | None:
-    """Matrix operations per second that one device can do at most, as published.
-
-    Without sparsity, at the full power of the fastest form (SXM, of GPUs that have it,
-    unless the name says another). On the first three generations of TPU, half a chip is
-    a device. Sources: cloud.google.com/tpu/docs, "System architecture" and the pages of
-    v3 (123 TFLOPS a chip), v4 (275), v5e (197), v5p (459), v6e (918); NVIDIA's data
-    sheets of A100 (312), H100 and H200 (989), L4 (121) and V100 (125, in float16).
-
-    Args:
-      device_kind: what `jax.Device.device_kind` says.
-      dtype: of the network.
-
-    Returns:
-      The rate, or None where it is not known: on a CPU, for example.
-    """
-    name = jnp.dtype(dtype).name
-    for kind, (half, single) in _PEAKS.items():
-        if f"{device_kind} ".startswith((f"{kind} ", f"{kind}-")):
-            if name == "bfloat16" and kind == "Tesla V100":  # has none
-                return None
-            return {"bfloat16": half, "float16": half, "float32": single}.get(name)
-    return None
 
 
 def _multiplications(jaxpr: Jaxpr) -> float:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -43,17 +44,22 @@ def use_cpu_cores(batch_size: int = 0) -> None:
         jax.config.update("jax_num_cpu_devices", count)
 
 
-def make_mesh(fsdp: int = 1) -> Mesh:
+def make_mesh(fsdp: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
     """The mesh of a training run, over all devices of all processes.
 
     Neighbours share a copy of what trains; each process has one block of the batch,
     in the order of the processes.
 
+    Args:
+      fsdp: how many devices share a copy.
+      devices: others than those that are here, to compile for.
+
     Raises:
       UserError: the devices cannot be divided so.
     """
     # jax.make_mesh may order devices by their wires: another order of the batch.
-    devices = sorted(jax.devices(), key=lambda d: (d.process_index, d.id))
+    every = jax.devices() if devices is None else devices
+    devices = sorted(every, key=lambda d: (d.process_index, d.id))
     if len(devices) % fsdp:
         raise UserError(
             f"train.fsdp is {fsdp}, which does not divide the number of devices, "

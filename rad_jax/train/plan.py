@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from rad_jax.chips.table import chip_of, peak_flops
 from rad_jax.config import Experiment
 from rad_jax.files.bucket import AnyPath, in_bucket
 from rad_jax.models.lora import adapted_params, partition
-from rad_jax.runtime.flops import count_flops, peak_flops
+from rad_jax.runtime.flops import count_flops
 from rad_jax.runtime.memory import size
 from rad_jax.runtime.sharding import (
     AnyMesh,
@@ -126,7 +127,7 @@ def frozen_shapes(experiment: Experiment) -> Any:
 def step_speed(experiment: Experiment, mesh: Mesh) -> Speed:
     """The clock of a run; it knows its share of the peak where the chip's is known."""
     kind = mesh.devices.flat[0].device_kind
-    peak = peak_flops(kind, experiment.model.dtype)
+    peak = peak_flops(chip_of(kind), experiment.model.dtype)
     if peak is None:
         return Speed(experiment.train.batch_size, 0.0, 0.0)
     flops = step_flops(experiment, mesh)

@@ -70,7 +70,7 @@ def test_flops_of_a_step_are_those_of_the_network(tiny_experiment):
 def test_speed_knows_its_share_where_the_chip_is_known(tiny_experiment, monkeypatch):
     experiment = tiny_experiment()
     assert "mfu" not in step_speed(experiment, make_mesh()).lap(1, 0.0)
-    monkeypatch.setattr(module, "peak_flops", lambda kind, dtype: 1e12)
+    monkeypatch.setattr(module, "peak_flops", lambda chip, dtype: 1e12)
     assert step_speed(experiment, make_mesh()).lap(1, 0.0)["mfu"] > 0
 
 

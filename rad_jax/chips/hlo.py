@@ -1,0 +1,223 @@
+"""What the text of a compiled program says: collectives, loops, estimated cycles.
+
+Pure functions of what `jax.stages.Compiled.as_text` returns. What a loop's body does
+counts as often as the loop goes round, where its condition tells that.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+KINDS = (
+    *("all-reduce", "all-gather", "reduce-scatter", "all-to-all"),
+    *("collective-permute", "collective-broadcast", "ragged-all-to-all"),
+)
+
+BITS = {"pred": 8, "bf16": 16, "c64": 64, "c128": 128}
+"""Of types whose names do not end, or begin, with their number of bits."""
+
+_COMPUTATION = re.compile(r"(ENTRY )?%?([\w.\-]+) \(.*\{$")
+_INSTRUCTION = re.compile(
+    r"\s*(?:ROOT )?%?([\w.\-]+) = (\(.*?\)|\S+) ([\w\-]+)\((.*?)\)(?:,|$)"
+)
+_ARRAY = re.compile(r"([a-z]\w*)\[([\d,]*)\]")
+_CALLED = re.compile(
+    r"(?:calls|to_apply|true_computation|false_computation)=%?([\w.\-]+)"
+    r"|branch_computations=\{([^}]*)\}"
+)
+
+
+class Instruction(NamedTuple):
+    """One line: what it is called and makes, of what, and the line itself."""
+
+    name: str
+    shape: str
+    operation: str
+    operands: str
+    line: str
+
+
+class Visited(NamedTuple):
+    """An instruction where the program comes to it.
+
+    Attributes:
+      instruction: itself.
+      rounds: how often, all loops around it taken together.
+      unknown: whether one of these loops does not tell how often it goes round; it
+        counts as one.
+      fused: whether it is part of another instruction.
+    """
+
+    instruction: Instruction
+    rounds: int
+    unknown: bool
+    fused: bool
+
+
+class Collective(NamedTuple):
+    """Communication of one kind.
+
+    Attributes:
+      kind: one of `KINDS`.
+      count: how many the program has.
+      size: bytes of what they give a device, all together, in one round.
+      rounds: how often the loops around them go round; 1 outside loops.
+      unknown: whether one of these loops does not tell.
+    """
+
+    kind: str
+    count: int
+    size: int
+    rounds: int
+    unknown: bool
+
+
+def computations(text: str) -> tuple[dict[str, list[Instruction]], str]:
+    """The functions of a program by name, and the name of the one it begins with."""
+    found: dict[str, list[Instruction]] = {}
+    entry, inside = "", None
+    for line in text.splitlines():
+        if header := _COMPUTATION.match(line):
+            inside = found.setdefault(header[2], [])
+            entry = header[2] if header[1] else entry
+        elif inside is not None and (made := _INSTRUCTION.match(line)):
+            name, shape, operation, operands = made.groups()
+            inside.append(Instruction(name, shape, operation, operands, line))
+    return found, entry
+
+
+def visits(text: str) -> Iterator[Visited]:
+    """The instructions of a program, those of loops and fusions too, as it is run.
+
+    Of a condition, all branches.
+    """
+    functions, entry = computations(text)
+    waiting = [(entry, 1, False, False)]
+    while waiting:
+        name, rounds, unknown, fused = waiting.pop()
+        for made in functions.get(name, []):
+            yield Visited(made, rounds, unknown, fused)
+            if made.operation == "while":
+                trips = _trips(made, functions)
+                body = _named("body", made.line)
+                inner = (rounds * (trips or 1), unknown or trips is None)
+                waiting.append((body, *inner, fused))
+            for called, several in _CALLED.findall(made.line):
+                for each in [called, *re.findall(r"[\w.\-]+", several)]:
+                    inner = fused or made.operation == "fusion"
+                    waiting.append((each, rounds, unknown, inner))
+
+
+def collectives(text: str) -> list[Collective]:
+    """The communication of a program, kind by kind, outside loops first.
+
+    One that goes on beside other work is written several times, once for each fusion
+    that it is part of, always with its channel: it counts once.
+    """
+    functions, _ = computations(text)
+    sizes = {
+        made.name: size_of(made.shape)
+        for function in functions.values()
+        for made in function
+    }
+    seen: set[str] = set()
+    counts: Counter[tuple[str, int, bool]] = Counter()
+    total: Counter[tuple[str, int, bool]] = Counter()
+    for made, rounds, unknown, _ in visits(text):
+        kind = made.operation.removesuffix("-start")
+        channel = re.search(r"channel_id=(\d+)", made.line)
+        key = f"{kind} {channel[1]}" if channel else made.name
+        if kind not in KINDS or key in seen:
+            continue
+        seen.add(key)
+        size = size_of(made.shape)
+        if made.operation.endswith("-start") and kind != "all-reduce":
+            # What it starts from is part of what it makes.
+            size -= sum(sizes.get(x, 0) for x in re.findall(r"%([\w.\-]+)", made[3]))
+        counts[kind, rounds, unknown] += 1
+        total[kind, rounds, unknown] += size
+    ordered = sorted(counts, key=lambda x: (x[1:], KINDS.index(x[0])))
+    return [
+        Collective(
+            kind,
+            counts[kind, rounds, unknown],
+            total[kind, rounds, unknown],
+            rounds,
+            unknown,
+        )
+        for kind, rounds, unknown in ordered
+    ]
+
+
+def loops(text: str) -> list[int | None]:
+    """How often each loop goes round; None where the text does not tell."""
+    functions, _ = computations(text)
+    return [
+        _trips(made, functions)
+        for made, *_ in visits(text)
+        if made.operation == "while"
+    ]
+
+
+def estimated_cycles(text: str) -> int | None:
+    """The compiler's own estimate of all instructions, one after the other.
+
+    Copies and collectives, for which it makes none, are not in it. None if the text has
+    no estimates: those of GPUs have none.
+    """
+    found = [
+        rounds * int(cycles[1])
+        for made, rounds, _, fused in visits(text)
+        if not fused and (cycles := re.search(r'"estimated_cycles":"(\d+)"', made.line))
+    ]
+    return sum(found) if found else None
+
+
+def types(text: str) -> set[str]:
+    """Types of all arrays, scalars too, of what a program computes."""
+    functions, _ = computations(text)
+    return {
+        name
+        for function in functions.values()
+        for made in function
+        for name, _ in _ARRAY.findall(made.shape)
+    }
+
+
+def size_of(shape: str) -> int:
+    """Bytes of an array, or of all arrays of a tuple, without padding."""
+    return sum(
+        math.prod(int(n) for n in dims.split(",") if n) * _bits(name) // 8
+        for name, dims in _ARRAY.findall(shape)
+    )
+
+
+def _bits(name: str) -> int:
+    if name in BITS:
+        return BITS[name]
+    number = re.match(r"[a-z](\d+)", name)
+    return int(number[1]) if number else 0  # such as token[]
+
+
+def _trips(loop: Instruction, functions: dict[str, list[Instruction]]) -> int | None:
+    """How often a loop goes round, if it says so or counts up to a constant.
+
+    JAX's loops of a known length count from 0, one at a time.
+    """
+    if known := re.search(r'known_trip_count":\{"n":"(\d+)"', loop.line):
+        return int(known[1])
+    condition = functions.get(_named("condition", loop.line), [])
+    constants = {x.name: x.operands for x in condition if x.operation == "constant"}
+    if not condition or condition[-1].operation != "compare":
+        return None
+    last = condition[-1]
+    limit = constants.get(last.operands.rpartition("%")[2], "")
+    less = "direction=LT" in last.line
+    return int(limit) if less and limit.isdecimal() else None
+
+
+def _named(role: str, line: str) -> str:
+    found = re.search(rf"\b{role}=%?([\w.\-]+)", line)
+    return found[1] if found else ""

@@ -1,0 +1,61 @@
+"""What this machine needs to compile for chips that it does not have.
+
+It imports no JAX, which reads the environment when it is imported.
+"""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+from rad_jax.chips.slices import Slice
+from rad_jax.errors import UserError
+
+VARIABLES = {
+    "JAX_PLATFORMS": "cpu",  # none of this machine's accelerators
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # two processes may compile at once
+    "TPU_SKIP_MDS_QUERY": "1",  # libtpu asks no server of Google's cloud
+}
+"""Of the environment, where it does not say otherwise."""
+
+PLUGINS = {"tpu": ("libtpu",), "cuda": ("jax_cuda13_plugin", "jax_cuda12_plugin")}
+"""The compilers' modules, one of which is needed."""
+
+
+def set_up(where: Slice) -> None:
+    """Sets the environment; to be called before JAX is imported.
+
+    Raises:
+      UserError: the compiler for these chips is not installed, or they are not
+        described.
+    """
+    if not any(map(importlib.util.find_spec, PLUGINS[where.platform])):
+        needed = "libtpu" if where.platform == "tpu" else "JAX's plug-in for CUDA"
+        raise UserError(
+            f"--topology {where.name} needs {needed}: "
+            f"pip install 'rad-jax[{where.platform}]'"
+        )
+    if where.platform == "cuda":
+        description(where)
+    for name, value in VARIABLES.items():
+        os.environ.setdefault(name, value)
+    if "jax" in sys.modules:  # it has read the environment
+        import jax
+
+        if not jax.config.jax_platforms:  # pyright: ignore[reportAttributeAccessIssue]
+            jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
+
+
+def description(where: Slice) -> str:
+    """XLA's description of a GPU, in protobuf's text format.
+
+    Raises:
+      UserError: the package has none.
+    """
+    file = Path(__file__).with_name(f"{where.chip.name}.txtpb")
+    if not file.exists():
+        raise UserError(
+            f"--topology {where.name}: no target description for {where.chip.name} "
+            "yet; h100 has one"
+        )
+    return file.read_text()
