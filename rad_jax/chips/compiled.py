@@ -39,6 +39,8 @@ class Needs(NamedTuple):
       flops: operations of a run, None where it does not count; a loop's body counts
         once, as in `accessed`.
       accessed: bytes that a run reads and writes, in on-chip memory too, or None.
+      main: bytes that a run reads and writes in the chip's main memory, all rounds of
+        loops, by the program's text.
       collectives: communication.
       loops: how often each goes round, None where that is not known.
       cycles: as the compiler estimates them, or None.
@@ -51,6 +53,7 @@ class Needs(NamedTuple):
     peak: int
     flops: float | None
     accessed: float | None
+    main: int
     collectives: list[hlo.Collective]
     loops: list[int | None]
     cycles: int | None
@@ -111,7 +114,7 @@ def _devices(where: Slice) -> Sequence[Any]:
 def _needs(compiled: jax.stages.Compiled, seconds: float) -> Needs:
     memory: Any = compiled.memory_analysis()
     cost = compiled.cost_analysis() or {}
-    text = compiled.as_text() or ""
+    program = hlo.parse(compiled.as_text() or "")
     return Needs(
         arguments=memory.argument_size_in_bytes,
         temporaries=memory.temp_size_in_bytes,
@@ -119,9 +122,10 @@ def _needs(compiled: jax.stages.Compiled, seconds: float) -> Needs:
         peak=getattr(memory, "peak_memory_in_bytes", 0),
         flops=cost.get("flops"),
         accessed=cost.get("bytes accessed"),
-        collectives=hlo.collectives(text),
-        loops=hlo.loops(text),
-        cycles=hlo.estimated_cycles(text),
+        main=hlo.main_memory_traffic(program),
+        collectives=hlo.collectives(program),
+        loops=hlo.loops(program),
+        cycles=hlo.estimated_cycles(program),
         seconds=seconds,
     )
 

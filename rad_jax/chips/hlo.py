@@ -1,4 +1,4 @@
-"""What the text of a compiled program says: collectives, loops, estimated cycles.
+"""What the text of a compiled program says: collectives, loops, traffic, cycles.
 
 Pure functions of what `jax.stages.Compiled.as_text` returns. What a loop's body does
 counts as often as the loop goes round, where its condition tells that.
@@ -18,11 +18,17 @@ KINDS = (
 BITS = {"pred": 8, "bf16": 16, "c64": 64, "c128": 128}
 """Of types whose names do not end, or begin, with their number of bits."""
 
+FREE = (
+    *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"),
+    *("while", "conditional", "call", "opt-barrier", "partition-id", "replica-id"),
+)
+"""Instructions that move nothing themselves."""
+
 _COMPUTATION = re.compile(r"(ENTRY )?%?([\w.\-]+) \(.*\{$")
 _INSTRUCTION = re.compile(
     r"\s*(?:ROOT )?%?([\w.\-]+) = (\(.*?\)|\S+) ([\w\-]+)\((.*?)\)(?:,|$)"
 )
-_ARRAY = re.compile(r"([a-z]\w*)\[([\d,]*)\]")
+_ARRAY = re.compile(r"([a-z]\w*)\[([\d,]*)\](?:\{([^}]*)\})?")
 _CALLED = re.compile(
     r"(?:calls|to_apply|true_computation|false_computation)=%?([\w.\-]+)"
     r"|branch_computations=\{([^}]*)\}"
@@ -37,6 +43,13 @@ class Instruction(NamedTuple):
     operation: str
     operands: str
     line: str
+
+
+class Program(NamedTuple):
+    """Functions by name, and the name of the one it begins with."""
+
+    functions: dict[str, list[Instruction]]
+    entry: str
 
 
 class Visited(NamedTuple):
@@ -74,58 +87,51 @@ class Collective(NamedTuple):
     unknown: bool
 
 
-def computations(text: str) -> tuple[dict[str, list[Instruction]], str]:
-    """The functions of a program by name, and the name of the one it begins with."""
-    found: dict[str, list[Instruction]] = {}
+def parse(text: str) -> Program:
+    """Reads what a compiled program prints."""
+    functions: dict[str, list[Instruction]] = {}
     entry, inside = "", None
     for line in text.splitlines():
         if header := _COMPUTATION.match(line):
-            inside = found.setdefault(header[2], [])
+            inside = functions.setdefault(header[2], [])
             entry = header[2] if header[1] else entry
         elif inside is not None and (made := _INSTRUCTION.match(line)):
             name, shape, operation, operands = made.groups()
             inside.append(Instruction(name, shape, operation, operands, line))
-    return found, entry
+    return Program(functions, entry)
 
 
-def visits(text: str) -> Iterator[Visited]:
+def visits(program: Program) -> Iterator[Visited]:
     """The instructions of a program, those of loops and fusions too, as it is run.
 
     Of a condition, all branches.
     """
-    functions, entry = computations(text)
-    waiting = [(entry, 1, False, False)]
+    waiting = [(program.entry, 1, False, False)]
     while waiting:
         name, rounds, unknown, fused = waiting.pop()
-        for made in functions.get(name, []):
+        for made in program.functions.get(name, []):
             yield Visited(made, rounds, unknown, fused)
             if made.operation == "while":
-                trips = _trips(made, functions)
-                body = _named("body", made.line)
+                trips = _trips(made, program)
                 inner = (rounds * (trips or 1), unknown or trips is None)
-                waiting.append((body, *inner, fused))
+                waiting.append((_named("body", made.line), *inner, fused))
             for called, several in _CALLED.findall(made.line):
                 for each in [called, *re.findall(r"[\w.\-]+", several)]:
-                    inner = fused or made.operation == "fusion"
+                    inner = fused or made.operation not in ("call", "conditional")
                     waiting.append((each, rounds, unknown, inner))
 
 
-def collectives(text: str) -> list[Collective]:
+def collectives(program: Program) -> list[Collective]:
     """The communication of a program, kind by kind, outside loops first.
 
     One that goes on beside other work is written several times, once for each fusion
     that it is part of, always with its channel: it counts once.
     """
-    functions, _ = computations(text)
-    sizes = {
-        made.name: size_of(made.shape)
-        for function in functions.values()
-        for made in function
-    }
+    sizes = _sizes(program)
     seen: set[str] = set()
-    counts: Counter[tuple[str, int, bool]] = Counter()
-    total: Counter[tuple[str, int, bool]] = Counter()
-    for made, rounds, unknown, _ in visits(text):
+    counts: Counter[tuple[int, bool, str]] = Counter()
+    total: Counter[tuple[int, bool, str]] = Counter()
+    for made, rounds, unknown, _ in visits(program):
         kind = made.operation.removesuffix("-start")
         channel = re.search(r"channel_id=(\d+)", made.line)
         key = f"{kind} {channel[1]}" if channel else made.name
@@ -135,33 +141,47 @@ def collectives(text: str) -> list[Collective]:
         size = size_of(made.shape)
         if made.operation.endswith("-start") and kind != "all-reduce":
             # What it starts from is part of what it makes.
-            size -= sum(sizes.get(x, 0) for x in re.findall(r"%([\w.\-]+)", made[3]))
-        counts[kind, rounds, unknown] += 1
-        total[kind, rounds, unknown] += size
-    ordered = sorted(counts, key=lambda x: (x[1:], KINDS.index(x[0])))
+            size -= sum(sizes.get(x, 0) for x in _names(made.operands))
+        counts[rounds, unknown, kind] += 1
+        total[rounds, unknown, kind] += size
     return [
-        Collective(
-            kind,
-            counts[kind, rounds, unknown],
-            total[kind, rounds, unknown],
-            rounds,
-            unknown,
-        )
-        for kind, rounds, unknown in ordered
+        Collective(kind, counts[key], total[key], rounds, unknown)
+        for key in sorted(counts)
+        for rounds, unknown, kind in [key]
     ]
 
 
-def loops(text: str) -> list[int | None]:
+def loops(program: Program) -> list[int | None]:
     """How often each loop goes round; None where the text does not tell."""
-    functions, _ = computations(text)
     return [
-        _trips(made, functions)
-        for made, *_ in visits(text)
+        _trips(made, program)
+        for made, *_ in visits(program)
         if made.operation == "while"
     ]
 
 
-def estimated_cycles(text: str) -> int | None:
+def main_memory_traffic(program: Program) -> int:
+    """Bytes that the instructions read and write in the chip's main memory.
+
+    What the compiler keeps in the memory on the chip does not count, nor what one
+    instruction keeps to itself; operands count whole, also where only a slice of them
+    is read.
+    """
+    sizes = _sizes(program, main_memory=True)
+    total = 0
+    for made, rounds, _, fused in visits(program):
+        if fused or made.operation in FREE or made.operation.endswith("-done"):
+            continue
+        total += rounds * sizes[made.name]
+        # What is started has its operands in what it makes; a sum has not.
+        starts = made.operation.endswith("-start")
+        if not starts or made.operation == "all-reduce-start":
+            operands = (sizes.get(x, 0) for x in _names(made.operands))
+            total += rounds * sum(operands)
+    return total
+
+
+def estimated_cycles(program: Program) -> int | None:
     """The compiler's own estimate of all instructions, one after the other.
 
     Copies and collectives, for which it makes none, are not in it. None if the text has
@@ -169,29 +189,47 @@ def estimated_cycles(text: str) -> int | None:
     """
     found = [
         rounds * int(cycles[1])
-        for made, rounds, _, fused in visits(text)
+        for made, rounds, _, fused in visits(program)
         if not fused and (cycles := re.search(r'"estimated_cycles":"(\d+)"', made.line))
     ]
     return sum(found) if found else None
 
 
-def types(text: str) -> set[str]:
-    """Types of all arrays, scalars too, of what a program computes."""
-    functions, _ = computations(text)
+def types(program: Program) -> set[str]:
+    """Types of all arrays, scalars too, that a program makes."""
     return {
         name
-        for function in functions.values()
+        for function in program.functions.values()
         for made in function
-        for name, _ in _ARRAY.findall(made.shape)
+        for name, *_ in _ARRAY.findall(made.shape)
     }
 
 
-def size_of(shape: str) -> int:
-    """Bytes of an array, or of all arrays of a tuple, without padding."""
+def size_of(shape: str, *, main_memory: bool = False) -> int:
+    """Bytes of an array, or of all arrays of a tuple, without padding.
+
+    Args:
+      shape: as the text has it.
+      main_memory: leave out what lies in another one, which the layout says.
+    """
     return sum(
         math.prod(int(n) for n in dims.split(",") if n) * _bits(name) // 8
-        for name, dims in _ARRAY.findall(shape)
+        for name, dims, layout in _ARRAY.findall(shape)
+        if not (main_memory and re.search(r"S\([1-9]", layout))
     )
+
+
+def _sizes(program: Program, *, main_memory: bool = False) -> dict[str, int]:
+    """Bytes by the name of the instruction that makes them."""
+    return {
+        made.name: size_of(made.shape, main_memory=main_memory)
+        for function in program.functions.values()
+        for made in function
+    }
+
+
+def _names(operands: str) -> list[str]:
+    return re.findall(r"%([\w.\-]+)", operands)
 
 
 def _bits(name: str) -> int:
@@ -201,14 +239,14 @@ def _bits(name: str) -> int:
     return int(number[1]) if number else 0  # such as token[]
 
 
-def _trips(loop: Instruction, functions: dict[str, list[Instruction]]) -> int | None:
+def _trips(loop: Instruction, program: Program) -> int | None:
     """How often a loop goes round, if it says so or counts up to a constant.
 
     JAX's loops of a known length count from 0, one at a time.
     """
     if known := re.search(r'known_trip_count":\{"n":"(\d+)"', loop.line):
         return int(known[1])
-    condition = functions.get(_named("condition", loop.line), [])
+    condition = program.functions.get(_named("condition", loop.line), [])
     constants = {x.name: x.operands for x in condition if x.operation == "constant"}
     if not condition or condition[-1].operation != "compare":
         return None

@@ -15,6 +15,8 @@ VARIABLES = {
     "JAX_PLATFORMS": "cpu",  # none of this machine's accelerators
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # two processes may compile at once
     "TPU_SKIP_MDS_QUERY": "1",  # libtpu asks no server of Google's cloud
+    "TPU_WORKER_HOSTNAMES": "localhost",  # nor complains that it knows neither of
+    "TPU_ACCELERATOR_TYPE": "v5litepod-1",  # these, which compiling does not need
 }
 """Of the environment, where it does not say otherwise."""
 

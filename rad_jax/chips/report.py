@@ -3,7 +3,7 @@
 from rad_jax.chips.compiled import Needs
 from rad_jax.chips.hlo import Collective
 from rad_jax.chips.slices import Slice
-from rad_jax.chips.table import peak_flops
+from rad_jax.chips.table import Chip, peak_flops
 from rad_jax.runtime.memory import size
 
 
@@ -17,60 +17,51 @@ def lines(where: Slice, needs: Needs, model_flops: float, dtype: str) -> list[st
       dtype: of the network.
     """
     chip = where.chip
-    memory = chip.memory / chip.devices
+    memory = chip.memory // chip.devices
     peak = f", {size(needs.peak)} at the fullest moment" if needs.peak else ""
     found = [
-        f"memory: {size(needs.total)} of {size(int(memory))} (arguments "
+        f"memory: {size(needs.total)} of {size(memory)} (arguments "
         f"{size(needs.arguments)}, temporaries {size(needs.temporaries)}{peak})"
     ]
     found += [f"communication: {_communication(needs.collectives)}"]
     if needs.flops is None or needs.accessed is None:
-        return [*found, f"the compiler for {where.platform} counts no operations"]
-    return (
-        found
-        + _counts(where, needs, needs.flops, needs.accessed)
-        + _times(where, needs, model_flops, dtype)
-    )
-
-
-def _counts(where: Slice, needs: Needs, flops: float, accessed: float) -> list[str]:
-    once = ""
-    if needs.loops:
-        rounds = ", ".join("?" if n is None else str(n) for n in needs.loops)
-        once = f" (loops count once; they go round {rounds} times)"
-    return [f"work: {_number(flops)}FLOP, {_number(accessed)}B accessed{once}"]
-
-
-def _times(where: Slice, needs: Needs, model_flops: float, dtype: str) -> list[str]:
-    peak = peak_flops(where.chip, dtype)
-    if peak is None or not needs.flops or not needs.accessed:
-        return []
-    bandwidth = where.chip.bandwidth / where.chip.devices
+        return [
+            *found,
+            f"time: for {where.platform} the compiler counts neither work nor cycles; "
+            "there is nothing to estimate it from",
+        ]
+    rounds = ", ".join("?" if n is None else str(n) for n in needs.loops)
+    once = f" (with one round of each loop, of {rounds})" if rounds else ""
+    found += [
+        f"work: {_number(needs.flops)}FLOP, {_number(needs.accessed)}B accessed{once}, "
+        f"{_number(needs.main)}B of main memory (all rounds)"
+    ]
+    peak = peak_flops(chip, dtype)
+    if peak is None:
+        return found
     # Loops count once in the compiler's number, and as often as they are in the other.
     compute = max(needs.flops, model_flops) / peak
-    moving = needs.accessed / bandwidth
-    seconds, bound = max((compute, "compute"), (moving, "memory"))
-    found = [
-        f"roofline: {_seconds(seconds)} by {bound} (at {_number(peak)}FLOP/s in "
-        f"{dtype} and {_number(bandwidth)}B/s as published), so an MFU of at most "
-        f"{model_flops / peak / seconds:.1%}"
+    bandwidth = chip.bandwidth / chip.devices
+    roof, bound = max((compute, "compute"), (needs.main / bandwidth, "memory"))
+    found += [
+        f"roofline: {_seconds(roof)} by {bound} (at {_number(peak)}FLOP/s in {dtype} "
+        f"and {_number(bandwidth)}B/s of main memory, as published), so an MFU of at "
+        f"most {model_flops / peak / roof:.1%}"
     ]
-    return found + _estimate(where, needs, model_flops, peak)
+    return found + _estimate(chip, needs.cycles, model_flops / peak)
 
 
-def _estimate(where: Slice, needs: Needs, model_flops: float, peak: float) -> list[str]:
-    if needs.cycles is None:
+def _estimate(chip: Chip, cycles: int | None, ideal: float) -> list[str]:
+    """The compiler's time; `ideal` is that of the network at the chip's peak."""
+    if cycles is None:
         return []
-    text = f"the compiler's own estimate, unmeasured: {needs.cycles / 1e6:.2f} Mcycles"
-    if where.chip.clock is None:
-        return [
-            f"{text}, without communication; the clock of {where.chip.name} is not "
-            "known"
-        ]
-    seconds = needs.cycles / where.chip.clock
+    text = f"the compiler's own estimate, unmeasured: {cycles / 1e6:.2f} Mcycles"
+    if chip.clock is None:
+        return [f"{text}, without communication; the clock of {chip.name} is not known"]
+    seconds = cycles / chip.clock
     return [
-        f"{text} = {_seconds(seconds)} at {where.chip.clock / 1e9:g} GHz, without "
-        f"communication; an MFU of {model_flops / peak / seconds:.1%}"
+        f"{text} = {_seconds(seconds)} at {chip.clock / 1e9:g} GHz, without "
+        f"communication: an MFU of {ideal / seconds:.1%}"
     ]
 
 

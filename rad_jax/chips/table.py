@@ -33,7 +33,7 @@ class Chip:
 
     name: str
     kinds: tuple[str, ...]
-    memory: float
+    memory: int
     bandwidth: float
     half: float
     single: float
