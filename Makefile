@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow test-chips lint bench clean
 
 demo: $(VENV)/base
 	$(BIN)/rad-jax demo --output demo
@@ -13,6 +13,12 @@ test: $(VENV)/dev
 
 test-slow: $(VENV)/dev
 	$(BIN)/pytest -m slow
+
+# With the compiler for TPUs, which needs none; an environment of its own, 1.8 GB.
+CHIPS := .venv-chips
+
+test-chips: $(CHIPS)/chips
+	$(CHIPS)/bin/python -m pytest tests/chips
 
 lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
@@ -29,7 +35,7 @@ bench: $(VENV)/dev
 	$(BIN)/python benchmarks/update_docs.py
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) $(CHIPS) demo
 
 # One environment; a stamp file says which pinned requirements it holds.
 $(VENV)/base $(VENV)/dev: $(VENV)/%: requirements/%.txt pyproject.toml
@@ -38,4 +44,10 @@ $(VENV)/base $(VENV)/dev: $(VENV)/%: requirements/%.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+$(CHIPS)/chips: requirements/chips.txt requirements-tpu.txt pyproject.toml
+	test -x $(CHIPS)/bin/python || $(PYTHON) -m venv $(CHIPS)
+	$(CHIPS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	$(CHIPS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@

@@ -10,7 +10,7 @@ from jax.errors import JaxRuntimeError
 from jax.experimental import topologies
 
 from rad_jax.chips import hlo
-from rad_jax.chips.host import description
+from rad_jax.chips.host import description, require_compiler
 from rad_jax.chips.slices import Slice
 from rad_jax.errors import UserError, first_line
 from rad_jax.models.target import tracing_for
@@ -66,14 +66,15 @@ def compile_for(
     """Compiles a program for a slice; nothing runs.
 
     Args:
-      where: `chips.host.set_up` has been called for it.
+      where: the slice; `chips.host.set_up` has been called.
       build: of the slice's devices, which can compute nothing, a function from
         ``jax.jit`` and its arguments, shapes with shardings on these devices.
 
     Raises:
       TooLarge: it needs more memory than a chip has; the message has both numbers.
-      UserError: the compiler knows no such slice.
+      UserError: there is no compiler for the slice, or it knows none like it.
     """
+    require_compiler(where)
     start = time.monotonic()
     try:
         with tracing_for(where.chip.capability):

@@ -24,21 +24,8 @@ PLUGINS = {"tpu": ("libtpu",), "cuda": ("jax_cuda13_plugin", "jax_cuda12_plugin"
 """The compilers' modules, one of which is needed."""
 
 
-def set_up(where: Slice) -> None:
-    """Sets the environment; to be called before JAX is imported.
-
-    Raises:
-      UserError: the compiler for these chips is not installed, or they are not
-        described.
-    """
-    if not any(map(importlib.util.find_spec, PLUGINS[where.platform])):
-        needed = "libtpu" if where.platform == "tpu" else "JAX's plug-in for CUDA"
-        raise UserError(
-            f"--topology {where.name} needs {needed}: "
-            f"pip install 'rad-jax[{where.platform}]'"
-        )
-    if where.platform == "cuda":
-        description(where)
+def set_up() -> None:
+    """Sets the environment; to be called before JAX is imported."""
     for name, value in VARIABLES.items():
         os.environ.setdefault(name, value)
     if "jax" in sys.modules:  # it has read the environment
@@ -46,6 +33,20 @@ def set_up(where: Slice) -> None:
 
         if not jax.config.jax_platforms:  # pyright: ignore[reportAttributeAccessIssue]
             jax.config.update("jax_platforms", os.environ["JAX_PLATFORMS"])
+
+
+def require_compiler(where: Slice) -> None:
+    """Refuses chips that there is no compiler for.
+
+    Raises:
+      UserError: it is not installed; the line says how to.
+    """
+    if not any(map(importlib.util.find_spec, PLUGINS[where.platform])):
+        needed = "libtpu" if where.platform == "tpu" else "JAX's plug-in for CUDA"
+        raise UserError(
+            f"--topology {where.name} needs {needed}: "
+            f"pip install 'rad-jax[{where.platform}]'"
+        )
 
 
 def description(where: Slice) -> str:

@@ -76,9 +76,9 @@ def _collective(found: Collective) -> str:
     return f"{text}, {found.rounds} times each" if found.rounds > 1 else text
 
 
-def _number(value: float) -> str:
+def _number(value: float | int) -> str:
     """With a prefix of the SI: 1.97e14 is "197 T"."""
-    for power, prefix in ((12, "T"), (9, "G"), (6, "M")):
+    for power, prefix in ((15, "P"), (12, "T"), (9, "G"), (6, "M")):
         if value >= 10**power:
             return f"{value / 10**power:.3g} {prefix}"
     return f"{value:.0f} "

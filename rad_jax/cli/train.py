@@ -82,7 +82,7 @@ def _chips(args: argparse.Namespace):
     """The `Slice` to compile for, None without one; before JAX is imported.
 
     Raises:
-      UserError: there is no such slice, or no compiler for it.
+      UserError: there is no such slice, or the run is to train.
     """
     if args.topology is None:
         return None
@@ -91,6 +91,5 @@ def _chips(args: argparse.Namespace):
     from rad_jax.chips.host import set_up
     from rad_jax.chips.slices import find_slice
 
-    where = find_slice(args.topology)
-    set_up(where)
-    return where
+    set_up()
+    return find_slice(args.topology)

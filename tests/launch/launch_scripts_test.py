@@ -455,3 +455,9 @@ def test_requirements_differ_in_what_drives_the_devices_only():
     others = {line for line in cuda - tpu if not line.startswith("nvidia-")}
     assert all(line.startswith("jax-cuda13-") for line in others)
     assert sorted(cuda) == (ROOT / "requirements" / "cuda.txt").read_text().splitlines()
+
+
+def test_requirements_of_the_chips_tests_are_those_of_tpus_and_of_pytest():
+    first, *more = (ROOT / "requirements" / "chips.txt").read_text().splitlines()
+    assert first == "-r ../requirements-tpu.txt"
+    assert set(more) < set((ROOT / "requirements" / "dev.txt").read_text().splitlines())

@@ -9,6 +9,7 @@ import pytest
 from jax._src.cudnn import fused_attention_stablehlo as cudnn
 
 from rad_jax.models.attention import attend
+from rad_jax.models.target import compute_capability, tracing_for
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
@@ -49,6 +50,27 @@ def test_bfloat16_on_a_gpu_is_cudnns(hopper, shape):
 
     backward = lowered("cuda", shape, jnp.bfloat16, jax.grad(loss))
     assert FLASH in backward and "Backward" in backward
+
+
+@pytest.mark.parametrize(("capability", "flash"), [(9, True), (8, True), (7, False)])
+def test_what_counts_is_the_gpu_that_it_is_traced_for(monkeypatch, capability, flash):
+    """Not that of this machine, which has none."""
+    monkeypatch.setattr(cudnn, "check_cudnn_version", lambda: 91500)
+    monkeypatch.setattr(cudnn, "check_compute_capability", lambda _: True)
+    shape = SHAPES["b, 64, 4, 64"]
+    with tracing_for(capability):
+        assert (FLASH in lowered("cuda", shape, jnp.bfloat16)) == flash
+    assert FLASH not in lowered("cuda", shape, jnp.bfloat16)
+
+
+def test_a_target_hides_the_gpu_that_is_here(hopper):
+    assert compute_capability() == 9
+    with tracing_for(0):
+        assert compute_capability() == 0
+        with tracing_for(8):
+            assert compute_capability() == 8
+        assert compute_capability() == 0
+    assert compute_capability() == 9
 
 
 def test_other_programs_are_plain(hopper):

@@ -1,0 +1,65 @@
+"""The lines of the report, of made-up numbers."""
+
+import pytest
+
+from rad_jax.chips.compiled import Needs
+from rad_jax.chips.hlo import Collective
+from rad_jax.chips.report import lines
+from rad_jax.chips.slices import find_slice
+
+NEEDS = Needs(
+    arguments=2**20,
+    temporaries=2**21,
+    total=3 * 2**20,
+    peak=2**21,
+    flops=197e9,
+    accessed=3e9,
+    main=1_638_000_000,
+    collectives=[
+        Collective("all-reduce", 1, 2**20, 1, False),
+        Collective("all-gather", 2, 2**11, 3, False),
+        Collective("all-to-all", 1, 100, 1, True),
+    ],
+    loops=[32, None],
+    cycles=15_000_000,
+    seconds=1.0,
+)
+
+
+def test_each_number_stands_in_the_report():
+    """Memory takes 2 ms, 197 GFLOP one, the network's 98.5 GFLOP half of one."""
+    assert lines(find_slice("v5e-16"), NEEDS, 98.5e9, "bfloat16") == [
+        "memory: 3.0 MiB of 16.0 GiB (arguments 1.0 MiB, temporaries 2.0 MiB, 2.0 MiB "
+        "at the fullest moment)",
+        "communication: 1 all-reduce, 1.0 MiB; 2 all-gather, 2.0 KiB, 3 times each; "
+        "1 all-to-all, 100 B, in a loop",
+        "work: 197 GFLOP, 3 GB accessed (with one round of each loop, of 32, ?), "
+        "1.64 GB of main memory (all rounds)",
+        "roofline: 2 ms by memory (at 197 TFLOP/s in bfloat16 and 819 GB/s of main "
+        "memory, as published), so an MFU of at most 25.0%",
+        "the compiler's own estimate, unmeasured: 15.00 Mcycles = 10 ms at 1.5 GHz, "
+        "without communication: an MFU of 5.0%",
+    ]
+
+
+def test_the_work_of_loops_that_the_compiler_counts_once_is_not_lost():
+    found = lines(find_slice("v5e-16"), NEEDS, 985e9, "bfloat16")
+    assert "roofline: 5 ms by compute" in found[3] and "at most 100.0%" in found[3]
+
+
+def test_a_device_may_be_half_a_chip():
+    found = lines(find_slice("tpu7x-8"), NEEDS, 98.5e9, "bfloat16")
+    assert found[0].startswith("memory: 3.0 MiB of 96.0 GiB (")
+    assert "1.15 PFLOP/s in bfloat16 and 3.69 TB/s" in found[3]
+    assert found[4].endswith("the clock of tpu7x is not known")
+
+
+@pytest.mark.parametrize("unknown", ["flops", "accessed"])
+def test_gpus_count_nothing_and_it_is_said(unknown):
+    needs = NEEDS._replace(**{unknown: None}, cycles=None, peak=0, collectives=[])
+    assert lines(find_slice("h100x8"), needs, 98.5e9, "bfloat16") == [
+        "memory: 3.0 MiB of 80.0 GiB (arguments 1.0 MiB, temporaries 2.0 MiB)",
+        "communication: none",
+        "time: for cuda the compiler counts neither work nor cycles; there is nothing "
+        "to estimate it from",
+    ]
