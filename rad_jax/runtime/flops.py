@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+from jax.interpreters import partial_eval
 
 
 def count_flops(function: Callable[..., Any], *args: Any) -> float:
@@ -19,15 +20,19 @@ def count_flops(function: Callable[..., Any], *args: Any) -> float:
     convolution itself takes.
 
     Nothing is computed, only traced. What the program repeats counts each time, with
-    what is recomputed for the backward pass. Of a condition the dearest branch counts;
-    a `while` loop, whose trips nobody knows, counts as one. Inside `shard_map` all
-    devices count together.
+    what is recomputed for the backward pass; what nothing comes of does not. Of a
+    condition the dearest branch counts; a `while` loop, whose trips nobody knows,
+    counts as one. Inside `shard_map` all devices count together.
 
     Args:
       function: takes arrays, or trees of them.
       *args: its arguments; `jax.ShapeDtypeStruct` will do for arrays.
     """
-    return 2.0 * _multiplications(jax.make_jaxpr(function)(*args).jaxpr)
+    jaxpr = jax.make_jaxpr(function)(*args).jaxpr
+    # Without what nothing comes of, which the compiler drops: the gradient of a rule of
+    # our own has one for the kernel, too, where that is frozen.
+    needed, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+    return 2.0 * _multiplications(needed)
 
 
 def _multiplications(jaxpr: Jaxpr) -> float:

@@ -43,7 +43,7 @@ def test_matrix_products():
     assert count_flops(batched, shape(3, 4, 2, 8), shape(3, 6, 2, 8)) == (
         2 * 3 * 2 * 4 * 6 * 8
     )
-    both = jax.grad(lambda x, w: dense(x, w).sum(), argnums=(0, 1))
+    both = jax.value_and_grad(lambda x, w: dense(x, w).sum(), argnums=(0, 1))
     gradients = count_flops(both, shape(5, 7), shape(7, 11))
     assert gradients == 3 * DENSE  # with the product itself
 
@@ -135,7 +135,7 @@ def test_rules_of_differentiation():
 
     own.defvjp(lambda x, w: (own(x, w), (x, w)), lambda s, g: (g @ s[1].T, s[0].T @ g))
     assert count_flops(own, x, w) == DENSE
-    both = jax.grad(lambda x, w: own(x, w).sum(), argnums=(0, 1))
+    both = jax.value_and_grad(lambda x, w: own(x, w).sum(), argnums=(0, 1))
     assert count_flops(both, x, w) == 3 * DENSE
 
     rule = jax.custom_jvp(dense)
@@ -143,6 +143,20 @@ def test_rules_of_differentiation():
         lambda primals, tangents: (dense(*primals), dense(tangents[0], primals[1]))
     )
     assert count_flops(rule, x, w) == DENSE
+
+
+def test_what_is_not_needed_does_not_count():
+    """A rule that gives both gradients, where one is asked for."""
+    x, w = shape(5, 7), shape(7, 11)
+
+    @jax.custom_vjp
+    def own(x, w):
+        return dense(x, w)
+
+    own.defvjp(lambda x, w: (own(x, w), (x, w)), lambda s, g: (g @ s[1].T, s[0].T @ g))
+    one = jax.grad(lambda x, w: own(x, w).sum())
+    assert count_flops(one, x, w) == DENSE  # nor the product itself
+    assert count_flops(lambda x, w: (dense(x, w), x)[1], x, w) == 0
 
 
 def test_recomputing_counts_again():
