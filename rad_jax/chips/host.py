@@ -13,6 +13,7 @@ from rad_jax.errors import UserError
 
 VARIABLES = {
     "JAX_PLATFORMS": "cpu",  # none of this machine's accelerators
+    "JAX_ENABLE_COMPILATION_CACHE": "false",  # which needs devices to read it back
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # two processes may compile at once
     "TPU_SKIP_MDS_QUERY": "1",  # libtpu asks no server of Google's cloud
     "TPU_WORKER_HOSTNAMES": "localhost",  # nor complains that it knows neither of

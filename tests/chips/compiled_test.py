@@ -40,13 +40,13 @@ def compiled(request):
 
 
 def test_devices_talk_once_in_a_step(compiled):
-    """One sum of the gradient and of totals; nothing is gathered."""
+    """One sum of the gradient, where it is not always zero, and of totals."""
     where, experiment, _, needs = compiled
     state, _, _ = step_shapes(experiment, abstract_mesh(where.devices))
     gradient = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.params))
     [found] = needs.collectives
     assert (found.kind, found.count, found.rounds) == ("all-reduce", 1, 1)
-    assert gradient < found.size < gradient + 4096
+    assert found.size == pytest.approx(gradient, rel=1e-3)
 
 
 def test_nothing_has_64_bits(compiled):
