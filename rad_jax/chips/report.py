@@ -31,7 +31,7 @@ def lines(where: Slice, needs: Needs, model_flops: float, dtype: str) -> list[st
             "there is nothing to estimate it from",
         ]
     rounds = ", ".join("?" if n is None else str(n) for n in needs.loops)
-    once = f" (with one round of each loop, of {rounds})" if rounds else ""
+    once = f" (one round of each loop, of {rounds})" if rounds else ""
     found += [
         f"work: {_number(needs.flops)}FLOP, {_number(needs.accessed)}B accessed{once}, "
         f"{_number(needs.main)}B of main memory (all rounds)"
@@ -44,9 +44,9 @@ def lines(where: Slice, needs: Needs, model_flops: float, dtype: str) -> list[st
     bandwidth = chip.bandwidth / chip.devices
     roof, bound = max((compute, "compute"), (needs.main / bandwidth, "memory"))
     found += [
-        f"roofline: {_seconds(roof)} by {bound} (at {_number(peak)}FLOP/s in {dtype} "
-        f"and {_number(bandwidth)}B/s of main memory, as published), so an MFU of at "
-        f"most {model_flops / peak / roof:.1%}"
+        f"roofline: {_seconds(roof)} by {bound} ({_number(peak)}FLOP/s in {dtype}, "
+        f"{_number(bandwidth)}B/s of main memory, as published): MFU at most "
+        f"{model_flops / peak / roof:.1%}"
     ]
     return found + _estimate(chip, needs.cycles, model_flops / peak)
 
@@ -61,7 +61,7 @@ def _estimate(chip: Chip, cycles: int | None, ideal: float) -> list[str]:
     seconds = cycles / chip.clock
     return [
         f"{text} = {_seconds(seconds)} at {chip.clock / 1e9:g} GHz, without "
-        f"communication: an MFU of {ideal / seconds:.1%}"
+        f"communication: MFU {ideal / seconds:.1%}"
     ]
 
 

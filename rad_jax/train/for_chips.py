@@ -54,7 +54,7 @@ def report(experiment: Experiment, where: Slice) -> str:
     parts = f" in {settings.microbatches} parts" if settings.microbatches > 1 else ""
     head = (
         f"a training step of {settings.batch_size} images{parts} on {where.name}: "
-        f"{devices} devices (data {mesh.shape['data']}, fsdp {mesh.shape['fsdp']}), "
+        f"{devices} device{'s' * (devices > 1)} (data {mesh.shape['data']}, fsdp {mesh.shape['fsdp']}), "
         f"compiled in {needs.seconds:.0f} s"
     )
     below = "of each device, by the compiler's counts; nothing ran on such a chip:"

@@ -33,12 +33,12 @@ def test_each_number_stands_in_the_report():
         "at the fullest moment)",
         "communication: 1 all-reduce, 1.0 MiB; 2 all-gather, 2.0 KiB, 3 times each; "
         "1 all-to-all, 100 B, in a loop",
-        "work: 197 GFLOP, 3 GB accessed (with one round of each loop, of 32, ?), "
+        "work: 197 GFLOP, 3 GB accessed (one round of each loop, of 32, ?), "
         "1.64 GB of main memory (all rounds)",
-        "roofline: 2 ms by memory (at 197 TFLOP/s in bfloat16 and 819 GB/s of main "
-        "memory, as published), so an MFU of at most 25.0%",
+        "roofline: 2 ms by memory (197 TFLOP/s in bfloat16, 819 GB/s of main memory, as "
+        "published): MFU at most 25.0%",
         "the compiler's own estimate, unmeasured: 15.00 Mcycles = 10 ms at 1.5 GHz, "
-        "without communication: an MFU of 5.0%",
+        "without communication: MFU 5.0%",
     ]
 
 
@@ -50,7 +50,7 @@ def test_the_work_of_loops_that_the_compiler_counts_once_is_not_lost():
 def test_a_device_may_be_half_a_chip():
     found = lines(find_slice("tpu7x-8"), NEEDS, 98.5e9, "bfloat16")
     assert found[0].startswith("memory: 3.0 MiB of 96.0 GiB (")
-    assert "1.15 PFLOP/s in bfloat16 and 3.69 TB/s" in found[3]
+    assert "1.15 PFLOP/s in bfloat16, 3.69 TB/s" in found[3]
     assert found[4].endswith("the clock of tpu7x is not known")
 
 
