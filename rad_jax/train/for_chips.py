@@ -52,10 +52,11 @@ def report(experiment: Experiment, where: Slice) -> str:
     mesh = abstract_mesh(devices, settings.fsdp)
     flops = step_flops(experiment, mesh) / devices
     parts = f" in {settings.microbatches} parts" if settings.microbatches > 1 else ""
+    several = "s" if devices > 1 else ""
     head = (
         f"a training step of {settings.batch_size} images{parts} on {where.name}: "
-        f"{devices} device{'s' * (devices > 1)} (data {mesh.shape['data']}, fsdp {mesh.shape['fsdp']}), "
-        f"compiled in {needs.seconds:.0f} s"
+        f"{devices} device{several} (data {mesh.shape['data']}, fsdp "
+        f"{mesh.shape['fsdp']}), compiled in {needs.seconds:.0f} s"
     )
     below = "of each device, by the compiler's counts; nothing ran on such a chip:"
     return "\n".join([head, below, *lines(where, needs, flops, experiment.model.dtype)])

@@ -5,10 +5,13 @@ import os
 import subprocess
 import sys
 
+import jax
 import pytest
 from jax.errors import JaxRuntimeError
 
 from rad_jax.chips import compiled, host
+from rad_jax.chips.slices import find_slice
+from tests.chips.report_test import NEEDS
 from tests.conftest import DIGITS
 
 
@@ -110,6 +113,21 @@ def test_what_is_too_large_is_told_with_both_numbers(
         "rad-jax: too large for v5e-16: it needs 89.34 GiB on each device, which has "
         "15.75 GiB; try a smaller train.batch_size, more train.microbatches, "
         "train.fsdp > 1, model.use_remat=True or model.dtype=bfloat16"
+    )
+
+
+def test_a_program_that_only_the_chip_would_refuse_is_refused_here(
+    compilers, monkeypatch
+):
+    """As the compiler for GPUs compiles what is too large for them."""
+    needs = NEEDS._replace(total=100 * 2**30)
+    monkeypatch.setattr(compiled, "_devices", lambda where: [])
+    monkeypatch.setattr(compiled, "_needs", lambda program, seconds: needs)
+    function = jax.jit(lambda x: x)
+    with pytest.raises(compiled.TooLarge) as error:
+        compiled.compile_for(find_slice("h100"), lambda devices: (function, [1.0]))
+    assert str(error.value) == (
+        "too large for h100: it needs 100.0 GiB on each device, which has 80 GiB"
     )
 
 

@@ -35,8 +35,8 @@ def test_each_number_stands_in_the_report():
         "1 all-to-all, 100 B, in a loop",
         "work: 197 GFLOP, 3 GB accessed (one round of each loop, of 32, ?), "
         "1.64 GB of main memory (all rounds)",
-        "roofline: 2 ms by memory (197 TFLOP/s in bfloat16, 819 GB/s of main memory, as "
-        "published): MFU at most 25.0%",
+        "roofline: 2 ms by memory (197 TFLOP/s in bfloat16, 819 GB/s of main memory, "
+        "as published): MFU at most 25.0%",
         "the compiler's own estimate, unmeasured: 15.00 Mcycles = 10 ms at 1.5 GHz, "
         "without communication: MFU 5.0%",
     ]
