@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks import (
+    chip_tables,
     method_settings,
     method_tables,
     scale_tables,
@@ -308,6 +309,7 @@ def documents() -> dict[Path, str]:
             "cold start": measured_on(speed_tables.cold_start_table, "cold_start"),
             "choices": measured_on(speed_tables.choices_table, "choices"),
             "fast ways": measured_on(speed_tables.fast_paths_table, "fast_paths"),
+            "rounding": chip_tables.rounding_text(stored("chip_programs_h100")),
             "fewer steps": solver_tables.solvers_text(stored("solvers")),
         },
     }
