@@ -1,7 +1,7 @@
 """What a change of a program saves on a chip that is not here, by the compiler.
 
-Compiles the filling of the FFHQ-256 network in bfloat16 with parameters that are rounded
-once, before the loop, and with such that are rounded in it; nothing runs. In an
+Compiles the filling of the FFHQ-256 network in bfloat16 with parameters that are
+rounded once, before the loop, and with such that are rounded in it; nothing runs. In an
 environment with the chip's compiler (requirements/cuda.txt for GPUs):
   python benchmarks/chip_programs.py --topology h100
 """
