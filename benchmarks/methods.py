@@ -108,7 +108,7 @@ CASES = {
             "loss.vlb_weight=1.0",
             "train.num_steps=2500",
         ),
-        rad=(*_SMALL, "lora.rank=16", "lora.alpha=16.0", "train.num_steps=1000"),
+        rad=(*_SMALL, "lora.rank=16", "lora.alpha=16.0", "train.num_steps=2500"),
         masks=("box", "wide"),
         seeds=(0,),
         images=8,
