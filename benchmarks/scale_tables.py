@@ -4,6 +4,8 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.chip_tables import COMMAND
+from rad_jax.chips.table import CHIPS
 from rad_jax.jobs.bucket_journal import MOST_ROWS
 
 Record = Mapping[str, Any]
@@ -15,11 +17,10 @@ REQUESTS = "python benchmarks/bucket_requests.py"
 PICTURES = 1_000_000
 GPUS = (8, 64, 512)
 STEPS = (100, 20)
-PEAK = 989.4e12
-"""FLOP a second of an H100 SXM in bfloat16, dense; NVIDIA's data sheet of the H100."""
+CHIP = "h100"
 
-SHARES = (1.0, 0.4)
-"""Of the peak: the bound, and what is assumed beside it."""
+SHARES = (1.0, 0.5)
+"""Of the roofline: the bound, and what is assumed beside it."""
 
 
 def rate_text(record: Record | None) -> str:
@@ -77,13 +78,20 @@ def million_text(record: Record | None) -> str:
 
 
 def paper_text(
-    batch: Record | None, requests: Record | None, unet: Record | None
+    batch: Record | None,
+    requests: Record | None,
+    unet: Record | None,
+    program: Record | None,
 ) -> str:
     """A million pictures on GPUs that nobody has run it on."""
-    if batch is None or requests is None or unet is None:
+    if batch is None or requests is None or unet is None or program is None:
         missing = [
             command
-            for command, record in ((BATCH, batch), (REQUESTS, requests))
+            for command, record in (
+                (BATCH, batch),
+                (REQUESTS, requests),
+                (COMMAND, program),
+            )
             if record is None
         ]
         return f"Not computed yet (`{'`, `'.join(missing)}`)."
@@ -92,16 +100,23 @@ def paper_text(
         for row in unet["rows"]
         if row["case"] == "ffhq256" and row["batch"] == 1
     ]
+    [chip] = [chip for chip in CHIPS if chip.name == CHIP]
+    step = max(
+        (row for row in program["rows"] if row["rounded"] == "once"),
+        key=lambda row: row["batch"],
+    )
+    traffic = step["main_memory_traffic"] / step["loops"][0] / step["batch"]
+    roof = max(flop / chip.half, traffic / chip.bandwidth)
     cpu = batch["cpu_seconds_per_image"]["command"]
     shard = requests["pictures_of_a_shard"]
     lines = [
-        f"| GPUs | steps | at the peak | at {SHARES[1]:.0%} of it "
+        f"| GPUs | steps | at the roofline | at {SHARES[1]:.0%} of it "
         f"| cores a GPU needs at {SHARES[1]:.0%} | a lost worker costs at most |",
         "|---|---|---|---|---|---|",
     ]
     for gpus in GPUS:
         for steps in STEPS:
-            bound, assumed = (steps * flop / PEAK / share for share in SHARES)
+            bound, assumed = (steps * roof / share for share in SHARES)
             times = [_time(PICTURES * x / gpus) for x in (bound, assumed)]
             lines.append(
                 f"| {gpus} | {steps} | {' | '.join(times)} | {cpu / assumed:.2g} "
@@ -115,15 +130,17 @@ def paper_text(
         for kind, units in (("shards", PICTURES // shard), ("files", PICTURES))
     )
     text = (
-        f"On paper, not run. The network of FFHQ-256 takes {flop / 1e9:.0f} GFLOP an "
-        f"evaluation (the compiler's count, `{unet['measured']['command']}`), an H100 "
-        f"has {PEAK / 1e12:.0f} TFLOP/s in bfloat16; memory's traffic is not counted, "
-        f"and {SHARES[1]:.0%} is an assumption. A picture takes {1000 * cpu:.1f} ms of "
-        f"a core (measured, `{BATCH}`). To start, load and compile comes on top: "
-        f"minutes, which make {GPUS[-1]} GPUs too many for one such job."
+        f"On paper, not run: the roofline of the FFHQ-256 network in bfloat16 on an "
+        f"H100. An evaluation takes {flop / 1e9:.0f} GFLOP (the compiler's count, "
+        f"`{unet['measured']['command']}`), of the chip's {chip.half / 1e12:.0f} "
+        f"TFLOP/s, and moves {traffic / 1e9:.2f} GB (in batches of {step['batch']}, "
+        f"`{COMMAND}`), of {chip.bandwidth / 1e12:.2f} TB/s; {SHARES[1]:.0%} is an "
+        f"assumption. A picture takes {1000 * cpu:.1f} ms of a core (measured, "
+        f"`{BATCH}`). To start, load and compile comes on top: minutes, which make "
+        f"{GPUS[-1]} GPUs too many for one such job."
     )
     mb = requests["mb_of_a_shard"]
-    traffic = (
+    bucket = (
         f"A million such pictures and masks are {read:.0f} GB to read, the results "
         f"{written:.0f} GB to write. Shards of {shard:,} ({mb:.0f} MB) take "
         f"{shards['read']:,.0f} requests that read and {shards['write']:,.0f} that "
@@ -132,7 +149,7 @@ def paper_text(
         f"it was at; of a folder's pictures those on their way, of a bucket's at most "
         f"{MOST_ROWS:,}. {_where(requests)}"
     )
-    return "\n".join([*lines, "", _filled(text), "", _filled(traffic)])
+    return "\n".join([*lines, "", _filled(text), "", _filled(bucket)])
 
 
 def _time(seconds: float) -> str:

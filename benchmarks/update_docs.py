@@ -297,7 +297,10 @@ def documents() -> dict[Path, str]:
             "rate": scale_tables.rate_text(stored("batch_inpainting")),
             "a million": scale_tables.million_text(stored("million")),
             "on paper": scale_tables.paper_text(
-                stored("batch_inpainting"), stored("bucket_requests"), stored("unet")
+                stored("batch_inpainting"),
+                stored("bucket_requests"),
+                stored("unet"),
+                stored("chip_programs_h100"),
             ),
         },
         "docs/benchmarks.md": {

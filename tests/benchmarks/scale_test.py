@@ -16,18 +16,20 @@ REQUESTS = {
     "shards": {"each": {"read": 3.0, "write": 2.0}},
     "files": {"each": {"read": 2.0, "write": 1.0}},
 }
-# One evaluation takes an H100 a millisecond at its peak.
-FLOP = {"case": "ffhq256", "batch": 1, "flops": {"RAD": 0.001 * scale_tables.PEAK}}
+# An evaluation takes an H100 half a millisecond at its peak, its memory a whole one.
+FLOP = {"case": "ffhq256", "batch": 1, "flops": {"RAD": 0.0005 * 989e12}}
 UNET = {"measured": MEASURED, "rows": [FLOP]}
+STEP = {"batch": 2, "rounded": "once", "loops": [4]}
+PROGRAM = {"rows": [STEP | {"main_memory_traffic": 2 * 4 * 0.001 * 3350e9}]}
 
 
 def test_hours_cores_bytes_and_requests_on_paper():
-    text = scale_tables.paper_text(BATCH, REQUESTS, UNET)
+    text = scale_tables.paper_text(BATCH, REQUESTS, UNET, PROGRAM)
     lines = {tuple(x.split(" | ")[:2]): x for x in text.splitlines()}
-    # 1e6 pictures of 0.1 s on 8 GPUs; at 40% 0.25 s each, so 0.2 of a core.
+    # 1e6 pictures of 0.1 s on 8 GPUs; at half of that 0.2 s each, so 1/4 of a core.
     row = lines["| 8", "100"]
-    assert row == "| 8 | 100 | 3.5 h | 8.7 h | 0.2 | 4.2 min of a GPU |"
-    assert lines["| 512", "20"].startswith("| 512 | 20 | 39 s | 1.6 min | 1 |")
+    assert row == "| 8 | 100 | 3.5 h | 6.9 h | 0.25 | 3.3 min of a GPU |"
+    assert lines["| 512", "20"].startswith("| 512 | 20 | 39 s | 1.3 min | 1.2 |")
     said = " ".join(text.split())
     assert "100 GB to read, the results 200 GB to write" in said
     assert "take 3,000 requests that read and 2,000 that write" in said
@@ -37,5 +39,5 @@ def test_hours_cores_bytes_and_requests_on_paper():
 def test_what_was_not_measured_is_named():
     assert "batch_inpainting.py`)" in scale_tables.rate_text(None)
     assert "million.py`)" in scale_tables.million_text(None)
-    text = scale_tables.paper_text(None, None, UNET)
+    text = scale_tables.paper_text(None, None, UNET, PROGRAM)
     assert "batch_inpainting.py`, `python benchmarks/bucket_requests.py`)" in text
