@@ -1,11 +1,13 @@
 """What goes wrong with many pictures, as a user of `rad-jax inpaint` sees it."""
 
 import errno
+import io
 import os
 import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from rad_jax.inference.fill_regions import Fills
 from rad_jax.jobs import inpaint_command, record
@@ -59,8 +61,12 @@ def test_damaged_shards_are_one_line_each_and_the_rest_is_done(command, tmp_path
 
 
 def test_bad_members_and_rows_are_one_line_each(command, tmp_path):
-    """A name with .., a second of one id, no mask, no picture; rows without."""
+    """A name with .., a second of one id, no mask, no picture, bombs; rows without."""
+    bomb = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(bomb, "png")
     more = {
+        "bomb.png": bomb.getvalue(),
+        "bomb.mask.png": png(hole(5)),
         "../out.png": png(picture(5)),
         "../out.mask.png": png(hole(5)),
         "1.gif": png(picture(5)),
@@ -73,12 +79,13 @@ def test_bad_members_and_rows_are_one_line_each(command, tmp_path):
     texts = [x for x in rows if isinstance(x["image"], str)]
     write_parquet(tmp_path / "i" / "t.parquet", texts)
     code, _, lines = command()
-    assert code == 1 and len(lines) == 4 + len(texts)
+    assert code == 1 and len(lines) == 5 + len(texts)
     for part in (
         "a.tar/../out.png: its name leads out of the archive",
         "a.tar/1.gif: the shard has two of the id 1",
         "a.tar/lonely.png: has no mask",
         "a.tar/no.png: not a picture",
+        "a.tar/bomb.png: more than 89478485 pixels",
         "its image is '../x.png'; give a path below the",
     ):
         assert sum(part in line for line in lines) == 1, (part, lines)
