@@ -21,7 +21,7 @@ from rad_jax.models.lora import combine, draw_adapters, partition
 from rad_jax.models.noise_embedding import NoiseLevels
 from rad_jax.runtime.memory import bytes_needed
 from rad_jax.runtime.sharding import make_mesh, place_batch, use_cpu_cores
-from rad_jax.train import step as train_step
+from rad_jax.train import objective
 from rad_jax.train.plan import step_flops, step_shapes
 from rad_jax.train.state import init_state
 from rad_jax.train.step import Batch, make_train_step
@@ -92,7 +92,7 @@ def measure(case: str, batch: int, dtype: str, rounds: int) -> dict[str, Any]:
     calls, flops, needed = {}, {}, {}
     for name, experiment in experiments(case, batch, dtype).items():
         wrapped = one_level if name == ADM else make_apply
-        with mock.patch.object(train_step, "make_apply", wrapped):
+        with mock.patch.object(objective, "make_apply", wrapped):
             calls[name], flops[name], needed[name] = step(experiment)
     product, operations = matmul(dtype, MATRIX[jax.default_backend()])
     taken = in_turns({"matmul": product, **calls}, rounds)
