@@ -75,11 +75,13 @@ class Journal:
             _to_parquet(self._path, self._folder / f"{self._name}.parquet")
 
     def _recover(self, path: Path, name: str) -> None:
-        """The same for a worker that was killed."""
-        with path.open("r+", encoding="utf-8") as file:
+        """The same for a worker that was killed; not for one that has just ended."""
+        with contextlib.suppress(FileNotFoundError), path.open("r+") as file:
             if _is_held(file):
                 other = path.name[len(_PREFIX) : -len(_SUFFIX)]
                 _refuse_twice(self._folder.parent, other, name)
+                return
+            if not path.exists():  # it ended before it was asked
                 return
             stem = path.name[len(_PREFIX) : -len(_SUFFIX)]
             _to_parquet(path, self._folder / f"{stem}.parquet")

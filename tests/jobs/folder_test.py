@@ -15,7 +15,7 @@ import pytest
 from rad_jax.errors import UserError
 from rad_jax.inference.picture_fill import sample_seed
 from rad_jax.inference.regions import denoiser_sizes
-from rad_jax.jobs import files_job, record
+from rad_jax.jobs import files_job, journal, record
 from rad_jax.jobs.division import Division
 from rad_jax.jobs.manifest import SCHEMA
 from tests.conftest import ROOT
@@ -199,6 +199,20 @@ def test_rows_of_a_worker_that_was_killed_are_not_lost(end, folders):
     assert len({*filled}) == (1 if end == "cut" else 0)
     assert not journal.exists() and len(manifest(out)) == 12
     assert contents(out) == before
+
+
+@pytest.mark.parametrize("when", ["before it is opened", "before it is asked"])
+def test_a_worker_that_ends_while_another_starts(when, folders, monkeypatch):
+    images, masks, out = folders
+    inpaint(images, masks, out)
+    name = out / "manifest" / "_journal-00001-of-00002-0a.jsonl"
+    if when == "before it is opened":
+        name.symlink_to("gone")  # listed, and not there
+    else:
+        name.touch()
+        monkeypatch.setattr(journal, "_is_held", lambda file: name.unlink())
+    assert inpaint(images, masks, out, fill=pytest.fail) == 0
+    assert len(manifest(out)) == 12
 
 
 def test_one_part_has_one_worker(folders):
