@@ -27,10 +27,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from sklearn import datasets
 
 from benchmarks.inpainting import random_model
 from benchmarks.measured import measured, store
+from benchmarks.photographs import squares
 from rad_jax.checkpoints.model_folder import write_model
 from rad_jax.config import load_config
 
@@ -54,16 +54,8 @@ def make_files(folder: Path, count: int) -> None:
     write_model(folder / "model", random_model(config), {})
     (folder / "images").mkdir()
     (folder / "masks").mkdir()
-    sample: Any = datasets.load_sample_images()
-    photographs = [Image.fromarray(pixels) for pixels in sample.images]
     rng = np.random.default_rng(0)
-    for i in range(count):
-        photograph = photographs[i % 2]
-        side = int(rng.integers(160, photograph.height))
-        left = int(rng.integers(photograph.width - side))
-        top = int(rng.integers(photograph.height - side))
-        square = photograph.crop((left, top, left + side, top + side))
-        square = square.resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+    for i, square in enumerate(squares(count, SIZE, rng)):
         square.save(folder / "images" / f"{i}.png")
         mask = np.zeros((SIZE, SIZE), np.uint8)
         y, x = rng.integers(SIZE // 2, size=2)

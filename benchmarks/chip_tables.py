@@ -1,8 +1,9 @@
 """What `chip_programs.py` found, as Markdown."""
 
-import textwrap
 from collections.abc import Mapping
 from typing import Any
+
+from benchmarks.prose import filled
 
 COMMAND = "python benchmarks/chip_programs.py --topology h100"
 
@@ -29,5 +30,4 @@ def rounding_text(record: Mapping[str, Any] | None) -> str:
         f"text. `{COMMAND}` on {machine['hardware']}, jax "
         f"{machine['versions']['jax']}, {machine['date']}."
     )
-    filled = textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
-    return "\n".join([*lines, "", filled])
+    return "\n".join([*lines, "", filled(text)])

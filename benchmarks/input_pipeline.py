@@ -26,9 +26,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
-from sklearn import datasets
 
 from benchmarks.measured import measured, store
+from benchmarks.photographs import squares
 from rad_jax.data import pipeline
 from rad_jax.data.examples import ToExample
 from rad_jax.data.records import source
@@ -62,17 +62,10 @@ class Crops(tfds.core.GeneratorBasedBuilder):
         return {"train": self._generate_examples()}
 
     def _generate_examples(self) -> Iterator:
-        sample: Any = datasets.load_sample_images()
-        photographs = [Image.fromarray(pixels) for pixels in sample.images]
         rng = np.random.default_rng(0)
-        for i in range(self._count):
-            photograph = photographs[i % 2]
-            side = int(rng.integers(160, photograph.height))
-            left = int(rng.integers(photograph.width - side))
-            top = int(rng.integers(photograph.height - side))
-            square = photograph.crop((left, top, left + side, top + side))
+        for i, square in enumerate(squares(self._count, SIZE, rng)):
             file = io.BytesIO()
-            square.resize((SIZE, SIZE), Image.Resampling.BICUBIC).save(file, "PNG")
+            square.save(file, "PNG")
             yield i, {"image": file.getvalue()}
 
 

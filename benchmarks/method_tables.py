@@ -1,12 +1,12 @@
 """Results of the comparison of methods as Markdown."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.ablation_tables import side
 from benchmarks.methods import CASES, left
+from benchmarks.prose import filled, source_of
 from rad_jax.evaluate import paper
 from rad_jax.evaluate.results import (
     COLUMNS,
@@ -64,9 +64,9 @@ def oracle_text(record: Mapping[str, Any] | None) -> str:
         "column has the official ones. Images of "
         f"{record['size']} x {record['size']} Gaussian pixels with the ideal denoiser, "
         "known pixels a frame (box) or the middle quarter (extreme); MCG's rows are of "
-        f"samples. {_where(record)}"
+        f"samples. {source_of(record)}"
     )
-    return "\n\n".join([*parts, _filled(text)])
+    return "\n\n".join([*parts, filled(text)])
 
 
 def _largest(rows: list, most: int, kind: str) -> str:
@@ -117,7 +117,7 @@ def speed_text(record: Mapping[str, Any] | None) -> str:
         "DeqIR stops where it has converged, which with random weights is early: its "
         "evaluations are at most 375."
     )
-    return "\n\n".join([*parts, _filled(text)])
+    return "\n\n".join([*parts, filled(text)])
 
 
 def _whole_table(record: Mapping[str, Any]) -> str:
@@ -167,7 +167,7 @@ def quality_text(docs: Path) -> str:
     rows = left(CASES["digits"], docs / "results" / "methods")
     missing = [row.folder for row in rows]
     text = f"Not run yet: {', '.join(missing)}." if missing else "All rows are run."
-    return "\n\n".join([verdicts(records), _filled(text), tables])
+    return "\n\n".join([verdicts(records), filled(text), tables])
 
 
 def photos_text(docs: Path) -> str:
@@ -189,7 +189,7 @@ def photos_text(docs: Path) -> str:
         text += f" Not run yet: {', '.join(missing)}."
     text += f" {_less_training(docs)}"
     tables = report.read_text().strip().replace("](", "](photos64/")
-    return f"{_filled(text)}\n\n{tables}"
+    return f"{filled(text)}\n\n{tables}"
 
 
 def _less_training(docs: Path) -> str:
@@ -248,7 +248,7 @@ def verdicts(records: Sequence[Record]) -> str:
         "evaluations that are at most a tenth more. "
         f"`python benchmarks/methods.py` on {first['hardware']}, {first['date']}."
     )
-    return "\n".join([*lines, "", _filled(text)])
+    return "\n".join([*lines, "", filled(text)])
 
 
 def _listed(one: Kinds, other: Kinds, sign: int) -> str:
@@ -263,12 +263,3 @@ def _listed(one: Kinds, other: Kinds, sign: int) -> str:
 
 def _of(name: str, row: str) -> bool:
     return row == name or row.startswith(f"{name}, ")
-
-
-def _where(record: Mapping[str, Any]) -> str:
-    machine = record["measured"]
-    return f"`{machine['command']}` on {machine['hardware']}, {machine['date']}."
-
-
-def _filled(text: str) -> str:
-    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)

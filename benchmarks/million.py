@@ -24,6 +24,7 @@ from pyarrow import parquet
 
 from benchmarks.inpainting import random_model
 from benchmarks.measured import measured, store
+from benchmarks.stand_in_command import status_mib
 from rad_jax.checkpoints.model_folder import write_model
 from rad_jax.config import load_config
 
@@ -84,16 +85,6 @@ def make_folder(folder: Path, count: int) -> list[str]:
 FORMS = {"Parquet tables": make_tables, "a folder of files": make_folder}
 
 
-def rss_mib(process: subprocess.Popen) -> float | None:
-    """What a process has in memory now, without what it shares with files."""
-    try:
-        text = Path(f"/proc/{process.pid}/status").read_text()
-    except OSError:
-        return None
-    found = [line.split()[1] for line in text.splitlines() if line.startswith("VmRSS")]
-    return int(found[0]) / 1024 if found else None
-
-
 def run(folder: Path, given: list[str], workers: int) -> dict[str, Any]:
     """All workers at once."""
     script = str(Path(__file__).with_name("stand_in_command.py"))
@@ -113,7 +104,8 @@ def run(folder: Path, given: list[str], workers: int) -> dict[str, Any]:
     seen: list[list[float]] = []
     while any(process.poll() is None for process in processes):
         time.sleep(EVERY)
-        sizes = [x for x in map(rss_mib, processes) if x is not None]
+        found = [status_mib(process.pid, "VmRSS") for process in processes]
+        sizes = [x for x in found if x is not None]
         if len(sizes) == workers:
             seen.append(sizes)
     took = time.time() - start

@@ -1,10 +1,10 @@
 """What jobs of many pictures reach, and what a million would take, as Markdown."""
 
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.chip_tables import COMMAND
+from benchmarks.prose import filled, source_of
 from rad_jax.chips.table import CHIPS
 from rad_jax.jobs.bucket_journal import MOST_ROWS
 
@@ -35,14 +35,14 @@ def rate_text(record: Record | None) -> str:
             f" Before reading, filling and writing ran beside each other it filled "
             f"{rates['before']:.0f} ({shares['before']:.0%})."
         )
-    return _filled(
+    return filled(
         f"With a stand-in for a network that takes "
         f"{record['milliseconds_of_the_network']} ms an image and no core, the command "
         f"fills {rates['command']:.0f} pictures of 256x256 a second "
         f"({record['images']} PNG files); decoding and encoding alone, by Pillow in "
         f"{record['cores']} {best}, reach {rates[best]:.0f}: {shares['command']:.0%}. "
         f"The device idles {record['idle_share']:.0%}, for the cores are too few."
-        f"{before} {_where(record)}"
+        f"{before} {source_of(record)}"
     )
 
 
@@ -72,9 +72,9 @@ def million_text(record: Record | None) -> str:
         f"{workers} workers at once on one machine; of theirs each number is the "
         f"worst. Pictures have 28x28 pixels, a stand-in for the network takes no time. "
         f"Of the seconds to the first picture {imports:.1f} pass while {workers} "
-        f"processes import JAX. {_where(some)}"
+        f"processes import JAX. {source_of(some)}"
     )
-    return "\n".join([*lines, "", _filled(text)])
+    return "\n".join([*lines, "", filled(text)])
 
 
 def paper_text(
@@ -131,7 +131,7 @@ def paper_text(
     )
     text = (
         f"On paper, not run: the roofline of the FFHQ-256 network in bfloat16 on an "
-        f"H100. An evaluation takes {flop / 1e9:.0f} GFLOP (the compiler's count, "
+        f"H100. An evaluation takes {flop / 1e9:.0f} GFLOP (counted in the program, "
         f"`{unet['measured']['command']}`), of the chip's {chip.half / 1e12:.0f} "
         f"TFLOP/s, and moves {traffic / 1e9:.2f} GB (in batches of {step['batch']}, "
         f"`{COMMAND}`), of {chip.bandwidth / 1e12:.2f} TB/s; {SHARES[1]:.0%} is an "
@@ -147,9 +147,9 @@ def paper_text(
         f"write; one by one it is {files['read']:,.0f} and {files['write']:,.0f}, by "
         f"the count of a stand-in for the bucket. A lost worker costs the shard that "
         f"it was at; of a folder's pictures those on their way, of a bucket's at most "
-        f"{MOST_ROWS:,}. {_where(requests)}"
+        f"{MOST_ROWS:,}. {source_of(requests)}"
     )
-    return "\n".join([*lines, "", _filled(text), "", _filled(bucket)])
+    return "\n".join([*lines, "", filled(text), "", filled(bucket)])
 
 
 def _time(seconds: float) -> str:
@@ -157,12 +157,3 @@ def _time(seconds: float) -> str:
         if seconds >= length:
             return f"{seconds / length:.2g} {unit}"
     return f"{seconds:.2g} s"
-
-
-def _where(record: Record) -> str:
-    machine = record["measured"]
-    return f"`{machine['command']}` on {machine['hardware']}, {machine['date']}."
-
-
-def _filled(text: str) -> str:
-    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)

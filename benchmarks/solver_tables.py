@@ -1,10 +1,11 @@
 """Results of the comparison of solvers as Markdown."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from benchmarks.prose import filled
 
 Row = Mapping[str, Any]
 
@@ -45,11 +46,11 @@ def solvers_text(record: Mapping[str, Any] | None) -> str:
     return "\n\n".join(
         [
             _everything(of_gaussian, of_digits),
-            _filled(protocol),
+            filled(protocol),
             "![Both measures against the steps](solvers.png)",
             _recommended([*best, (of_gaussian[default], of_digits[default])]),
-            _filled(rule),
-            _filled(same),
+            filled(rule),
+            filled(same),
         ]
     )
 
@@ -122,7 +123,3 @@ def _table(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         f"| {' | '.join(cells)} |".replace("| --- ", "|---") for cells in lines
     )
-
-
-def _filled(text: str) -> str:
-    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)

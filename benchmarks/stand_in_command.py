@@ -65,16 +65,22 @@ def run(milliseconds: float, started: float, arguments: list[str]) -> None:
         "cpu_seconds": time.process_time() - cpu,
         "seconds_to_import": imported - started,
         "first_image_seconds": first[0] - started if first else None,
-        "peak_mib": peak_mib(),
+        "peak_mib": status_mib("self", "VmHWM"),
     }
     print(json.dumps(record))
 
 
-def peak_mib() -> float:
-    """Of this process; what `resource` tells begins with that of its parent."""
-    text = Path("/proc/self/status").read_text()
-    lines = [line.split() for line in text.splitlines()]
-    return next(int(line[1]) for line in lines if line[:1] == ["VmHWM:"]) / 1024
+def status_mib(process: int | str, name: str) -> float | None:
+    """What Linux says of a process's memory: "VmRSS" is now, "VmHWM" its most.
+
+    The most that `resource` tells begins with that of the parent. None if it is gone.
+    """
+    try:
+        text = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return None
+    found = [x.split()[1] for x in text.splitlines() if x.startswith(f"{name}:")]
+    return int(found[0]) / 1024 if found else None
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import json
 import os
 import platform
 import shutil
-import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from benchmarks import (
 )
 from benchmarks.ablation_tables import ablation_text
 from benchmarks.large_tables import large_pictures_text
+from benchmarks.prose import filled, source_of
 from rad_jax.convert.presets import PRESETS, Preset, choices_of
 
 ROOT = Path(__file__).parents[1]
@@ -96,9 +96,9 @@ def convert_text(record: dict | None) -> str:
         f"`{record['preset']}` ({record['parameters']:,} parameters, {size:.2f} GiB): "
         f"{there['seconds']:.0f} s to a model folder, {back['seconds']:.0f} s back; at "
         f"most {there['peak_over_file']:.2f} and {back['peak_over_file']:.2f} times "
-        f"the file's size in memory. {_where(record)}"
+        f"the file's size in memory. {source_of(record)}"
     )
-    return _filled(text)
+    return filled(text)
 
 
 def study_table(record: dict | None) -> str:
@@ -122,9 +122,9 @@ def study_table(record: dict | None) -> str:
     text = (
         "Accuracy / error in the hole, measured as in the demo "
         f"({record['protocol']}); {runs['lora']['steps']} steps each, from an ADM of "
-        f"{runs['adm']['steps']}, one seed. {_where(record)}"
+        f"{runs['adm']['steps']}, one seed. {source_of(record)}"
     )
-    return "\n".join([*lines, "", _filled(text)])
+    return "\n".join([*lines, "", filled(text)])
 
 
 def adapters_table(record: dict | None) -> str:
@@ -150,9 +150,9 @@ def adapters_table(record: dict | None) -> str:
         lines.append(f"| {name} | {' | '.join(cells)} |")
     text = (
         "Time over that of training in full, and memory beside the parameters (the "
-        f"compiler's count, gradients included). {_where(record)}"
+        f"compiler's count, gradients included). {source_of(record)}"
     )
-    return "\n".join([*lines, "", _filled(text)])
+    return "\n".join([*lines, "", filled(text)])
 
 
 def bfloat16_text(record: dict | None) -> str:
@@ -172,9 +172,9 @@ def bfloat16_text(record: dict | None) -> str:
         f"noise differ in the hole by {difference['median']:.2f} grey levels of 255 in "
         f"the median, {difference['mean']:.2f} in the mean and "
         f"{difference['percentile_99']:.0f} at the 99th percentile; known pixels that "
-        f"changed: {difference['known_pixels_changed']}. {_where(record)}"
+        f"changed: {difference['known_pixels_changed']}. {source_of(record)}"
     )
-    return _filled(text)
+    return filled(text)
 
 
 def loop_text(loop: dict | None, data: dict | None) -> str:
@@ -185,7 +185,7 @@ def loop_text(loop: dict | None, data: dict | None) -> str:
         parts.append(
             f"The loop takes {times['overhead']:.1f} ms for a step of the digits "
             "config without its network, beside the bare call of a step that only "
-            f"counts ({times['bare']:.1f} ms). {_where(loop)}"
+            f"counts ({times['bare']:.1f} ms). {source_of(loop)}"
         )
     if data is not None:
         rates, best = data["images_per_second"], data["better_loop"]
@@ -200,9 +200,9 @@ def loop_text(loop: dict | None, data: dict | None) -> str:
         parts.append(
             f"The input decodes 256x256 PNGs at {threads} and {workers}, where bare "
             f"decoding by Pillow on all cores, {best.split('_')[1]}, makes "
-            f"{rates[best]['median']:.0f}. {_where(data)}"
+            f"{rates[best]['median']:.0f}. {source_of(data)}"
         )
-    return _filled(" ".join(parts) or "Not measured yet.")
+    return filled(" ".join(parts) or "Not measured yet.")
 
 
 def scoring_text(record: dict | None) -> str:
@@ -219,7 +219,7 @@ def scoring_text(record: dict | None) -> str:
             f"{scoring:.2g} s beside {filling:.2g} s of filling in {record['steps']} "
             f"steps ({scoring / filling:.1%}) by the network of `{row['case']}`"
         )
-    return _filled(
+    return filled(
         f"An image's metrics, all but the classifier's, take {'; '.join(parts)}; "
         f"{record['images']} images, random weights, without compiling."
     )
@@ -232,17 +232,8 @@ def measured_on(table: Callable[[dict | None], str], name: str) -> str:
         if record is None:
             parts.append(f"{where}: {table(None)}.")
         else:
-            parts += [table(record), _filled(_where(record))]
+            parts += [table(record), filled(source_of(record))]
     return "\n\n".join(parts)
-
-
-def _where(record: dict) -> str:
-    machine = record["measured"]
-    return f"`{machine['command']}` on {machine['hardware']}, {machine['date']}."
-
-
-def _filled(text: str) -> str:
-    return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def with_block(document: str, name: str, text: str) -> str:
