@@ -17,7 +17,7 @@ from rad_jax.files.mask_pattern import MaskPattern
 from rad_jax.files.pairing import Pair
 from rad_jax.inference.canvas import Item
 from rad_jax.inference.file_options import FileOptions
-from rad_jax.jobs.files_job import Found
+from rad_jax.jobs.files_job import Found, same_name
 from rad_jax.jobs.shard_names import Names, stem_of, the_one
 from rad_jax.jobs.transfer import fetched, publish_bytes
 
@@ -79,7 +79,7 @@ def find_in_bucket(
         for name in pictures:
             open_it = functools.partial(_open, root, name, find, target, options)
             if stems[stem_of(name)] > 1:
-                open_it = functools.partial(refuse, _twice(f"{root}/{name}"))
+                open_it = functools.partial(refuse, same_name(f"{root}/{name}"))
             yield Item(open_it, name, name)
 
     return Found(items(), len(pictures))
@@ -177,9 +177,3 @@ def _open(
     image = fetched(root / name)
     outputs = target.files(Path(name), options.num_samples)
     return Pair(name_of(Path(name), Path()), image, mask, outputs)
-
-
-def _twice(source: str) -> UserError:
-    return UserError(
-        f"{source}: another picture has the same name but for the suffix; rename one"
-    )

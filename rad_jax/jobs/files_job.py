@@ -140,11 +140,12 @@ def _streamed(finder: MaskFinder, recursive: bool) -> Iterator[Item]:
             continue
         open_it = functools.partial(finder.pair, file)
         if not names.add(name_of(file, finder.root)):
-            open_it = functools.partial(refuse, _twice(file))
+            open_it = functools.partial(refuse, same_name(file))
         yield _item(file, finder.root, open_it)
 
 
-def _twice(file: Path) -> UserError:
+def same_name(file: object) -> UserError:
+    """Of a picture whose result would be another one's, too."""
     return UserError(
         f"{file}: another picture has the same name but for the suffix; rename one"
     )

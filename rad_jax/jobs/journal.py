@@ -76,7 +76,11 @@ class Journal:
 
     def _recover(self, path: Path, name: str) -> None:
         """The same for a worker that was killed; not for one that has just ended."""
-        with contextlib.suppress(FileNotFoundError), path.open("r+") as file:
+        try:
+            file = path.open("r+", encoding="utf-8")
+        except FileNotFoundError:
+            return
+        with file:
             if _is_held(file):
                 other = path.name[len(_PREFIX) : -len(_SUFFIX)]
                 _refuse_twice(self._folder.parent, other, name)

@@ -99,21 +99,21 @@ def fetched(path: AnyPath) -> FileBytes:
 
 @contextlib.contextmanager
 def _reading(path: AnyPath) -> Iterator[None]:
-    try:
+    with _telling(path, "read", "check its name, and that this machine may read there"):
         yield
-    except Exception as error:  # dozens of kinds
-        raise UserError(
-            f"{path}: cannot be read ({first_line(error)[:200]}); check its name, "
-            "and that this machine may read there"
-        ) from error
 
 
 @contextlib.contextmanager
 def _writing(path: AnyPath) -> Iterator[None]:
+    mend = "check that this machine may write there, and run the same command again"
+    with _telling(path, "written", mend):
+        yield
+
+
+@contextlib.contextmanager
+def _telling(path: AnyPath, what: str, mend: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # dozens of kinds
-        raise UserError(
-            f"{path}: cannot be written ({first_line(error)[:200]}); check that this "
-            "machine may write there, and run the same command again"
-        ) from error
+        reason = first_line(error)[:200]
+        raise UserError(f"{path}: cannot be {what} ({reason}); {mend}") from error

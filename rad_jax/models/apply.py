@@ -11,7 +11,7 @@ from flax import nnx
 from rad_jax.models.config import NO_LORA, LoRAConfig, UNetConfig
 from rad_jax.models.convolution import Conv
 from rad_jax.models.layers import Linear
-from rad_jax.models.lora import adapted_unet
+from rad_jax.models.lora import abstract_unet
 from rad_jax.models.unet import UNet
 from rad_jax.typing import Outputs, PRNGKey
 
@@ -38,9 +38,8 @@ def make_apply(config: UNetConfig, lora: LoRAConfig = NO_LORA) -> Apply:
     The module is merged inside: ``jax.jit`` over plain dictionaries costs a hundredth
     of a call through ``nnx.jit``.
     """
-    abstract = nnx.eval_shape(lambda: adapted_unet(config, lora, rngs=nnx.Rngs(0)))
     # Shapes are enough: the weights come with each call.
-    graphdef, _ = nnx.split(abstract, nnx.Param)
+    graphdef, _ = nnx.split(abstract_unet(config, lora), nnx.Param)
 
     def apply(params: Params, x, noise, labels=None, dropout_keys=None) -> Outputs:
         model = nnx.merge(graphdef, params, copy=True)
@@ -59,10 +58,9 @@ def make_rounding(config: UNetConfig) -> Callable[[Params], Params]:
     dtype = jnp.dtype(config.dtype)
     if dtype == jnp.float32:
         return lambda params: params
-    network = nnx.eval_shape(lambda: UNet(config, rngs=nnx.Rngs(0)))
     layers = {
         path
-        for path, layer in nnx.iter_modules(network)
+        for path, layer in nnx.iter_modules(abstract_unet(config))
         if isinstance(layer, (Conv, Linear))
         and layer.dtype == dtype
         # Their kernels are summed up before they are rounded.

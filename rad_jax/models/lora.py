@@ -21,7 +21,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
 from rad_jax.models.attention import Attention
-from rad_jax.models.config import LoRAConfig, UNetConfig
+from rad_jax.models.config import NO_LORA, LoRAConfig, UNetConfig
 from rad_jax.models.convolution import Activation, Conv
 from rad_jax.models.layers import Linear
 from rad_jax.models.unet import UNet
@@ -148,20 +148,21 @@ def _adapted(layer: Conv | Linear, module: nnx.Module, lora: LoRAConfig) -> Adap
 
 
 @functools.cache
-def _abstract(config: UNetConfig, lora: LoRAConfig) -> UNet:
+def abstract_unet(config: UNetConfig, lora: LoRAConfig = NO_LORA) -> UNet:
+    """`adapted_unet` without weights, for reading alone: traced once, then kept."""
     return nnx.eval_shape(lambda: adapted_unet(config, lora, rngs=nnx.Rngs(0)))
 
 
 def adapted_params(config: UNetConfig, lora: LoRAConfig) -> dict[str, Any]:
     """Shapes of all parameters of the adapted network, a pure dict."""
-    return nnx.to_pure_dict(nnx.state(_abstract(config, lora), nnx.Param))
+    return nnx.to_pure_dict(nnx.state(abstract_unet(config, lora), nnx.Param))
 
 
 @functools.cache
 def _trainable_paths(config: UNetConfig, lora: LoRAConfig) -> frozenset[tuple]:
     # Without adapters all of the network trains; the filter would freeze most of it.
     what = TRAINABLE if lora.rank else nnx.Param
-    state = nnx.state(_abstract(config, lora), what)
+    state = nnx.state(abstract_unet(config, lora), what)
     return frozenset(flatten_dict(nnx.to_pure_dict(state)))
 
 
@@ -183,7 +184,7 @@ def combine(trainable: Params, frozen: Params) -> dict[str, Any]:
 
 def draw_adapters(config: UNetConfig, lora: LoRAConfig, key: PRNGKey) -> dict[str, Any]:
     """New adapters: a is normal of deviation 1 / rank (PEFT's "gaussian"), b zero."""
-    state = nnx.state(_abstract(config, lora), nnx.LoRAParam)
+    state = nnx.state(abstract_unet(config, lora), nnx.LoRAParam)
     flat = cast(dict[tuple, Any], flatten_dict(nnx.to_pure_dict(state)))
     sizes = {path: leaf.size for path, leaf in flat.items() if path[-1] == "lora_a"}
     # One draw for all, see `layers.draw_weights`.
@@ -236,7 +237,7 @@ def unmerge(
 def _add_updates(
     config: UNetConfig, lora: LoRAConfig, params: Params, sign: float
 ) -> dict[str, Any]:
-    graphdef, _ = nnx.split(_abstract(config, lora), nnx.Param)
+    graphdef, _ = nnx.split(abstract_unet(config, lora), nnx.Param)
     # Frozen kernels may be bfloat16 (`base_dtype`), too coarse to add updates in.
     params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params)
     model = nnx.merge(graphdef, params, copy=True)
