@@ -2,14 +2,18 @@
 
 import dataclasses
 import functools
+import importlib
 import os
+import random
 import secrets
 import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -56,13 +60,14 @@ def bad_rows():
     ]
 
 
-@pytest.fixture
-def shards(tmp_path):
-    """50 pictures in three files, four of which cannot be filled."""
-    folder = tmp_path / "i"
+def write_shards(folder, pictures):
+    """Pictures in four files, and four more that cannot be filled."""
+    each = pictures // 3
     for i in range(3):
-        write_parquet(folder / f"{i}.parquet", rows(range(16 * i, 16 * i + 16)))
-    write_parquet(folder / "3.parquet", [*bad_rows(), *rows([48, 49])])
+        numbers = range(each * i, each * (i + 1))
+        write_parquet(folder / f"{i}.parquet", rows(numbers))
+    rest = rows(range(3 * each, pictures))
+    write_parquet(folder / "3.parquet", [*bad_rows(), *rest])
     return folder
 
 
@@ -84,12 +89,12 @@ def by_ray(data, folder, out, prepare):
     return pyarrow.parquet.read_table(out).to_pylist()
 
 
-def assert_same(found, images, told):
+def assert_same(found, pictures, images, told):
     """Each picture once, with the bytes and the manifest of a run in peace."""
     ids = [row["id"] for row in found]
-    assert len(ids) == len({*ids}) == len(told)
+    assert len(ids) == len({*ids}) == len(told) == pictures + 4
     filled = {row["id"] + ".png": row["image"] for row in found if row["image"]}
-    assert filled == images and len(images) == 50
+    assert filled == images and len(images) == pictures
     for row in found:
         for name in {*row} - {"image", "sample", "seconds", "error"}:
             assert row[name] == told[row["id"]][name], name
@@ -101,7 +106,11 @@ def assert_same(found, images, told):
 
 @pytest.fixture(scope="module")
 def data():
-    """``ray.data`` of two CPUs; its servers listen on this machine alone."""
+    """``ray.data`` of two CPUs; its servers listen on this machine alone.
+
+    It takes seconds to start, and as many again for its processes to import JAX: once
+    for all tests.
+    """
     with (
         # Short: paths of sockets have a limit.
         tempfile.TemporaryDirectory(prefix="ray-") as folder,
@@ -117,8 +126,9 @@ def data():
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        ray = pytest.importorskip("ray", reason="Ray is not installed: rad-jax[ray]")
-        pytest.importorskip("ray.data", reason="Ray is not installed: rad-jax[ray]")
+        ray = importlib.import_module("ray")
+        importlib.import_module("ray.data")
+        before = psutil.Process().children(recursive=True)
         assert ray.util.get_node_ip_address() == "127.0.0.1"
         ray.init(
             num_cpus=2,
@@ -131,21 +141,30 @@ def data():
         )
         ray.data.DataContext.get_current().enable_progress_bars = False
         yield ray.data
+        ours = {*psutil.Process().children(recursive=True)} - {*before}
         ray.shutdown()
+        _, left = psutil.wait_procs(ours, timeout=30)
+        assert ours and not left
 
 
-def test_rows_are_those_of_shards(data, shards, tmp_path):
+@pytest.mark.slow
+def test_rows_are_those_of_shards(data, tmp_path):
+    shards = write_shards(tmp_path / "i", 50)
     expected = by_shards(shards, tmp_path / "peace")
     found = by_ray(data, shards, tmp_path / "ray", prepare)
-    assert_same(found, *expected)
+    assert_same(found, 50, *expected)
 
 
-def killed_once(folder, *arrays):
-    """Fills; the first process that does so for the third time is killed."""
+def killed_once(folder, call, *arrays):
+    """Fills; the first process that does so for the ``call``-th time is killed."""
     mine = folder / str(os.getpid())
     with mine.open("a") as file:
         file.write("x")
-    if mine.stat().st_size == 3:
+    # Nobody goes ahead: two are at work when one is killed.
+    started = time.monotonic()
+    while len([*folder.iterdir()]) < 2 and time.monotonic() < started + 60:
+        time.sleep(0.05)
+    if mine.stat().st_size >= call:
         try:
             (folder / "killed").touch(exist_ok=False)
         except FileExistsError:
@@ -154,14 +173,20 @@ def killed_once(folder, *arrays):
     return noise(*arrays)
 
 
-def test_an_actor_that_is_killed_loses_nothing(data, shards, tmp_path):
+@pytest.mark.parametrize(
+    "pictures, latest", [(50, 3), pytest.param(2000, 150, marks=pytest.mark.slow)]
+)
+def test_an_actor_that_is_killed_loses_nothing(pictures, latest, data, tmp_path):
+    shards = write_shards(tmp_path / "i", pictures)
     expected = by_shards(shards, tmp_path / "peace")
     (tmp_path / "pids").mkdir()
-    fill = functools.partial(killed_once, tmp_path / "pids")
+    call = random.randint(2, latest)
+    print("killed in call", call)
+    fill = functools.partial(killed_once, tmp_path / "pids", call)
     found = by_ray(
         data, shards, tmp_path / "ray", functools.partial(prepare, fill=fill)
     )
-    assert_same(found, *expected)
+    assert_same(found, pictures, *expected)
     # Two actors, and the one in the place of the first that was killed.
     names = {path.name for path in (tmp_path / "pids").iterdir()}
     assert "killed" in names and len(names) == 1 + 3
