@@ -113,6 +113,24 @@ def bucket(monkeypatch):
 
 
 @pytest.fixture(scope="session")
+def s3_server():
+    """One for all tests: the libraries keep what they have once connected to."""
+    from tests.files.fake_s3 import fake_s3
+
+    with fake_s3() as fake:
+        yield fake
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch):
+    """An empty s3://bucket."""
+    s3_server.empty()
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_server
+
+
+@pytest.fixture(scope="session")
 def digits_dir(tmp_path_factory):
     """Folder of data sets that holds the digits."""
     from rad_jax.prepare.command import prepare

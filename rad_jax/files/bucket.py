@@ -10,6 +10,7 @@ import logging
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import fsspec.core
 from etils import epath
@@ -106,9 +107,17 @@ def copy_files(files: Iterable[AnyPath], source: AnyPath, target: AnyPath) -> No
 
 
 def copy_file(source: AnyPath, target: AnyPath) -> None:
-    """Copies a file; in a bucket it appears whole."""
+    """Copies a file; in a bucket it appears whole or not at all."""
+    new: Any  # of a bucket, fsspec's
     with source.open("rb") as old, target.open("wb") as new:
-        shutil.copyfileobj(old, new, CHUNK_BYTES)
+        try:
+            shutil.copyfileobj(old, new, CHUNK_BYTES)
+        except BaseException:
+            if in_bucket(target):
+                new.closed = True  # closing it would publish what there is so far
+                with contextlib.suppress(Exception):
+                    new.discard()
+            raise
 
 
 def listed_objects(folder: epath.Path, *, recursive: bool) -> list[str]:

@@ -17,7 +17,7 @@ from rad_jax.checkpoints.model_folder import write_model
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.atomic import atomic_folder
-from rad_jax.files.bucket import copy_files, folder_at
+from rad_jax.files.bucket import CHUNK_BYTES, copy_file, copy_files, folder_at
 from rad_jax.models.apply import init_params
 from rad_jax.models.lora import partition
 from rad_jax.train.log_uploader import LogUploader
@@ -192,6 +192,27 @@ def test_what_lies_at_the_top_is_copied_last(tmp_path, monkeypatch):
     }
     assert sorted(times, key=times.__getitem__) == list(times)
     assert (tmp_path / "new" / "params" / "d" / "b").read_text() == "params/d/b"
+
+
+def assert_stopped(sent, target, tmp_path, monkeypatch):
+    """Ctrl-C amid a copy ends it."""
+
+    def stopped(old, new, length):
+        for _ in range(0, sent, length):
+            new.write(old.read(length))
+        raise KeyboardInterrupt
+
+    (tmp_path / "source").write_bytes(bytes(sent))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("rad_jax.files.bucket.shutil.copyfileobj", stopped)
+        copy_file(tmp_path / "source", target)
+
+
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # gcsfs
+@pytest.mark.parametrize("sent", (100, 2 * CHUNK_BYTES))
+def test_a_copy_that_is_stopped_leaves_nothing(sent, bucket, tmp_path, monkeypatch):
+    assert_stopped(sent, folder_at("gs://bucket/large"), tmp_path, monkeypatch)
+    assert bucket.names() == []
 
 
 def test_folders_stay_what_they_are():

@@ -52,6 +52,11 @@ class FakeBucket:
         """Content of an object."""
         return self.objects[name][0]
 
+    def write(self, name: str, data: bytes) -> None:
+        """Makes or replaces an object."""
+        with self.lock:
+            self.objects[name] = data, next(self.generations)
+
 
 @contextlib.contextmanager
 def fake_bucket() -> Iterator[FakeBucket]:

@@ -6,7 +6,6 @@ import tarfile
 import numpy as np
 import pyarrow.parquet
 import pytest
-from PIL import Image
 
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import folder_at
@@ -63,15 +62,19 @@ def test_a_bucket_that_is_not_for_us(bucket, tmp_path):
         run(write("tar", tmp_path / "a", range(2)), folder_at("gs://bucket/out"))
 
 
-@pytest.fixture
-def pictures(bucket, tmp_path):
+def put_pictures(bucket, folder, size):
     """Six small pictures and their masks, here and in the bucket."""
     for i in range(6):
-        picture(tmp_path / "i" / f"{i}.png", (16, 16), i)
-        mask(tmp_path / "m" / f"{i}.png", (16, 16), np.s_[2 : 4 + i])
-    for folder in ("i", "m"):
-        for path in (tmp_path / folder).iterdir():
-            bucket.objects[f"{folder}/{path.name}"] = path.read_bytes(), 1
+        picture(folder / "i" / f"{i}.png", (size, size), i)
+        mask(folder / "m" / f"{i}.png", (size, size), np.s_[2 : 4 + i])
+    for path in folder.glob("[im]/*.png"):
+        bucket.write(f"{path.parent.name}/{path.name}", path.read_bytes())
+
+
+@pytest.fixture
+def pictures(bucket, tmp_path):
+    """Where they are, and where results go."""
+    put_pictures(bucket, tmp_path, 16)
     return {name: folder_at(f"gs://bucket/{name}") for name in ("i", "m", "o")}
 
 
@@ -207,18 +210,15 @@ def test_what_cannot_be_done_in_a_bucket(case, bucket, pictures, tmp_path):
 
 
 @pytest.fixture
-def command(bucket, pictures, tiny_run, rad, monkeypatch, tmp_path):
-    """``command()``: `rad-jax inpaint` in that bucket; nobody waits."""
+def command(bucket, tiny_run, rad, monkeypatch, tmp_path):
+    """``command()``: `rad-jax inpaint` in a bucket of pictures; nobody waits."""
 
     async def at_once(seconds):
         waited.append(seconds)
 
     waited = []
     monkeypatch.setattr("gcsfs.retry.asyncio.sleep", at_once)
-    for path in tmp_path.glob("[im]/*.png"):  # the network's size
-        Image.open(path).resize((28, 28), 0).save(path)
-        name = f"{path.parent.name}/{path.name}"
-        bucket.objects[name] = path.read_bytes(), 1
+    put_pictures(bucket, tmp_path, 28)  # the network's size
 
     def run(**changes):
         flags = {"model": tiny_run[0], "steps": 1, "image": "gs://bucket/i"}
