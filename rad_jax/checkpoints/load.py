@@ -13,6 +13,7 @@ from rad_jax.checkpoints.model_folder import (
     read_any_model,
     read_model,
     read_record,
+    read_shapes,
 )
 from rad_jax.checkpoints.training_record import training_record
 from rad_jax.config import Experiment, from_dict
@@ -22,6 +23,7 @@ from rad_jax.models.apply import Params
 from rad_jax.models.lora import adapted_params, partition, plain_params
 from rad_jax.runtime.sharding import everywhere, local_mesh
 
+UNTRAINED = "holds no finished checkpoint; train it first"
 BASE = "base"
 """Where a run keeps the model that it trains adapters of."""
 
@@ -47,16 +49,58 @@ def load(
     """
     with naming_hub(folder):
         model, _ = read_folder(model_at(folder))
+    model = _changed(model, folder, dtype, noise_embedding)
+    # Once: whoever calls the network has them where they are needed.
+    params = jax.device_put(model.params, everywhere(local_mesh()))
+    return model._replace(params=params)
+
+
+def load_shapes(
+    folder: str | AnyPath,
+    *,
+    dtype: str | None = None,
+    noise_embedding: str | None = None,
+) -> AnyModel:
+    """`load` with shapes as parameters, which are not read: to compile for other chips.
+
+    Of a model folder they may be missing.
+
+    Raises:
+      UserError: as `load`.
+    """
+    with naming_hub(folder):
+        place = model_at(folder)
+        model = read_shapes(place) if is_model_folder(place) else _run_shapes(place)
+    return _changed(model, folder, dtype, noise_embedding)
+
+
+def _run_shapes(folder: AnyPath) -> Model:
+    """Of a run, whose parameters are merged in float32."""
+    with Checkpoints(folder) as checkpoints:
+        record = checkpoints.latest(lambda step: checkpoints.records(step, ["config"]))
+    if record is None:
+        raise UserError(f"{folder}: {UNTRAINED}")
+    experiment = from_dict(record["config"])
+    model = Model(
+        experiment.model, experiment.schedule, experiment.loss.parametrisation, {}
+    )
+    return model._replace(params=model.abstract_params())
+
+
+def _changed(
+    model: AnyModel,
+    folder: str | AnyPath,
+    dtype: str | None,
+    noise_embedding: str | None,
+) -> AnyModel:
+    """The model as `load` is asked for it."""
     if noise_embedding is not None and isinstance(model, LamaModel):
         raise UserError(
             f"{folder}: is a LaMa, which is told no noise; leave noise_embedding out"
         )
     asked = {"dtype": dtype, "noise_embedding": noise_embedding}
     changes = {name: value for name, value in asked.items() if value is not None}
-    model = model._replace(config=dataclasses.replace(model.config, **changes))
-    # Once: whoever calls the network has them where they are needed.
-    params = jax.device_put(model.params, everywhere(local_mesh()))
-    return model._replace(params=params)
+    return model._replace(config=dataclasses.replace(model.config, **changes))
 
 
 def load_diffusion(folder: str | AnyPath, **options: str | None) -> Model:
@@ -151,5 +195,5 @@ def load_trained(folder: AnyPath) -> tuple[int, Experiment, Params]:
 
         found = checkpoints.latest(read)
     if found is None:
-        raise UserError(f"{folder}: holds no finished checkpoint; train it first")
+        raise UserError(f"{folder}: {UNTRAINED}")
     return found

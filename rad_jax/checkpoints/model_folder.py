@@ -93,6 +93,38 @@ def read_any_model(folder: AnyPath) -> AnyModel:
     return model._replace(params=params)
 
 
+def read_shapes(folder: AnyPath) -> AnyModel:
+    """Reads a model folder but for its arrays, which may be missing.
+
+    Returns:
+      The model with shapes as parameters; of the types that were written, or else of
+      those that a network begins with.
+
+    Raises:
+      UserError: there is no model folder here, or its record is damaged.
+    """
+    model = model_record.described(folder / RECORD, read_record(folder))
+    shapes = model.abstract_params()
+    if not (folder / PARAMS).exists():
+        return model._replace(params=shapes)
+    try:
+        with ocp.Checkpointer(_handler()) as checkpointer:
+            found: Any = checkpointer.metadata(orbax_path(folder / PARAMS))
+        kept = flatten_dict(found.item_metadata.tree)
+    except Exception as error:  # as many kinds as in `_read_params`
+        reason = sorted_out(error, folder / PARAMS)
+        raise UserError(
+            f"{folder / PARAMS}: is damaged ({reason}); {FIX_HINT}"
+        ) from error
+    typed = {
+        path: jax.ShapeDtypeStruct(
+            leaf.shape, kept[path].dtype if path in kept else leaf.dtype
+        )
+        for path, leaf in cast(dict[tuple, Any], flatten_dict(shapes)).items()
+    }
+    return model._replace(params=unflatten_dict(typed))
+
+
 def _read_params(folder: AnyPath, abstract: Mapping[str, Any]) -> dict[str, Any]:
     """The arrays, a few at a time: Orbax holds those that it reads twice."""
     flat = cast(dict[tuple, Any], flatten_dict(abstract))

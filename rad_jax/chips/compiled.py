@@ -12,6 +12,7 @@ from jax.experimental import topologies
 from rad_jax.chips import hlo
 from rad_jax.chips.host import description, require_compiler
 from rad_jax.chips.slices import Slice
+from rad_jax.chips.work import Part, parts
 from rad_jax.errors import UserError, first_line
 from rad_jax.models.target import tracing_for
 from rad_jax.runtime.memory import bytes_needed
@@ -24,7 +25,19 @@ _TOO_LARGE = (
 
 
 class TooLarge(UserError):
-    """The program does not fit into the chip's memory."""
+    """The program does not fit into the chip's memory.
+
+    Attributes:
+      need: bytes of each device, None where the compiler does not tell.
+      there: bytes that a device has; the same.
+    """
+
+    def __init__(
+        self, text: str, need: float | None = None, there: float | None = None
+    ):
+        """Of what is said, and both numbers."""
+        super().__init__(text)
+        self.need, self.there = need, there
 
 
 class Needs(NamedTuple):
@@ -41,6 +54,7 @@ class Needs(NamedTuple):
       accessed: bytes that a run reads and writes, in on-chip memory too, or None.
       main: bytes that a run reads and writes in the chip's main memory, all rounds of
         loops, by the program's text.
+      parts: the same and more of each loop, by the program's text.
       collectives: communication.
       loops: how often each goes round, None where that is not known.
       cycles: as the compiler estimates them, or None.
@@ -54,6 +68,7 @@ class Needs(NamedTuple):
     flops: float | None
     accessed: float | None
     main: int
+    parts: list[Part]
     collectives: list[hlo.Collective]
     loops: list[int | None]
     cycles: int | None
@@ -74,30 +89,30 @@ def compile_for(
       TooLarge: it needs more memory than a chip has; the message has both numbers.
       UserError: there is no compiler for the slice, or it knows none like it.
     """
-    require_compiler(where)
     start = time.monotonic()
     try:
         with tracing_for(where.chip.capability):
-            function, arguments = build(_devices(where))
+            function, arguments = build(devices_of(where))
             compiled = function.trace(*arguments).lower().compile()
     except JaxRuntimeError as error:
         if not str(error).startswith("RESOURCE_EXHAUSTED"):
             raise
-        raise TooLarge(_numbers(where, str(error))) from error
-    needs = _needs(compiled, time.monotonic() - start)
+        raise _numbers(where, str(error)) from error
+    needs = _needs(compiled, where, time.monotonic() - start)
     memory = where.chip.memory / where.chip.devices
     if needs.total > memory:  # the compiler for GPUs does not refuse it
         need, there = f"{needs.total / 2**30:.1f}G", f"{memory / 2**30:.0f}G"
-        raise TooLarge(_too_large(where, need, there))
+        raise _too_large(where, need, there)
     return compiled, needs
 
 
-def _devices(where: Slice) -> Sequence[Any]:
+def devices_of(where: Slice) -> Sequence[Any]:
     """Of the slice, as the compiler describes it.
 
     Raises:
-      UserError: it knows no such slice.
+      UserError: there is no compiler for it, or it knows no such slice.
     """
+    require_compiler(where)
     options = dict(where.options)
     if where.platform == "cuda":
         options["target_config"] = description(where)
@@ -112,7 +127,7 @@ def _devices(where: Slice) -> Sequence[Any]:
     return found.devices
 
 
-def _needs(compiled: jax.stages.Compiled, seconds: float) -> Needs:
+def _needs(compiled: jax.stages.Compiled, where: Slice, seconds: float) -> Needs:
     memory: Any = compiled.memory_analysis()
     cost = compiled.cost_analysis() or {}
     program = hlo.parse(compiled.as_text() or "")
@@ -124,6 +139,7 @@ def _needs(compiled: jax.stages.Compiled, seconds: float) -> Needs:
         flops=cost.get("flops"),
         accessed=cost.get("bytes accessed"),
         main=hlo.main_memory_traffic(program),
+        parts=parts(program, where.chip),
         collectives=hlo.collectives(program),
         loops=hlo.loops(program),
         cycles=hlo.estimated_cycles(program),
@@ -131,20 +147,28 @@ def _needs(compiled: jax.stages.Compiled, seconds: float) -> Needs:
     )
 
 
-def _numbers(where: Slice, message: str) -> str:
+def _numbers(where: Slice, message: str) -> TooLarge:
     for pattern in _TOO_LARGE:
         if found := re.search(pattern, message):
             return _too_large(where, *found.groups())
-    return f"too large for {where.name}: {message.splitlines()[0]}"
+    return TooLarge(f"too large for {where.name}: {message.splitlines()[0]}")
 
 
-def _too_large(where: Slice, need: str, there: str) -> str:
-    return (
+def _too_large(where: Slice, need: str, there: str) -> TooLarge:
+    return TooLarge(
         f"too large for {where.name}: it needs {_unit(need)} on each device, which has "
-        f"{_unit(there)}"
+        f"{_unit(there)}",
+        _bytes(need),
+        _bytes(there),
     )
 
 
 def _unit(text: str) -> str:
     """Of "15.75G" what a person reads."""
     return f"{text[:-1]} {text[-1]}iB" if text[-1].isalpha() else f"{text} B"
+
+
+def _bytes(text: str) -> float:
+    """Of "15.75G" how many."""
+    number, unit = (text[:-1], text[-1]) if text[-1].isalpha() else (text, "")
+    return float(number) * 1024 ** " KMGT".index(unit or " ")

@@ -29,6 +29,7 @@ _INSTRUCTION = re.compile(
     r"\s*(?:ROOT )?%?([\w.\-]+) = (\(.*?\)|\S+) ([\w\-]+)\((.*?)\)(?:,|$)"
 )
 _ARRAY = re.compile(r"([a-z]\w*)\[([\d,]*)\](?:\{([^}]*)\})?")
+_BETWEEN = re.compile(r'_xla_megascale_transfer_type="(\w+)"')
 _CALLED = re.compile(
     r"(?:calls|to_apply|true_computation|false_computation)=%?([\w.\-]+)"
     r"|branch_computations=\{([^}]*)\}"
@@ -61,19 +62,23 @@ class Visited(NamedTuple):
       unknown: whether one of these loops does not tell how often it goes round; it
         counts as one.
       fused: whether it is part of another instruction.
+      loop: name of the outermost loop around it, "" outside of loops.
+      around: how often that one goes round, None where it does not tell; 1 outside.
     """
 
     instruction: Instruction
     rounds: int
     unknown: bool
     fused: bool
+    loop: str
+    around: int | None
 
 
 class Collective(NamedTuple):
     """Communication of one kind.
 
     Attributes:
-      kind: one of `KINDS`.
+      kind: one of `KINDS`, or such as "all-reduce between slices".
       count: how many the program has.
       size: bytes of what they give a device, all together, in one round.
       rounds: how often the loops around them go round; 1 outside loops.
@@ -106,42 +111,50 @@ def visits(program: Program) -> Iterator[Visited]:
 
     Of a condition, all branches.
     """
-    waiting = [(program.entry, 1, False, False)]
+    waiting: list[tuple[str, int, bool, bool, str, int | None]] = [
+        (program.entry, 1, False, False, "", 1)
+    ]
     while waiting:
-        name, rounds, unknown, fused = waiting.pop()
+        name, rounds, unknown, fused, *outer = waiting.pop()
         for made in program.functions.get(name, []):
-            yield Visited(made, rounds, unknown, fused)
+            yield Visited(made, rounds, unknown, fused, *outer)
             if made.operation == "while":
                 trips = _trips(made, program)
-                inner = (rounds * (trips or 1), unknown or trips is None)
-                waiting.append((_named("body", made.line), *inner, fused))
+                inner = (rounds * (trips or 1), unknown or trips is None, fused)
+                here = outer if outer[0] else (made.name, trips)
+                waiting.append((_named("body", made.line), *inner, *here))
             for called, several in _CALLED.findall(made.line):
                 for each in [called, *re.findall(r"[\w.\-]+", several)]:
-                    inner = fused or made.operation not in ("call", "conditional")
-                    waiting.append((each, rounds, unknown, inner))
+                    within = fused or made.operation not in ("call", "conditional")
+                    waiting.append((each, rounds, unknown, within, *outer))
 
 
 def collectives(program: Program) -> list[Collective]:
     """The communication of a program, kind by kind, outside loops first.
 
     One that goes on beside other work is written several times, once for each fusion
-    that it is part of, always with its channel: it counts once.
+    that it is part of, always with its channel: it counts once. Between slices of TPUs
+    hosts send what is to be summed, or gathered.
     """
-    sizes = _sizes(program)
+    sizes = sizes_by_name(program)
     seen: set[str] = set()
     counts: Counter[tuple[int, bool, str]] = Counter()
     total: Counter[tuple[int, bool, str]] = Counter()
-    for made, rounds, unknown, _ in visits(program):
+    for made, rounds, unknown, fused, *_ in visits(program):
         kind = made.operation.removesuffix("-start")
         channel = re.search(r"channel_id=(\d+)", made.line)
-        key = f"{kind} {channel[1]}" if channel else made.name
-        if kind not in KINDS or key in seen:
+        key = f"{kind} {channel[1]}" if channel and fused else made.name
+        between = _BETWEEN.search(made.line) if kind == "send" else None
+        if (kind not in KINDS and between is None) or key in seen:
             continue
         seen.add(key)
         size = size_of(made.shape)
-        if made.operation.endswith("-start") and kind != "all-reduce":
+        if between is not None:
+            kind = f"{between[1].lower().replace('_', '-')} between slices"
+            size = sum(sizes.get(x, 0) for x in names_in(made.operands))
+        elif made.operation.endswith("-start") and kind != "all-reduce":
             # What it starts from is part of what it makes.
-            size -= sum(sizes.get(x, 0) for x in _names(made.operands))
+            size -= sum(sizes.get(x, 0) for x in names_in(made.operands))
         counts[rounds, unknown, kind] += 1
         total[rounds, unknown, kind] += size
     return [
@@ -161,24 +174,33 @@ def loops(program: Program) -> list[int | None]:
 
 
 def main_memory_traffic(program: Program) -> int:
-    """Bytes that the instructions read and write in the chip's main memory.
+    """Bytes that the instructions read and write in the chip's main memory."""
+    sizes = sizes_by_name(program, main_memory=True)
+    return sum(
+        seen.rounds * main_bytes(seen.instruction, sizes)
+        for seen in visits(program)
+        if not seen.fused
+    )
 
-    What the compiler keeps in the memory on the chip does not count, nor what one
+
+def main_bytes(made: Instruction, sizes: dict[str, int]) -> int:
+    """Bytes that an instruction reads and writes in the chip's main memory.
+
+    What the compiler keeps in the memory on the chip does not count, nor what the
     instruction keeps to itself; operands count whole, also where only a slice of them
     is read.
+
+    Args:
+      made: the instruction, which is not part of another.
+      sizes: `sizes_by_name`, in main memory.
     """
-    sizes = _sizes(program, main_memory=True)
-    total = 0
-    for made, rounds, _, fused in visits(program):
-        if fused or made.operation in FREE or made.operation.endswith("-done"):
-            continue
-        total += rounds * sizes[made.name]
-        # What is started has its operands in what it makes; a sum has not.
-        starts = made.operation.endswith("-start")
-        if not starts or made.operation == "all-reduce-start":
-            operands = (sizes.get(x, 0) for x in _names(made.operands))
-            total += rounds * sum(operands)
-    return total
+    if made.operation in FREE or made.operation.endswith("-done"):
+        return 0
+    # What is started has its operands in what it makes; a sum has not.
+    starts = made.operation.endswith("-start") or made.operation in ("send", "recv")
+    if starts and made.operation != "all-reduce-start":
+        return sizes[made.name]
+    return sizes[made.name] + sum(sizes.get(x, 0) for x in names_in(made.operands))
 
 
 def estimated_cycles(program: Program) -> int | None:
@@ -188,11 +210,17 @@ def estimated_cycles(program: Program) -> int | None:
     no estimates: those of GPUs have none.
     """
     found = [
-        rounds * int(cycles[1])
-        for made, rounds, _, fused in visits(program)
-        if not fused and (cycles := re.search(r'"estimated_cycles":"(\d+)"', made.line))
+        seen.rounds * cycles
+        for seen in visits(program)
+        if not seen.fused and (cycles := cycles_of(seen.instruction)) is not None
     ]
     return sum(found) if found else None
+
+
+def cycles_of(made: Instruction) -> int | None:
+    """The compiler's estimate of one instruction, None where it makes none."""
+    cycles = re.search(r'"estimated_cycles":"(\d+)"', made.line)
+    return int(cycles[1]) if cycles else None
 
 
 def types(program: Program) -> set[str]:
@@ -219,7 +247,15 @@ def size_of(shape: str, *, main_memory: bool = False) -> int:
     )
 
 
-def _sizes(program: Program, *, main_memory: bool = False) -> dict[str, int]:
+def arrays_of(shape: str) -> list[tuple[str, tuple[int, ...]]]:
+    """Type and shape of an array, or of each of a tuple, as the text has them."""
+    return [
+        (name, tuple(int(n) for n in dims.split(",") if n))
+        for name, dims, _ in _ARRAY.findall(shape)
+    ]
+
+
+def sizes_by_name(program: Program, *, main_memory: bool = False) -> dict[str, int]:
     """Bytes by the name of the instruction that makes them."""
     return {
         made.name: size_of(made.shape, main_memory=main_memory)
@@ -228,7 +264,8 @@ def _sizes(program: Program, *, main_memory: bool = False) -> dict[str, int]:
     }
 
 
-def _names(operands: str) -> list[str]:
+def names_in(operands: str) -> list[str]:
+    """Names of the instructions that make an instruction's operands."""
     return re.findall(r"%([\w.\-]+)", operands)
 
 

@@ -1,7 +1,8 @@
 """Names of slices and GPUs, as their users write them, to what JAX can describe.
 
 Slices of v4, v5p and TPU7x are named by their TensorCores, two a chip; those of v5e and
-v6e by their chips. `v5e:4x4` names the shape itself. It imports no JAX.
+v6e by their chips. `v5e:4x4` names the shape itself, `2xv5e-16` two slices, joined by
+the hosts' network. It imports no JAX.
 """
 
 import dataclasses
@@ -34,7 +35,7 @@ class Slice:
     Attributes:
       name: as it was asked for.
       chip: what they are.
-      chips: how many.
+      chips: how many, of all slices.
       platform: "tpu" or "cuda", as `jax.experimental.topologies` calls it.
       topology: the name or shape that it takes.
       options: its further arguments.
@@ -62,11 +63,13 @@ def find_slice(name: str) -> Slice:
     """The slice, or the GPUs, of a name.
 
     Args:
-      name: v5e-16, v5litepod-16, v4-32, v5e:4x4, h100 or h100x8.
+      name: v5e-16, v5litepod-16, v4-32, v5e:4x4, 2xv5e-16, h100 or h100x8.
 
     Raises:
       UserError: there is none of this name; the nearest are named.
     """
+    if several := re.fullmatch(r"([1-9]\d*)x(\D.*)", name.lower()):
+        return _several(name, int(several[1]), several[2])
     family, _, count = name.lower().partition("-")
     family = ALIASES.get(family, family)
     if found := _slices().get(f"{family}-{count}"):
@@ -81,6 +84,27 @@ def find_slice(name: str) -> Slice:
     hint = f"the nearest are {' and '.join(near)}" if near else "use v5e-16 or h100x8"
     raise UserError(
         f"--topology {name} is not known; {hint} (or a shape, such as v5e:4x4)"
+    )
+
+
+def _several(name: str, count: int, one: str) -> Slice:
+    """Slices of one kind.
+
+    Raises:
+      UserError: there is no such kind, or GPUs are named so.
+    """
+    try:
+        found = find_slice(one)
+    except UserError as error:
+        raise UserError(f"--topology {name}: {error}") from error
+    if found.platform == "cuda":
+        raise UserError(
+            f"--topology {name}: GPUs have no slices; of {count} hosts: "
+            f"{found.chip.name}x{count * found.chip.host}"
+        )
+    options = found.options | ({"num_slices": count} if count > 1 else {})
+    return dataclasses.replace(
+        found, name=name, chips=count * found.chips, options=options
     )
 
 

@@ -205,10 +205,10 @@ def sampling_of(
     return SamplingOptions(steps, args.sampler, args.grid, eta, label)
 
 
-def add_data_flags(sub: Parser) -> None:
+def add_data_flags(sub: Parser, *, required: bool = True) -> None:
     """Which images."""
     sub.add_argument(
-        "--data", required=True, help="name of a prepared data set, or: folder"
+        "--data", required=required, help="name of a prepared data set, or: folder"
     )
     sub.add_argument(
         "--data_dir", type=path, default=Path("data"), help="of data sets, or of images"

@@ -1,10 +1,12 @@
 """``rad-jax evaluate``."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from rad_jax.baselines.choice import METHODS as OTHERS
 from rad_jax.baselines.choice import Baseline
+from rad_jax.chips.slices import Slice
 from rad_jax.cli.arguments import (
     Parser,
     add_any_coverage_flag,
@@ -19,11 +21,15 @@ from rad_jax.cli.arguments import (
     path,
     sampling_of,
 )
+from rad_jax.cli.chips import add_dry_run_flags, chips_to_fill_on
 from rad_jax.diffusion.options import require_one_of
 from rad_jax.errors import UserError
 from rad_jax.evaluate.settings import ORIGINALS, Evaluation
 from rad_jax.inference.file_options import FileOptions
 from rad_jax.masks.kinds import KINDS, MAX_COVERAGE
+
+if TYPE_CHECKING:
+    from rad_jax.checkpoints.model import AnyModel
 
 HELP = "Fill held-out images, and score the fillings."
 
@@ -31,8 +37,8 @@ HELP = "Fill held-out images, and score the fillings."
 def add_flags(sub: Parser) -> None:
     """Adds the verb's flags."""
     add_model_flags(sub)
-    sub.add_argument("--output", type=path, required=True, help="folder of its own")
-    add_data_flags(sub)
+    sub.add_argument("--output", type=path, help="folder of its own")
+    add_data_flags(sub, required=False)  # `run` asks for it
     sub.add_argument("--split", help="by default validation, of digits and photos test")
     sub.add_argument(
         "--masks",
@@ -79,10 +85,15 @@ def add_flags(sub: Parser) -> None:
         help="what the network is conditioned on; time for Cfg. 1 and 2 of the "
         "paper's Table 3",
     )
+    add_dry_run_flags(sub)
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the verb; returns the exit code."""
+    where = chips_to_fill_on(args, "output", "data")
+    if where is not None:
+        _report(args, where)
+        return 0
     from rad_jax.runtime import distributed
     from rad_jax.runtime.compilation_cache import enable_compilation_cache
     from rad_jax.runtime.sharding import use_cpu_cores
@@ -92,18 +103,11 @@ def run(args: argparse.Namespace) -> int:
     use_cpu_cores()
     with distributed.joined():
         from rad_jax.checkpoints.load import load
-        from rad_jax.checkpoints.model import LamaModel
         from rad_jax.evaluate.evaluate import evaluate, report_lines
         from rad_jax.inference.comparison import prepare_baseline
-        from rad_jax.inference.lama import require_one_pass
 
         enable_compilation_cache()
-        model = load(args.model, dtype=args.dtype, noise_embedding=args.noise_embedding)
-        if isinstance(model, LamaModel):
-            require_one_pass(given=args.given - {"seed"})  # which is the masks', too
-        plain = model
-        if args.plain_model is not None:
-            plain = load(args.plain_model, dtype=args.dtype)
+        model, plain = _models(args, load)
         for each in settings.values():  # refused before the first fills for hours
             if isinstance(each.sampling, Baseline):
                 prepare_baseline(plain, each.sampling)
@@ -116,6 +120,45 @@ def run(args: argparse.Namespace) -> int:
             if distributed.is_main():
                 print(report_lines(record, output))
     return 0
+
+
+def _models(args: argparse.Namespace, read: Callable) -> "tuple[AnyModel, AnyModel]":
+    """What fills by RAD, and by other methods; `read` is `load` or `load_shapes`.
+
+    Raises:
+      UserError: a model cannot be read, or is a LaMa and flags are not.
+    """
+    from rad_jax.checkpoints.model import LamaModel
+    from rad_jax.inference.lama import require_one_pass
+
+    model = read(args.model, dtype=args.dtype, noise_embedding=args.noise_embedding)
+    if isinstance(model, LamaModel):
+        require_one_pass(given=args.given - {"seed"})  # which is the masks', too
+    if args.plain_model is None:
+        return model, model
+    return model, read(args.plain_model, dtype=args.dtype)
+
+
+def _report(args: argparse.Namespace, where: Slice) -> None:
+    """Prints what each method needs of other chips.
+
+    Raises:
+      UserError: flags do not go together or do not fit the model, or it is too large.
+    """
+    methods = [method for method in _methods(args) if method != ORIGINALS]
+    if not methods:
+        raise UserError("originals are not filled; there is nothing to compile")
+    from rad_jax.checkpoints.load import load_shapes
+    from rad_jax.inference.for_chips import Batch, report, share_of
+
+    model, plain = _models(args, load_shapes)
+    for method in methods:
+        settings = _settings(args, method, methods)
+        used = plain if method in OTHERS else model
+        total = settings.num_images * settings.files.num_samples
+        count = share_of(where, total, settings.files.batch_size)
+        side = used.config.image_size
+        print(report(used, settings.sampling, Batch(count, (side, side)), where))
 
 
 def _methods(args: argparse.Namespace) -> list[str]:
@@ -146,7 +189,7 @@ def _settings(
     originals = method == ORIGINALS
     like_rad = ["rad" if x == ORIGINALS else x for x in methods]
     return Evaluation(
-        data=args.data,
+        data=args.data or "",
         data_dir=args.data_dir,
         split=args.split,
         masks=args.masks,

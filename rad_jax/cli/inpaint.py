@@ -2,17 +2,20 @@
 
 import argparse
 
-from rad_jax.baselines.choice import METHODS
+from rad_jax.baselines.choice import METHODS, Baseline
+from rad_jax.chips.slices import Slice
 from rad_jax.cli.arguments import (
     Parser,
     add_method_flags,
     add_model_flags,
     add_sampling_flags,
+    count,
     folder,
     names,
     sampling_of,
     set_up_jax,
 )
+from rad_jax.cli.chips import add_dry_run_flags, chips_to_fill_on
 from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.errors import UserError
 from rad_jax.files.formats import FORMATS, QUALITY
@@ -58,6 +61,12 @@ def margins(text: str) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
+def size(text: str) -> tuple[int, int]:
+    """Height and width of WIDTHxHEIGHT."""
+    width, _, height = text.lower().partition("x")
+    return count(height), count(width)
+
+
 def add_flags(sub: Parser) -> None:
     """Adds the verb's flags."""
     add_model_flags(sub)
@@ -91,6 +100,14 @@ def add_flags(sub: Parser) -> None:
         help="around a part of the hole that is cropped or tiled, in sides of it",
     )
     sub.add_argument("--label", type=int, help="class of the images, if it has some")
+    add_dry_run_flags(sub)
+    sub.add_argument(
+        "--size",
+        type=size,
+        metavar="WIDTHxHEIGHT",
+        help="with --dry_run: of the pictures, which are filled as if all of them were "
+        "hole; by default the model's own",
+    )
 
 
 def _add_file_flags(sub: Parser) -> None:
@@ -98,7 +115,6 @@ def _add_file_flags(sub: Parser) -> None:
     sub.add_argument(
         "--image",
         type=place,
-        required=True,
         help="file, folder, or pattern in quotes such as 'in/*.jpg'; also tar, zip, "
         "Parquet and ArrayRecord files with many images each; here or at gs://, s3://",
     )
@@ -117,9 +133,7 @@ def _add_file_flags(sub: Parser) -> None:
     sub.add_argument(
         "--recursive", action="store_true", help="take folders within folders"
     )
-    sub.add_argument(
-        "--output", type=place, required=True, help="folder, or file for one image"
-    )
+    sub.add_argument("--output", type=place, help="folder, or file for one image")
     sub.add_argument(
         "--columns",
         type=columns,
@@ -187,6 +201,9 @@ def _add_hole_flags(sub: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the verb; returns the exit code."""
+    where = chips_to_fill_on(args, "image", "output")
+    if where is None and args.size is not None:
+        raise UserError("--size is for --dry_run --topology; pictures have their own")
     sampling = sampling_of(args, args.method)
     files = FileOptions(
         args.seed,
@@ -206,6 +223,9 @@ def run(args: argparse.Namespace) -> int:
     strategy = StrategyOptions(args.strategy, args.context)
     masks = None if files.alpha_hole else args.mask
     division = None if args.shard is None else parse_division(args.shard)
+    if where is not None:
+        print(_report(args, sampling, files, strategy, where))
+        return 0
     from rad_jax.jobs.find_shards import find_shards, require_pictures
 
     shards = find_shards(args.image, masks, files)
@@ -228,3 +248,23 @@ def run(args: argparse.Namespace) -> int:
         return inpaint_files(prepared, *paths, division)
     named = args.columns or Columns()
     return inpaint_shards(prepared, shards, *paths, named, division)
+
+
+def _report(
+    args: argparse.Namespace,
+    sampling: SamplingOptions | Baseline,
+    files: FileOptions,
+    strategy: StrategyOptions,
+    where: Slice,
+) -> str:
+    """What filling pictures needs of other chips."""
+    from rad_jax.checkpoints.load import load_shapes
+    from rad_jax.inference.for_chips import batch_of, report
+    from rad_jax.jobs.inpaint_command import prepare_files
+
+    model = load_shapes(args.model, dtype=args.dtype)
+    # Options that do not fit the model are refused, as they would be.
+    prepare_files(model._replace(params={}), sampling, files, strategy, args.given)
+    soft = files.feather > 0
+    batch = batch_of(model, sampling, strategy, files.batch_size, args.size, soft)
+    return report(model, sampling, batch, where)

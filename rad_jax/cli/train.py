@@ -4,6 +4,7 @@ import argparse
 import signal
 
 from rad_jax.cli.arguments import Parser, add_overrides, config_file, folder
+from rad_jax.cli.chips import add_topology_flag, chips_of
 from rad_jax.errors import UserError
 
 HELP = "Train a model; rerun the same command to resume."
@@ -23,12 +24,7 @@ def add_flags(sub: Parser) -> None:
         action="store_true",
         help="print what a run needs on 1, 8 and 64 devices; train nothing",
     )
-    sub.add_argument(
-        "--topology",
-        metavar="CHIPS",
-        help="with --dry_run: compile for chips that need not be here, like v5e-256, "
-        "v5e:4x4, v4-32 or h100x8, and print what a step needs of them",
-    )
+    add_topology_flag(sub, "a step needs of them")
     sub.add_argument(
         "--profile", action="store_true", help="trace a few steps, for XProf"
     )
@@ -37,7 +33,7 @@ def add_flags(sub: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the verb; returns the exit code."""
-    where = _chips(args)
+    where = chips_of(args, "trains nothing")
     from rad_jax.config import load_config
 
     if where is not None:
@@ -76,20 +72,3 @@ def run(args: argparse.Namespace) -> int:
     if finished:
         return 0
     return 130 if stop.signal == signal.SIGINT else distributed.stopped_exit_code()
-
-
-def _chips(args: argparse.Namespace):
-    """The `Slice` to compile for, None without one; before JAX is imported.
-
-    Raises:
-      UserError: there is no such slice, or the run is to train.
-    """
-    if args.topology is None:
-        return None
-    if not args.dry_run:
-        raise UserError("--topology compiles and trains nothing; add --dry_run")
-    from rad_jax.chips.host import set_up
-    from rad_jax.chips.slices import find_slice
-
-    set_up()
-    return find_slice(args.topology)

@@ -6,6 +6,7 @@ from rad_jax.chips.slices import Slice
 from rad_jax.config import Experiment
 from rad_jax.errors import UserError
 from rad_jax.runtime.sharding import abstract_mesh, make_mesh
+from rad_jax.train.fitting import what_fits
 from rad_jax.train.plan import step_flops, step_shapes
 from rad_jax.train.step import check_batch, make_train_step
 
@@ -38,10 +39,9 @@ def compile_step(experiment: Experiment, where: Slice) -> tuple[str, Needs]:
     try:
         compiled, needs = compile_for(where, build)
     except TooLarge as error:
-        raise UserError(
-            f"{error}; try a smaller train.batch_size, more train.microbatches, "
-            "train.fsdp > 1, model.use_remat=True or model.dtype=bfloat16"
-        ) from error
+        there = error.there or where.chip.memory / where.chip.devices
+        fits = what_fits(experiment, where.devices, error.need, there)
+        raise UserError(f"{error}; {fits}") from error
     return compiled.as_text() or "", needs
 
 
