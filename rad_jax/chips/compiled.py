@@ -121,9 +121,13 @@ def devices_of(where: Slice) -> Sequence[Any]:
             where.topology, platform=where.platform, **options
         )
     except (JaxRuntimeError, RuntimeError, NotImplementedError) as error:
-        raise UserError(
-            f"the compiler cannot describe {where.name}: {first_line(error)}"
-        ) from error
+        told = first_line(error)
+        if "API version" in told:
+            told += (
+                "; its version may not be the one that jaxlib wants: pip install "
+                f"'rad-jax[{where.platform}]'"
+            )
+        raise UserError(f"the compiler cannot describe {where.name}: {told}") from error
     return found.devices
 
 

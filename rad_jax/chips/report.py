@@ -1,5 +1,6 @@
 """What a program needs of a slice's devices, in lines."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from rad_jax.chips.compiled import Needs
@@ -126,7 +127,7 @@ def _estimate(
 
 
 def _times(
-    parts: list[Part], cost, filling: Filling | None
+    parts: list[Part], cost: Callable[[Part], float], filling: Filling | None
 ) -> tuple[float | None, float]:
     """What a step costs, None where there are no steps, and all of the program."""
     outside, *loops = parts
@@ -135,9 +136,9 @@ def _times(
     if filling is not None and filling.steps is not None and loops:
         longest = max(range(len(loops)), key=lambda i: rounds[i] * loops[i].main)
         rounds[longest] = filling.steps
-        step = cost(loops[longest])
+        step = float(cost(loops[longest]))
     total = sum(n * cost(part) for n, part in zip(rounds, loops, strict=True))
-    return step, cost(outside) + total
+    return step, float(cost(outside) + total)
 
 
 def _lasts(step: float | None, call: float) -> str:

@@ -66,7 +66,7 @@ def parts(program: Program, chip: Chip) -> list[Part]:
         for made in function
     }
     work = {name: _inside(name, program, shapes) for name in program.functions}
-    found: dict[str, Part] = {"": Part(1, *[0] * 6)}
+    found: dict[str, Part] = {"": Part(1, *[0.0] * 6)}
     for made, rounds, _, fused, loop, around in visits(program):
         if fused:
             continue
@@ -77,7 +77,7 @@ def parts(program: Program, chip: Chip) -> list[Part]:
         compute, traffic = flops / _peak(chip, kind), main / chip.bandwidth
         traffic *= chip.devices
         one = (flops, main, cycles_of(made) or 0, compute, traffic)
-        old = found.get(loop, Part(around, *[0] * 6))
+        old = found.get(loop, Part(around, *[0.0] * 6))
         once = rounds // (around or 1)
         sums = (
             x + once * y

@@ -136,6 +136,7 @@ def report(
     Raises:
       UserError: as `compile_fill`.
     """
+    method = _method(model, options)  # what does not fit is refused at once
     devices, needs = compile_fill(model, options, batch, where)
     flops = fill_flops(model, options, batch) * _filled_up(batch.count, devices)
     steps = _steps(model, options)
@@ -143,7 +144,7 @@ def report(
     tiled = " in tiles" if batch.tiled else ""
     head = (
         f"a filling of {batch.count} image{'s' * (batch.count > 1)} of {w}x{h}{tiled} "
-        f"({_method(model, options)}; {model.config.dtype}) on {where.name}: {devices} "
+        f"({method}; {model.config.dtype}) on {where.name}: {devices} "
         f"device{'s' * (devices > 1)} of a host, compiled in {needs.seconds:.0f} s"
     )
     below = "of each device, by the compiler's counts; nothing ran on such a chip:"

@@ -6,6 +6,7 @@ ask; a program that imports the library decides for itself.
 
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ SETTINGS = {
 }
 """Those of JAX, where the environment does not say otherwise."""
 
+WRITING = "Error writing persistent compilation cache entry"
+"""How JAX's warning begins."""
+
 
 def enable_compilation_cache() -> None:
     """Makes JAX keep what it compiles, in ``$XDG_CACHE_HOME/rad_jax/compiled``.
@@ -34,7 +38,8 @@ def enable_compilation_cache() -> None:
     processes: only the first one writes, each host has a folder of its own, and on GPUs
     a process that compiles waits for others that do not (openxla/xla issue 7716).
 
-    Where the folder cannot be used, one line on stderr says so.
+    Where the folder cannot be used, or a program cannot be written there, one line on
+    stderr says so.
     """
     config: Any = jax.config
     if not config.jax_enable_compilation_cache or jax.process_count() > 1:
@@ -45,16 +50,35 @@ def enable_compilation_cache() -> None:
         folder = cache_home() / "compiled"
         _prepare(folder)
     except (KeyError, OSError, RuntimeError) as error:
-        print(
-            f"rad-jax: what is compiled is not kept ({first_line(error)}); set "
-            "JAX_COMPILATION_CACHE_DIR to a folder that can be written",
-            file=sys.stderr,
-        )
+        _say_not_kept(first_line(error))
         return
     for name, value in SETTINGS.items():
         if name.upper() not in os.environ:
             config.update(name, value)
     config.update("jax_compilation_cache_dir", str(folder))
+    _warn_once()
+
+
+def _say_not_kept(reason: str) -> None:
+    print(
+        f"rad-jax: what is compiled is not kept ({reason}); set "
+        "JAX_COMPILATION_CACHE_DIR to a folder that can be written",
+        file=sys.stderr,
+    )
+
+
+def _warn_once() -> None:
+    """Makes one line of what JAX warns of every program that it cannot write."""
+    shown, said = warnings.showwarning, []
+
+    def show(message: Warning | str, *others: Any) -> None:
+        if not str(message).startswith(WRITING):
+            shown(message, *others)
+        elif not said:
+            said.append(message)
+            _say_not_kept(str(message).rpartition("': ")[2] or WRITING)
+
+    warnings.showwarning = show
 
 
 def _prepare(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 from rad_jax.config import Experiment
 from rad_jax.errors import UserError
@@ -45,14 +46,14 @@ def what_fits(
     return NOTHING
 
 
-def _candidates(experiment: Experiment, devices: int) -> Iterator[dict[str, object]]:
+def _candidates(experiment: Experiment, devices: int) -> Iterator[dict[str, Any]]:
     """Changes to try, in their order."""
     settings, model = experiment.train, experiment.model
     here = settings.batch_size // devices
     more = [n for n in _divisors(here) if n > settings.microbatches]
     shared = [n for n in _divisors(devices) if n > settings.fsdp]
-    parts = [{"train.microbatches": n} for n in more]
-    remat = {} if model.use_remat else {"model.use_remat": True}
+    parts: list[dict[str, Any]] = [{"train.microbatches": n} for n in more]
+    remat: dict[str, Any] = {} if model.use_remat else {"model.use_remat": True}
     most = (parts[-1] if parts else {}) | remat
     yield from parts
     if remat:
@@ -73,7 +74,7 @@ def _divisors(number: int) -> list[int]:
     return sorted({*powers, number} - {1})
 
 
-def _changed(experiment: Experiment, changes: dict[str, object]) -> Experiment:
+def _changed(experiment: Experiment, changes: dict[str, Any]) -> Experiment:
     for key, value in changes.items():
         block, _, name = key.partition(".")
         old = getattr(experiment, block)

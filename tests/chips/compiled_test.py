@@ -5,18 +5,26 @@ CUDA, which runs without a GPU.
 """
 
 import importlib.util
+import subprocess
+import sys
 
 import jax
+import jax.numpy as jnp
 import pytest
 
+from rad_jax.checkpoints.load import load_shapes
+from rad_jax.chips.compiled import compile_for
 from rad_jax.chips.hlo import parse, types
 from rad_jax.chips.host import PLUGINS, set_up
-from rad_jax.chips.slices import find_slice
+from rad_jax.chips.slices import GPUS, find_slice
 from rad_jax.config import load_config
-from rad_jax.runtime.sharding import abstract_mesh
+from rad_jax.diffusion.options import SamplingOptions
+from rad_jax.inference.for_chips import Batch, compile_fill, fill_flops
+from rad_jax.runtime.sharding import abstract_mesh, everywhere, make_mesh
 from rad_jax.train.for_chips import compile_step
 from rad_jax.train.plan import step_shapes
-from tests.conftest import DIGITS
+from tests.chips.conftest import SMALL
+from tests.conftest import DIGITS, ROOT
 
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="needs libtpu"
@@ -77,10 +85,7 @@ def test_the_step_is_counted(compiled):
 @needs_libtpu
 def test_parameters_that_are_divided_are_gathered(rad):
     """A network of seconds; the command prints what it compiled."""
-    changes = (
-        *("model.model_channels=32", "model.channel_mult=(1,)"),
-        *("model.attention_resolutions=()", "train.fsdp=2", "train.batch_size=4"),
-    )
+    changes = (*SMALL, "train.fsdp=2", "train.batch_size=4")
     flags = [f"--config.{change}" for change in changes]
     command = ("train", "--config", DIGITS, "--dry_run", "--topology", "v5e-4")
     code, out, _ = rad(*command, *flags)
@@ -94,6 +99,57 @@ def test_parameters_that_are_divided_are_gathered(rad):
 
 
 @needs_libtpu
+def test_between_slices_hosts_sum_what_devices_have_summed():
+    """A device of each slice sends its part, which is gathered within the slice."""
+    set_up()
+    experiment = digits(*SMALL, "train.batch_size=8")
+    where = find_slice("2xv5e-4")
+    text, needs = compile_step(experiment, where)
+    assert where.devices == 8 and "replica_groups={{0,1,2,3}" in text
+    found = {x.kind: x for x in needs.collectives}
+    assert set(found) == {"all-reduce", "all-reduce between slices", "all-gather"}
+    state, _, _ = step_shapes(experiment, abstract_mesh(8))
+    gradient = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.params))
+    assert found["all-reduce"].count == 1
+    assert gradient <= found["all-reduce"].size < 1.2 * gradient  # padded
+    assert gradient / 4 <= found["all-reduce between slices"].size < gradient
+
+
+@needs_libtpu
+def test_a_host_s_devices_share_a_filling(rad, model_json):
+    """Five images on four devices, two each; the steps are 20, the rounds 128."""
+    flags = ("--dry_run", "--topology", "v5e-16", "--steps", 20, "--batch_size", 5)
+    code, out, _ = rad("inpaint", "--model", model_json, *flags)
+    assert code == 0
+    head, _, memory, communication, work, roofline, cycles = out.splitlines()
+    assert head.startswith(
+        "a filling of 5 images of 16x16 (ddpm, 20 steps, grid uniform; float32) on "
+        "v5e-16: 4 devices of a host, compiled in "
+    )
+    assert memory.startswith("memory: ") and communication == "communication: none"
+    assert "(one round of each loop, of 128)" in work
+    assert " a step, " in roofline and " images/s, MFU at most " in roofline
+    assert cycles.startswith("the compiler's own estimate, unmeasured: ")
+
+
+@needs_libtpu
+def test_two_processes_compile_at_once(model_json):
+    command = (
+        *(sys.executable, "-m", "rad_jax", "inpaint", "--model", str(model_json)),
+        *("--dry_run", "--topology", "v5e-1", "--batch_size", "1"),
+    )
+    pipe = subprocess.PIPE
+    both = [
+        subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+        for _ in range(2)
+    ]
+    for process in both:
+        out, err = process.communicate(timeout=600)
+        assert process.returncode == 0, err
+        assert out.startswith("a filling of 1 image of 16x16 ")
+
+
+@needs_libtpu
 def test_too_large_a_batch_is_refused_with_both_numbers(rad):
     changes = ("train.batch_size=131072", "model.attention_resolutions=()")
     flags = [f"--config.{change}" for change in changes]
@@ -102,7 +158,7 @@ def test_too_large_a_batch_is_refused_with_both_numbers(rad):
     assert (code, out) == (2, "")
     [line] = [x for x in err if x.startswith("rad-jax: ")]
     assert "too large for v5e-1: it needs " in line
-    assert " on each device, which has 15.75 GiB; try a smaller train.batch" in line
+    assert " on each device, which has 15.75 GiB; by the estimate it fits with " in line
 
 
 @needs_cuda
@@ -117,3 +173,51 @@ def test_an_h100s_program_has_the_kernels_of_its_kind():
     assert "__cudnn$fmhaSoftmax" in text and "__cudnn$fmhaSoftmaxBackward" in text
     assert needs.total > needs.arguments > 0 and needs.collectives == []
     assert needs.flops is None and needs.cycles is None  # the compiler counts neither
+
+
+@needs_cuda
+@pytest.mark.parametrize("name", GPUS)
+def test_every_gpu_is_described(name):
+    """A convolution by cuDNN, and a matrix product, counted right."""
+    set_up()
+    where = find_slice(name)
+
+    def build(devices):
+        there = everywhere(make_mesh(1, devices))
+
+        def given(*shape):
+            return jax.ShapeDtypeStruct(shape, jnp.bfloat16, sharding=there)
+
+        dimensions = ("NHWC", "HWIO", "NHWC")
+
+        def program(x, kernel, matrix):
+            window = {"window_strides": (1, 1), "padding": "SAME"}
+            y = jax.lax.conv_general_dilated(
+                x, kernel, **window, dimension_numbers=dimensions
+            )
+            return y @ matrix
+
+        shapes = given(4, 32, 32, 64), given(3, 3, 64, 64), given(64, 64)
+        return jax.jit(program), shapes
+
+    compiled, needs = compile_for(where, build)
+    assert "__cudnn$conv" in (compiled.as_text() or "")
+    pixels = 4 * 32 * 32
+    assert needs.parts[0].flops == 2 * pixels * 64 * (9 * 64 + 64)
+    assert needs.total < where.chip.memory
+
+
+@needs_cuda
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_gpu_s_program_takes_the_operations_of_the_network(model_json, dtype):
+    """Those that its text has, kernel by kernel, are those of a step of the network."""
+    set_up()
+    model = load_shapes(model_json, dtype=dtype)
+    options, batch = SamplingOptions(steps=20), Batch(4, (16, 16))
+    devices, needs = compile_fill(model, options, batch, find_slice("h100"))
+    _, loop = needs.parts
+    assert (devices, loop.rounds, needs.loops) == (1, 128, [128])
+    of_a_step = fill_flops(model, options, batch) / 20
+    assert loop.flops == pytest.approx(of_a_step, rel=0.01)
+    images = sum(x.size for x in jax.tree.leaves(model.params)) * 4
+    assert needs.arguments > images

@@ -114,6 +114,32 @@ def test_what_is_written_several_times_is_one():
     assert hlo.estimated_cycles(hlo.parse(GATHERED)) is None
 
 
+SLICES = """\
+HloModule jit_step
+
+ENTRY %main (a: f32[64], b: f32[32]) -> f32[64] {
+  %a = f32[64]{0} parameter(0)
+  %b = f32[32]{0} parameter(1)
+  %g = f32[64]{0} all-gather(%b), channel_id=1, dimensions={0}
+  %h = f32[64]{0} all-gather(%b), channel_id=1, dimensions={0}
+  %after = token[] after-all()
+  %send = (f32[64]{0}, u32[], token[]) send(%a, %after), channel_id=2, \
+is_host_transfer=true, frontend_attributes={_xla_megascale_transfer_type="ALL_REDUCE"}
+  %done = token[] send-done(%send), channel_id=2, is_host_transfer=true
+  %other = (f32[64]{0}, u32[], token[]) send(%a, %after), channel_id=3
+  ROOT %sum = f32[64]{0} add(%g, %h)
+}
+"""
+
+
+def test_hosts_sum_between_slices():
+    """What is sent for another purpose is no sum; a channel may be shared."""
+    assert hlo.collectives(hlo.parse(SLICES)) == [
+        hlo.Collective("all-gather", 2, 2 * 64 * 4, 1, False),
+        hlo.Collective("all-reduce between slices", 1, 64 * 4, 1, False),
+    ]
+
+
 @pytest.mark.parametrize(
     ("shape", "size"),
     [

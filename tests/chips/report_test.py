@@ -4,8 +4,9 @@ import pytest
 
 from rad_jax.chips.compiled import Needs
 from rad_jax.chips.hlo import Collective
-from rad_jax.chips.report import lines
+from rad_jax.chips.report import Filling, lines
 from rad_jax.chips.slices import find_slice
+from rad_jax.chips.work import Part
 
 NEEDS = Needs(
     arguments=2**20,
@@ -15,6 +16,7 @@ NEEDS = Needs(
     flops=197e9,
     accessed=3e9,
     main=1_638_000_000,
+    parts=[Part(1, 197e9, 1_638_000_000, 15_000_000, 1e-3, 2e-3, 2.5e-3)],
     collectives=[
         Collective("all-reduce", 1, 2**20, 1, False),
         Collective("all-gather", 2, 2**11, 3, False),
@@ -55,11 +57,43 @@ def test_a_device_may_be_half_a_chip():
 
 
 @pytest.mark.parametrize("unknown", ["flops", "accessed"])
-def test_gpus_count_nothing_and_it_is_said(unknown):
+def test_on_gpus_the_network_s_own_work_is_counted(unknown):
+    """Kernels do not overlap: their sum, 2.5 ms, of which the network's is 0.1."""
     needs = NEEDS._replace(**{unknown: None}, cycles=None, peak=0, collectives=[])
-    assert lines(find_slice("h100x8"), needs, 98.5e9, "bfloat16") == [
+    assert lines(find_slice("h100x8"), needs, 98.9e9, "bfloat16") == [
         "memory: 3.0 MiB of 80.0 GiB (arguments 1.0 MiB, temporaries 2.0 MiB)",
         "communication: none",
-        "time: for cuda the compiler counts neither work nor cycles; there is nothing "
-        "to estimate it from",
+        "work: 98.9 GFLOP of the network, by rad_jax's count since the compiler makes "
+        "none; 1.64 GB of main memory (all rounds)",
+        "roofline: 2.5 ms mostly by memory, kernel after kernel (989 TFLOP/s in "
+        "bfloat16, 3.35 TB/s of main memory, as published): MFU at most 4.0%",
     ]
+
+
+STEPS = NEEDS._replace(
+    parts=[
+        Part(1, 0, 1e9, 1e6, 1e-3, 2e-3, 3e-3),
+        Part(32, 0, 1, 1, 1e-9, 1e-9, 1e-9),
+        Part(128, 0, 8.19e9, 15e6, 1e-3, 10e-3, 10.5e-3),
+    ],
+    loops=[32, 128],
+)
+
+
+def test_a_filling_is_timed_by_its_steps_not_by_those_that_do_nothing():
+    """Of 100 steps of 128: 2 + 1000 ms; 1 + 1500 million cycles at 1.5 GHz."""
+    found = lines(find_slice("v5e-1"), STEPS, 19.7e12, "bfloat16", Filling(16, 100))
+    assert found[2:] == [
+        "work: 197 GFLOP, 3 GB accessed (one round of each loop, of 32, 128), 8.19 GB "
+        "of main memory a step, 820 GB the call",
+        "roofline: 10 ms a step, 1 s the call, by memory (197 TFLOP/s in bfloat16, 819 "
+        "GB/s of main memory, as published): at most 16 images/s, MFU at most 10.0%",
+        "the compiler's own estimate, unmeasured: 1501.00 Mcycles = 10 ms a step, 1 s "
+        "the call, at 1.5 GHz, without communication: 16 images/s, MFU 10.0%",
+    ]
+
+
+def test_a_filling_of_another_method_has_all_rounds_and_no_steps():
+    found = lines(find_slice("h100"), STEPS, 1e9, "bfloat16", Filling(16, None))
+    assert "roofline: 1.35 s mostly by memory" in found[3]  # 3 + 128 x 10.5 ms
+    assert "at most 11.9 images/s" in found[3] and " a step" not in found[2]

@@ -198,6 +198,31 @@ def test_a_folder_that_cannot_be_used_is_one_line(
     assert reason in line and "set JAX_COMPILATION_CACHE_DIR to a folder" in line
 
 
+FULL = """
+import resource
+from rad_jax.runtime.compilation_cache import enable_compilation_cache
+
+enable_compilation_cache()
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, -1))
+import jax, jax.numpy as jnp, warnings
+
+print(jax.jit(jnp.sin)(jnp.zeros(3)), jax.jit(jnp.cos)(jnp.zeros(3)))
+warnings.warn("another")
+"""
+
+
+def test_a_full_disk_is_one_line(environment):
+    """A limit on file size fails like one, with EFBIG instead of ENOSPC."""
+    out, err = run(environment, FULL)
+    assert out == "[0. 0. 0.] [1. 1. 1.]\n"
+    told, other = (x for x in err if not x.startswith("  "))
+    assert told == (
+        "rad-jax: what is compiled is not kept (OSError: [Errno 27] File too large); "
+        "set JAX_COMPILATION_CACHE_DIR to a folder that can be written"
+    )
+    assert other.endswith("UserWarning: another")
+
+
 def test_an_entry_that_another_command_is_writing_stays(updates, tmp_path):
     folder = cache_home() / "compiled"
     folder.mkdir(parents=True)
