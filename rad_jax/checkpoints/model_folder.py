@@ -110,18 +110,17 @@ def read_shapes(folder: AnyPath) -> AnyModel:
     try:
         with ocp.Checkpointer(_handler()) as checkpointer:
             found: Any = checkpointer.metadata(orbax_path(folder / PARAMS))
-        kept = flatten_dict(found.item_metadata.tree)
+        kept = cast(dict[tuple, Any], flatten_dict(found.item_metadata.tree))
     except Exception as error:  # as many kinds as in `_read_params`
         reason = sorted_out(error, folder / PARAMS)
         raise UserError(
             f"{folder / PARAMS}: is damaged ({reason}); {FIX_HINT}"
         ) from error
-    typed = {
-        path: jax.ShapeDtypeStruct(
-            leaf.shape, kept[path].dtype if path in kept else leaf.dtype
-        )
-        for path, leaf in cast(dict[tuple, Any], flatten_dict(shapes)).items()
-    }
+    typed = {}
+    for path, leaf in cast(dict[tuple, Any], flatten_dict(shapes)).items():
+        name = tuple(map(str, path))  # numbers of blocks are written as text
+        dtype = kept[name].dtype if name in kept else leaf.dtype
+        typed[path] = jax.ShapeDtypeStruct(leaf.shape, dtype)
     return model._replace(params=unflatten_dict(typed))
 
 

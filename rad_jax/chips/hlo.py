@@ -115,18 +115,18 @@ def visits(program: Program) -> Iterator[Visited]:
         (program.entry, 1, False, False, "", 1)
     ]
     while waiting:
-        name, rounds, unknown, fused, *outer = waiting.pop()
+        name, rounds, unknown, fused, loop, around = waiting.pop()
         for made in program.functions.get(name, []):
-            yield Visited(made, rounds, unknown, fused, *outer)
+            yield Visited(made, rounds, unknown, fused, loop, around)
             if made.operation == "while":
                 trips = _trips(made, program)
                 inner = (rounds * (trips or 1), unknown or trips is None, fused)
-                here = outer if outer[0] else (made.name, trips)
+                here = (loop, around) if loop else (made.name, trips)
                 waiting.append((_named("body", made.line), *inner, *here))
             for called, several in _CALLED.findall(made.line):
                 for each in [called, *re.findall(r"[\w.\-]+", several)]:
                     within = fused or made.operation not in ("call", "conditional")
-                    waiting.append((each, rounds, unknown, within, *outer))
+                    waiting.append((each, rounds, unknown, within, loop, around))
 
 
 def collectives(program: Program) -> list[Collective]:

@@ -220,8 +220,9 @@ def _anew(call: Call) -> Any:
 
 def _steps(model: AnyModel, options: SamplingOptions | Baseline) -> int | None:
     """Of RAD, whose scan is over them; other methods have loops of their own."""
-    rad = isinstance(options, SamplingOptions) and not isinstance(model, LamaModel)
-    return options.steps if rad else None
+    if isinstance(options, Baseline) or isinstance(model, LamaModel):
+        return None
+    return options.steps
 
 
 def _filled_up(count: int, devices: int) -> float:

@@ -15,6 +15,7 @@ import pytest
 
 from rad_jax.checkpoints import model_folder
 from rad_jax.checkpoints.describe import describe
+from rad_jax.checkpoints.load import load, load_shapes
 from rad_jax.checkpoints.model import Model
 from rad_jax.checkpoints.model_folder import (
     check_free,
@@ -57,6 +58,38 @@ def written(tmp_path_factory):
 
 def assert_equal(params, expected):
     jax.tree.map(np.testing.assert_array_equal, params, expected)
+
+
+def test_shapes_need_no_arrays(tmp_path):
+    """Their types are those of the files, while these are there."""
+    half = jax.tree.map(
+        lambda x: x.astype(ml_dtypes.bfloat16) if x.ndim > 1 else x, PARAMS
+    )
+    folder = write(tmp_path / "model", params=half)
+    model = load_shapes(folder, dtype="bfloat16", noise_embedding="spatial")
+    assert isinstance(model, Model)
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), half)
+    assert model.params == like
+    assert (model.config.dtype, model.config.noise_embedding) == ("bfloat16", "spatial")
+    (folder / "params" / "_METADATA").write_text("{")
+    with pytest.raises(UserError, match="params: is damaged"):
+        load_shapes(folder)
+    shutil.rmtree(folder / "params")
+    assert load_shapes(folder).params == abstract_params(CONFIG)
+    (folder / "model.json").unlink()
+    with pytest.raises(UserError, match="neither a model folder"):
+        load_shapes(folder)
+
+
+def test_shapes_of_a_run(tiny_run, tmp_path):
+    workdir, _ = tiny_run
+    loaded, model = load(workdir), load_shapes(workdir)
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), loaded.params)
+    assert model._replace(params=like) == loaded._replace(params=like)
+    assert model.params == like
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(UserError, match="holds no finished checkpoint"):
+        load_shapes(tmp_path)
 
 
 def test_what_is_written_is_read(written):
