@@ -11,59 +11,33 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
-
 from benchmarks.measured import measured, store
 from rad_jax.checkpoints.model import Model
-from rad_jax.chips.compiled import Needs, compile_for
+from rad_jax.chips.compiled import Needs
 from rad_jax.chips.host import set_up
 from rad_jax.chips.slices import find_slice
 from rad_jax.config import load_config
 from rad_jax.diffusion.options import SamplingOptions
-from rad_jax.diffusion.sampling import STEP_BUCKET
 from rad_jax.inference import compiled
-from rad_jax.inference.inpaint import default_sampler, prepare_steps
+from rad_jax.inference.for_chips import Batch, compile_fill
 from rad_jax.models.unet import abstract_params
 
 WAYS = ("once", "in every step")
 
 
-def compile_fill(topology: str, batch: int, way: str) -> Needs:
+def compile_way(topology: str, batch: int, way: str) -> Needs:
     """The program that fills binary holes."""
-    where = find_slice(topology)
     experiment = load_config("configs/ffhq256.py", ["--config.model.dtype=bfloat16"])
     config = experiment.model
     model = Model(config, experiment.schedule, "eps", abstract_params(config))
-    stack, start = prepare_steps(model, SamplingOptions(steps=100), STEP_BUCKET)
+    side = config.image_size
     rounding = compiled.make_rounding
     if way != "once":
         compiled.make_rounding = lambda _: lambda params: params
-    side = config.image_size
-    given = (
-        model.params,
-        stack,
-        start,
-        jax.ShapeDtypeStruct((batch, side, side, 3), jnp.float32),
-        jax.ShapeDtypeStruct((batch, side, side), jnp.float32),
-        jax.eval_shape(lambda: jax.random.split(jax.random.key(0), batch)),
-    )
-
-    def build(devices):
-        there = NamedSharding(Mesh(devices[:1], ("data",)), PartitionSpec())
-
-        def placed(leaf):
-            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=there)
-
-        compiled.compiled_fill.cache_clear()
-        run = compiled.compiled_fill(
-            config, experiment.schedule, default_sampler(model), True, False
-        )
-        return run, (*jax.tree.map(placed, given), None)
-
+    compiled.compiled_fill.cache_clear()
     try:
-        return compile_for(where, build)[1]
+        filled = Batch(batch, (side, side))
+        return compile_fill(model, SamplingOptions(), filled, find_slice(topology))[1]
     finally:
         compiled.make_rounding = rounding
 
@@ -80,7 +54,7 @@ def main() -> None:
     record: dict[str, Any] = {"measured": measured(), "rows": []}
     for batch in args.batches:
         for way in WAYS:
-            needs = compile_fill(args.topology, batch, way)
+            needs = compile_way(args.topology, batch, way)
             row = {
                 "batch": batch,
                 "rounded": way,
