@@ -62,7 +62,8 @@ def lines(
 
 def _work(needs: Needs, model_flops: float, filling: Filling | None) -> str:
     step, call = _times(needs.parts, lambda part: part.main, filling)
-    main = f"{_number(call)}B of main memory (all rounds)"
+    told = "all rounds" if None not in needs.loops else "of unknown rounds one"
+    main = f"{_number(call)}B of main memory ({told})"
     if step is not None:
         main = f"{_number(step)}B of main memory a step, {_number(call)}B the call"
     if needs.flops is None or needs.accessed is None:
