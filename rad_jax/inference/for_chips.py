@@ -242,7 +242,7 @@ def _what_fits(model: AnyModel, batch: Batch, devices: int, error: TooLarge) -> 
         params *= 1.5
     here = math.ceil(batch.count / devices)
     each = max(error.need - params, 1) / here
-    fits = min(int(max(error.there - params, 0) / each), here - 1)
+    fits = int(max(error.there - params, 0) / each)
     if not fits:
         return f"not even one image fits, by this number; {less}"
     return f"by this number --batch_size {fits * devices} fits"
