@@ -12,6 +12,7 @@ from jax.experimental import topologies
 from rad_jax.chips import hlo
 from rad_jax.chips.host import description, require_compiler
 from rad_jax.chips.slices import Slice
+from rad_jax.chips.traffic import main_memory_traffic
 from rad_jax.chips.work import Part, parts
 from rad_jax.errors import UserError, first_line
 from rad_jax.models.target import tracing_for
@@ -142,7 +143,7 @@ def _needs(compiled: jax.stages.Compiled, where: Slice, seconds: float) -> Needs
         peak=getattr(memory, "peak_memory_in_bytes", 0),
         flops=cost.get("flops"),
         accessed=cost.get("bytes accessed"),
-        main=hlo.main_memory_traffic(program),
+        main=main_memory_traffic(program),
         parts=parts(program, where.chip),
         collectives=hlo.collectives(program),
         loops=hlo.loops(program),

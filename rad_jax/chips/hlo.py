@@ -18,12 +18,6 @@ KINDS = (
 BITS = {"pred": 8, "bf16": 16, "c64": 64, "c128": 128}
 """Of types whose names do not end, or begin, with their number of bits."""
 
-FREE = (
-    *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"),
-    *("while", "conditional", "call", "opt-barrier", "partition-id", "replica-id"),
-)
-"""Instructions that move nothing themselves."""
-
 _COMPUTATION = re.compile(r"(ENTRY )?%?([\w.\-]+) \(.*\{$")
 _INSTRUCTION = re.compile(
     r"\s*(?:ROOT )?%?([\w.\-]+) = (\(.*?\)|\S+) ([\w\-]+)\((.*?)\)(?:,|$)"
@@ -171,36 +165,6 @@ def loops(program: Program) -> list[int | None]:
         for made, *_ in visits(program)
         if made.operation == "while"
     ]
-
-
-def main_memory_traffic(program: Program) -> int:
-    """Bytes that the instructions read and write in the chip's main memory."""
-    sizes = sizes_by_name(program, main_memory=True)
-    return sum(
-        seen.rounds * main_bytes(seen.instruction, sizes)
-        for seen in visits(program)
-        if not seen.fused
-    )
-
-
-def main_bytes(made: Instruction, sizes: dict[str, int]) -> int:
-    """Bytes that an instruction reads and writes in the chip's main memory.
-
-    What the compiler keeps in the memory on the chip does not count, nor what the
-    instruction keeps to itself; operands count whole, also where only a slice of them
-    is read.
-
-    Args:
-      made: the instruction, which is not part of another.
-      sizes: `sizes_by_name`, in main memory.
-    """
-    if made.operation in FREE or made.operation.endswith("-done"):
-        return 0
-    # What is started has its operands in what it makes; a sum has not.
-    starts = made.operation.endswith("-start") or made.operation in ("send", "recv")
-    if starts and made.operation != "all-reduce-start":
-        return sizes[made.name]
-    return sizes[made.name] + sum(sizes.get(x, 0) for x in names_in(made.operands))
 
 
 def estimated_cycles(program: Program) -> int | None:

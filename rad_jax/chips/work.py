@@ -13,12 +13,12 @@ from rad_jax.chips.hlo import (
     Program,
     arrays_of,
     cycles_of,
-    main_bytes,
     names_in,
     sizes_by_name,
     visits,
 )
 from rad_jax.chips.table import Chip, peak_flops
+from rad_jax.chips.traffic import main_bytes, read_by_fusions
 
 Shape = tuple[int, ...]
 Shapes = dict[str, list[tuple[str, Shape]]]
@@ -59,7 +59,7 @@ def parts(program: Program, chip: Chip) -> list[Part]:
       program: from `hlo.parse`.
       chip: what it is for.
     """
-    sizes = sizes_by_name(program, main_memory=True)
+    sizes, read = sizes_by_name(program, main_memory=True), read_by_fusions(program)
     shapes = {
         made.name: arrays_of(made.shape)
         for function in program.functions.values()
@@ -73,7 +73,7 @@ def parts(program: Program, chip: Chip) -> list[Part]:
         flops, kind = work_of(made, shapes)
         if calls := _CALLS.search(made.line):
             flops, kind = work.get(calls[1], (0.0, ""))
-        main = main_bytes(made, sizes)
+        main = main_bytes(made, sizes, read)
         compute, traffic = flops / _peak(chip, kind), main / chip.bandwidth
         traffic *= chip.devices
         one = (flops, main, cycles_of(made) or 0, compute, traffic)

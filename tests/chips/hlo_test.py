@@ -64,14 +64,6 @@ def test_a_loop_counts_as_often_as_it_goes_round():
     ]
 
 
-def test_traffic_is_that_of_the_main_memory():
-    """Of the map: the sum reads and writes it, the fusion reads it, the slice does."""
-    slices = MAP + 8 + 8  # into `one`, which is read to be converted
-    sums = 8 + 8
-    expected = 3 * 3 * MAP + slices + sums
-    assert hlo.main_memory_traffic(hlo.parse(LOOPS)) == expected
-
-
 def test_a_loop_may_say_it_itself_or_not_at_all():
     line = "condition=%condition, body=%body"
     known = f'{line}, backend_config={{"known_trip_count":{{"n":"4"}}}}'

@@ -4,6 +4,7 @@ import pytest
 
 from rad_jax.chips import hlo
 from rad_jax.chips.table import CHIPS
+from rad_jax.chips.traffic import main_memory_traffic
 from rad_jax.chips.work import parts
 
 H100, V5E = (next(x for x in CHIPS if x.name == name) for name in ("h100", "v5e"))
@@ -119,7 +120,7 @@ def test_a_round_of_a_loop_has_the_loops_and_fusions_within_it():
     assert loop.compute == pytest.approx(2 * 64**3 / 197e12)
     assert loop.traffic == pytest.approx(loop.main / 819e9)
     assert loop.traffic == pytest.approx(loop.one_by_one)  # each waits for memory
-    assert hlo.main_memory_traffic(hlo.parse(LOOP)) == outside.main + 128 * loop.main
+    assert main_memory_traffic(hlo.parse(LOOP)) == outside.main + 128 * loop.main
     assert hlo.estimated_cycles(hlo.parse(LOOP)) == 128 * loop.cycles
 
 
