@@ -21,7 +21,8 @@ def count_flops(function: Callable[..., Any], *args: Any) -> float:
 
     Nothing is computed, only traced. What the program repeats counts each time, with
     what is recomputed for the backward pass; what nothing comes of does not. Of a
-    condition the dearest branch counts; a `while` loop, whose trips nobody knows,
+    condition the dearest branch counts; of ways for several platforms, which come to
+    the same, the cheapest, wherever it runs; a `while` loop, whose trips nobody knows,
     counts as one. Inside `shard_map` all devices count together.
 
     Args:
@@ -49,7 +50,8 @@ def _of_equation(equation: JaxprEqn) -> float:
             lhs, *_, out = _shapes(equation)
             return float(math.prod(out) * math.prod(lhs[i] for i in contracted))
         case "cond":
-            return max(_multiplications(branch.jaxpr) for branch in params["branches"])
+            most = min if params.get("branches_platforms") else max
+            return most(_multiplications(branch.jaxpr) for branch in params["branches"])
     inside = math.fsum(_multiplications(jaxpr) for jaxpr in _jaxprs(params))
     match equation.primitive.name:
         case "scan":

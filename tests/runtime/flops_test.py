@@ -126,6 +126,19 @@ def test_loops_and_branches():
     assert count_flops(unknown, x, w) == once
 
 
+def test_of_ways_for_platforms_the_cheapest_counts():
+    """They come to the same."""
+    x, w = shape(5, 7), shape(7, 7)
+
+    def twice(x, w):
+        return dense(dense(x, w), w)
+
+    def call(x, w):
+        return jax.lax.platform_dependent(x, w, cpu=twice, default=dense)
+
+    assert count_flops(call, x, w) == 2 * 5 * 7 * 7
+
+
 def test_rules_of_differentiation():
     x, w = shape(5, 7), shape(7, 11)
 
