@@ -9,7 +9,8 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from rad_jax.models.convolution import Activation
-from rad_jax.models.layers import GroupNorm, Linear
+from rad_jax.models.group_norm import GroupNorm
+from rad_jax.models.layers import Linear
 from rad_jax.models.target import compute_capability
 
 

@@ -10,6 +10,9 @@ from jaxtyping import Array, Float
 
 Activation = Float[Array, "b h w c"]
 
+Parts = tuple[Float[Array, "b h w _"], ...]
+"""Maps that together have the channels of one."""
+
 Margins = tuple[tuple[int, int], tuple[int, int]]
 """Rows of zeros before and after an image, and columns."""
 
@@ -40,10 +43,14 @@ class Conv(nnx.Module):
     def __call__(self, x: Activation) -> Float[Array, "b _ _ out"]:
         """Applies the layer."""
         bias = self.bias[...].astype(self.dtype)
-        return self.convolve(x, self.kernel[...]) + bias.reshape(1, 1, 1, -1)
+        return self.product(self.weights(), x) + bias.reshape(1, 1, 1, -1)
 
-    def convolve(
-        self, x: Activation, kernel: Float[Array, "3 3 c out"]
+    def weights(self) -> Float[Array, "3 3 c out"]:
+        """The kernel that it applies."""
+        return self.kernel[...]
+
+    def product(
+        self, kernel: Float[Array, "3 3 c out"], x: Activation
     ) -> Float[Array, "b _ _ out"]:
         """What it does with its kernel, with this one."""
         # Activations only: the float32 kernel is rounded in `conv`, after any sums.
@@ -129,6 +136,13 @@ def upsampled_conv(
     columns. Summed in float32, their weights make a 2x2 convolution of x for each of
     the four pixels that one pixel becomes.
     """
+    four = functools.partial(_four_convs, precision=precision)
+    one = functools.partial(_transposed_conv, precision=precision)
+    return jax.lax.platform_dependent(x, kernel, cpu=four, default=one)
+
+
+def _four_convs(x, kernel, precision: str | None):
+    """One for each pixel that a pixel becomes."""
     # The first of two pixels sees the neighbour before it, the second the one after:
     # so the zeros stand before or after.
     pixels = [
@@ -141,6 +155,23 @@ def upsampled_conv(
     b, h, w, outputs = pixels[0][0].shape
     y = jnp.stack([jnp.stack(row, axis=3) for row in pixels], axis=2)
     return y.reshape(b, 2 * h, 2 * w, outputs)
+
+
+def _transposed_conv(x, kernel, precision: str | None):
+    """The four as one with a stride; XLA's CPU compiler would do all that it saves."""
+    for axis in (0, 1):
+        a, b, c = jnp.split(kernel, 3, axis)
+        kernel = jnp.concatenate([c, b + c, a + b, a], axis)
+    return jax.lax.conv_general_dilated(
+        x,
+        # XLA takes it for a transposed convolution where it is reversed.
+        jax.lax.rev(kernel.astype(x.dtype), (0, 1)),
+        window_strides=(1, 1),
+        padding=((2, 2), (2, 2)),
+        lhs_dilation=(2, 2),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=precision,
+    )
 
 
 def _upsampled(

@@ -5,6 +5,7 @@ Parameters are float32. ``dtype`` is what convolutions and attention compute in;
 normalisation, the time embedding and its projections compute in float32 always.
 """
 
+import functools
 import math
 
 import jax
@@ -14,8 +15,9 @@ from flax import nnx
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
-from rad_jax.models.config import GROUPS, Resampling
-from rad_jax.models.convolution import Activation, Conv
+from rad_jax.models.config import Resampling
+from rad_jax.models.convolution import Activation, Conv, Parts, conv
+from rad_jax.models.group_norm import GroupNorm
 from rad_jax.models.noise_embedding import Conditioning, project, sinusoid
 from rad_jax.typing import PRNGKey, PRNGKeys, Timesteps
 
@@ -37,12 +39,39 @@ class Linear(nnx.Module):
         self.kernel = nnx.Param(jnp.zeros((inputs, outputs)))
         self.bias = nnx.Param(jnp.zeros(outputs))
 
-    def __call__(self, x: Float[Array, "*shape inputs"]) -> Float[Array, "*shape out"]:
-        """Applies the layer."""
+    def __call__(
+        self, x: Float[Array, "*shape _"], *more: Float[Array, "*shape _"]
+    ) -> Float[Array, "*shape out"]:
+        """Applies the layer to x, or to maps that together have the channels of x."""
         # Rounded here alone: the optimiser and the average need float32 parameters.
-        kernel, bias = (p[...].astype(self.dtype) for p in (self.kernel, self.bias))
-        y = jnp.matmul(x.astype(self.dtype), kernel, precision=self.precision)
+        bias = self.bias[...].astype(self.dtype)
+        y = self.product(self.weights(), x, *more)
         return y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
+
+    def weights(self) -> Float[Array, "inputs out"]:
+        """The kernel that it applies."""
+        return self.kernel[...]
+
+    def product(
+        self,
+        kernel: Float[Array, "inputs out"],
+        x: Float[Array, "*shape _"],
+        *more: Float[Array, "*shape _"],
+    ) -> Float[Array, "*shape out"]:
+        """What it does with its kernel, with this one."""
+        kernel = kernel.astype(self.dtype)
+        parts = [part.astype(self.dtype) for part in (x, *more)]
+        if not more:
+            return jnp.matmul(parts[0], kernel, precision=self.precision)
+        ends = np.cumsum([part.shape[-1] for part in parts])[:-1]
+        # As convolutions: cuDNN adds what has been added up while it convolves.
+        return functools.reduce(
+            jnp.add,
+            (
+                conv(part, rows[None, None], ((0, 0), (0, 0)), precision=self.precision)
+                for part, rows in zip(parts, jnp.split(kernel, ends), strict=True)
+            ),
+        )
 
 
 def draw_weights(model: nnx.Module, key: PRNGKey) -> None:
@@ -79,49 +108,19 @@ def draw_weights(model: nnx.Module, key: PRNGKey) -> None:
         param[...] = value
 
 
-class GroupNorm(nnx.Module):
-    """Group normalisation with ADM's epsilon, float32 in and out.
-
-    Pixels are averaged first and channels after: no map is split into groups of a few
-    channels, which is half the time of `nnx.GroupNorm` and suits the tiles of a TPU.
-    The variance is taken about the mean, since E[x^2] - E[x]^2 loses digits in groups
-    whose mean is large.
-    """
-
-    def __init__(self, channels: int):
-        """Builds scale 1 and bias 0."""
-        self.scale = nnx.Param(jnp.ones(channels))
-        self.bias = nnx.Param(jnp.zeros(channels))
-
-    def __call__(self, x: Activation) -> Float[Array, "b h w c"]:
-        """Normalises."""
-        # bfloat16 has 8 significant bits, too few for means over whole maps.
-        x = x.astype(jnp.float32)
-        x = x - _group_means(x)
-        variance = _group_means(x * x)
-        shape = (1, 1, 1, -1)
-        # Joined while they are vectors: one multiplication per pixel, not two.
-        scale = jax.lax.rsqrt(variance + 1e-5) * self.scale[...].reshape(shape)
-        return x * scale + self.bias[...].reshape(shape)
-
-
-def _group_means(x: Activation) -> Float[Array, "b 1 1 c"]:
-    """Mean of each channel's group over its channels and all pixels."""
-    means = x.mean(axis=(1, 2), keepdims=True)
-    groups = means.reshape(*means.shape[:-1], GROUPS, -1)
-    means = jnp.broadcast_to(groups.mean(axis=-1, keepdims=True), groups.shape)
-    return means.reshape(x.shape[0], 1, 1, -1)
-
-
 def upsample(x: Activation) -> Float[Array, "b 2*h 2*w c"]:
     """Nearest neighbour, twice the size."""
     return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
 
 
 def downsample(x: Activation) -> Float[Array, "b h//2 w//2 c"]:
-    """Mean of 2 x 2 pixels, half the size."""
-    b, h, w, c = x.shape
-    return x.reshape(b, h // 2, 2, w // 2, 2, c).mean(axis=(2, 4))
+    """Mean of 2 x 2 pixels, half the size; summed in float32."""
+    window = (1, 2, 2, 1)
+    # No axis of two pixels, which a TPU would pad to a whole tile.
+    sums = jax.lax.reduce_window(
+        x.astype(jnp.float32), 0.0, jax.lax.add, window, window, "VALID"
+    )
+    return (sums / 4).astype(x.dtype)
 
 
 _RESAMPLE = {None: lambda x: x, "up": upsample, "down": downsample}
@@ -136,6 +135,25 @@ def dropout(x: Activation, rate: float, keys: PRNGKeys | None) -> Activation:
         return x
     keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate, x.shape[1:]))(keys)
     return jnp.where(keep, x / (1 - rate), 0)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def gradient_in(x: Activation, dtype: Dtype) -> Activation:
+    """The identity, whose gradient is rounded to a type and kept in memory as such."""
+    return x
+
+
+def _gradient_forward(x, dtype):
+    return x, None
+
+
+def _gradient_backward(dtype, _, cotangent):
+    # XLA takes a number that is rounded and widened again for the number itself.
+    rounded = jax.lax.optimization_barrier(cotangent.astype(dtype))
+    return (rounded.astype(cotangent.dtype),)
+
+
+gradient_in.defvjp(_gradient_forward, _gradient_backward)
 
 
 class TimeEmbedding(nnx.Module):
@@ -195,11 +213,21 @@ class ResBlock(nnx.Module):
         )
 
     def __call__(
-        self, x: Activation, conditioning: Conditioning, keys: PRNGKeys | None
+        self,
+        parts: Parts,
+        conditioning: Conditioning,
+        keys: PRNGKeys | None,
     ) -> Float[Array, "b _ _ _"]:
-        """Applies the block; `conditioning` is that of the output's resolution."""
+        """Applies the block.
+
+        Args:
+          parts: maps that together have the channels of the input: a decoder's block
+            takes what comes from below and a skip connection.
+          conditioning: that of the output's resolution.
+          keys: for dropout.
+        """
         # Cast before resampling, which then moves less; the convolution casts anyway.
-        h = jax.nn.silu(self.norm1(x)).astype(self.dtype)
+        h = jax.nn.silu(gradient_in(self.norm1(*parts), self.dtype)).astype(self.dtype)
         h = self.conv1(downsample(h) if self.resampling == "down" else h)
         # The norms and the projection are float32; the next convolution casts.
         if self.scale_shift:
@@ -208,9 +236,11 @@ class ResBlock(nnx.Module):
         else:
             (added,) = project(self.time_embed, conditioning, 1)
             h = self.norm2(h + added)
-        h = self.conv2(dropout(jax.nn.silu(h), self.dropout_rate, keys))
-        x = _RESAMPLE[self.resampling](x)
-        return h + (x if self.shortcut is None else self.shortcut(x))
+        h = jax.nn.silu(gradient_in(h, self.dtype))
+        h = self.conv2(dropout(h, self.dropout_rate, keys))
+        if self.shortcut is not None:
+            return h + self.shortcut(*parts)
+        return h + _RESAMPLE[self.resampling](jnp.concatenate(parts, axis=-1))
 
 
 class Downsample(nnx.Module):

@@ -2,8 +2,10 @@
 
 An adapted layer adds ``(alpha / rank) * (x * a) b`` to its output: ``a`` is a layer of
 the same kind to `rank` channels, ``b`` a dense layer back (a 1x1 convolution after a
-3x3 one). ``a`` begins Gaussian and ``b`` zero, so an adapted network begins as its
-base. Queries, keys and values have adapters of their own, as if they stood apart.
+3x3 one). It is computed as ``x * (kernel + (alpha / rank) * a b)``, which moves fewer
+bytes; the sum is float32, and rounded once. ``a`` begins Gaussian and
+``b`` zero, so an adapted network begins as its base. Queries, keys and values have
+adapters of their own, as if they stood apart.
 
 What trains is one filter, `TRAINABLE`: the adapters, and in full all time-embedding
 layers. The rest is frozen. `merge` gives the plain network back for inference.
@@ -46,14 +48,17 @@ class AdaptedLinear(Linear):
         self.lora_a = nnx.LoRAParam(jnp.zeros((inputs, config.rank)))
         self.lora_b = nnx.LoRAParam(jnp.zeros((config.rank, outputs)))
 
-    def __call__(self, x: Float[Array, "*shape inputs"]) -> Float[Array, "*shape out"]:
+    def __call__(
+        self, x: Float[Array, "*shape _"], *more: Float[Array, "*shape _"]
+    ) -> Float[Array, "*shape out"]:
         """Applies both."""
-        # As the kernel is rounded; what trains is kept in float32.
-        a, b = (p[...].astype(self.dtype) for p in (self.lora_a, self.lora_b))
-        hidden = jnp.matmul(x.astype(self.dtype), a, precision=self.precision)
-        update = jnp.matmul(hidden, b, precision=self.precision)
-        # A Python float has no type of its own: bfloat16 stays bfloat16.
-        return super().__call__(x) + self.scale * update
+        y = super().__call__(x, *more)
+        return y + _beside(self, x, *more) if is_beside(self.kernel[...]) else y
+
+    def weights(self) -> Float[Array, "inputs out"]:
+        """The kernel that it applies, with the update if that is added to it."""
+        kernel = self.kernel[...]
+        return kernel if is_beside(kernel) else kernel + self.update()
 
     def update(self) -> Float[Array, "inputs out"]:
         """What the adapter adds to the kernel, float32."""
@@ -77,10 +82,13 @@ class AdaptedConv(Conv):
 
     def __call__(self, x: Activation) -> Float[Array, "b _ _ out"]:
         """Applies both."""
-        b = self.lora_b[...].astype(self.dtype)
-        hidden = self.convolve(x, self.lora_a[...])
-        update = jnp.matmul(hidden, b, precision=self.precision)
-        return super().__call__(x) + self.scale * update
+        y = super().__call__(x)
+        return y + _beside(self, x) if is_beside(self.kernel[...]) else y
+
+    def weights(self) -> Float[Array, "3 3 inputs out"]:
+        """The kernel that it applies, with the update if that is added to it."""
+        kernel = self.kernel[...]
+        return kernel if is_beside(kernel) else kernel + self.update()
 
     def update(self) -> Float[Array, "3 3 inputs out"]:
         """What the adapter adds to the kernel, float32."""
@@ -103,10 +111,17 @@ class AdaptedQKV(Linear):
 
     def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n 3*c"]:
         """Applies all."""
+        y = super().__call__(x)
+        if not is_beside(self.kernel[...]):
+            return y
         a, b = (p[...].astype(self.dtype) for p in (self.lora_a, self.lora_b))
         hidden = jnp.einsum("bnc,pcr->bnpr", x.astype(self.dtype), a)
-        update = self._join(jnp.einsum("bnpr,pro->bnpo", hidden, b))
-        return super().__call__(x) + self.scale * update
+        return y + self.scale * self._join(jnp.einsum("bnpr,pro->bnpo", hidden, b))
+
+    def weights(self) -> Float[Array, "c 3*c"]:
+        """The kernel that it applies, with the update if that is added to it."""
+        kernel = self.kernel[...]
+        return kernel if is_beside(kernel) else kernel + self.update()
 
     def update(self) -> Float[Array, "c 3*c"]:
         """What the adapters add to the kernel, float32."""
@@ -124,6 +139,24 @@ class AdaptedQKV(Linear):
 
 
 Adapted = AdaptedLinear | AdaptedConv | AdaptedQKV
+
+
+def is_beside(kernel: Array) -> bool:
+    """Whether adapters of this kernel are layers beside it.
+
+    One in bfloat16 (`LoRAConfig.base_dtype`) lies on the grid that a sum is rounded to:
+    a small update would come to nothing, in all its numbers.
+    """
+    return kernel.dtype == jnp.bfloat16
+
+
+def _beside(layer: AdaptedLinear | AdaptedConv, *parts: Array) -> Array:
+    """What the adapter adds to the layer's output, by two layers."""
+    hidden = layer.product(layer.lora_a[...], *parts)
+    # As a kernel is rounded; what trains is kept in float32.
+    b = layer.lora_b[...].astype(layer.dtype)
+    # A Python float has no type of its own: bfloat16 stays bfloat16.
+    return layer.scale * jnp.matmul(hidden, b, precision=layer.precision)
 
 
 def adapted_unet(config: UNetConfig, lora: LoRAConfig, *, rngs: nnx.Rngs) -> UNet:

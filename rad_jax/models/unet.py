@@ -16,10 +16,10 @@ from rad_jax.models.config import (
     decoder_stages,
     encoder_stages,
 )
-from rad_jax.models.convolution import Activation, Conv
+from rad_jax.models.convolution import Activation, Conv, Parts
+from rad_jax.models.group_norm import GroupNorm
 from rad_jax.models.layers import (
     Downsample,
-    GroupNorm,
     ResBlock,
     TimeEmbedding,
     Upsample,
@@ -110,13 +110,12 @@ class UNet(nnx.Module):
         h = self.conv_in(x)
         skips = [h]
         for stage in self.encoder:
-            h = stage(h, conditionings, keys.pop())
+            h = stage((h,), conditionings, keys.pop())
             skips.append(h)
         h = self.middle(h, conditionings[-1], keys.pop())
         for stage in self.decoder:
             # In this order checkpoints have the input channels of their kernels.
-            h = jnp.concatenate([h, skips.pop()], axis=-1)
-            h = stage(h, conditionings, keys.pop())
+            h = stage((h, skips.pop()), conditionings, keys.pop())
         return self.conv_out(jax.nn.silu(self.norm_out(h)))
 
     def _embed(self, labels: Labels | None) -> Float[Array, "b d"] | None:
@@ -142,18 +141,27 @@ class Stage(nnx.Module):
         )
 
     def __call__(
-        self, h: Activation, conditionings: Conditionings, keys: PRNGKeys | None
+        self,
+        parts: Parts,
+        conditionings: Conditionings,
+        keys: PRNGKeys | None,
     ) -> Float[Array, "b _ _ _"]:
-        """Applies the stage, each block with the conditioning of its output's size."""
+        """Applies the stage, each block with the conditioning of its output's size.
+
+        The parts together have the input's channels.
+        """
         keys, resample_keys = split_keys(keys, 2)
         if self.res is not None:
-            h = _run(self.res, self.use_remat, h, conditionings[self.spec.level], keys)
+            conditioning = conditionings[self.spec.level]
+            h = _run(self.res, self.use_remat, parts, conditioning, keys)
+        else:
+            (h,) = parts  # only the decoder's have several, and they have a block
         if self.attn is not None:
             h = _run(self.attn, self.use_remat, h)
         # Of what changes the resolution, only a residual block is conditioned.
         if isinstance(self.resample, ResBlock):
             conditioning = conditionings[self.spec.resampled_level]
-            h = _run(self.resample, self.use_remat, h, conditioning, resample_keys)
+            h = _run(self.resample, self.use_remat, (h,), conditioning, resample_keys)
         elif self.resample is not None:
             h = self.resample(h)
         return h
@@ -176,9 +184,9 @@ class Middle(nnx.Module):
     ) -> Activation:
         """Applies all three."""
         keys1, keys2 = split_keys(keys, 2)
-        h = _run(self.res1, self.use_remat, h, conditioning, keys1)
+        h = _run(self.res1, self.use_remat, (h,), conditioning, keys1)
         h = _run(self.attn, self.use_remat, h)
-        return _run(self.res2, self.use_remat, h, conditioning, keys2)
+        return _run(self.res2, self.use_remat, (h,), conditioning, keys2)
 
 
 def split_keys(keys: PRNGKeys | None, num: int) -> list[PRNGKeys | None]:

@@ -1,5 +1,6 @@
 """Convolutions that do in few operations what is easily said in more."""
 
+import functools
 import re
 
 import jax
@@ -7,20 +8,34 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rad_jax.models.convolution import conv, upsampled_conv
+from rad_jax.models.convolution import (
+    _four_convs,
+    _transposed_conv,
+    conv,
+    upsampled_conv,
+)
 from tests.models.adm_files import relative_error
 from tests.oracles import upsampled_then_convolved
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
 
-def test_upsampled_convolutions(key):
+@pytest.mark.parametrize(
+    "way",
+    [
+        upsampled_conv,
+        functools.partial(_four_convs, precision=None),  # on a CPU
+        functools.partial(_transposed_conv, precision=None),  # elsewhere
+    ],
+    ids=["here", "four", "transposed"],
+)
+def test_upsampled_convolutions(key, way):
     """Output and gradients are those of an upsampling and a convolution after it."""
     keys = jax.random.split(key, 3)
     x = jax.random.normal(keys[0], (2, 3, 5, 4))
     kernel = jax.random.normal(keys[1], (3, 3, 4, 6))
     expected, plain_gradients = jax.vjp(upsampled_then_convolved, x, kernel)
-    output, gradients = jax.vjp(upsampled_conv, x, kernel)
+    output, gradients = jax.vjp(way, x, kernel)
     np.testing.assert_allclose(output, expected, rtol=1e-5, atol=1e-5)
     direction = jax.random.normal(keys[2], output.shape)
     for ours, theirs in zip(

@@ -1,5 +1,6 @@
 """Adapters: what they add, what trains with them, and merging."""
 
+import dataclasses
 import functools
 import json
 
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from rad_jax.convert.diffusers import params_to_diffusers
@@ -14,7 +16,9 @@ from rad_jax.convert.presets import PRESETS
 from rad_jax.errors import UserError
 from rad_jax.models.apply import make_apply
 from rad_jax.models.config import ADAPTABLE, LoRAConfig, UNetConfig
+from rad_jax.models.layers import Linear
 from rad_jax.models.lora import (
+    AdaptedLinear,
     adapted_params,
     combine,
     draw_adapters,
@@ -93,6 +97,28 @@ def test_merged_network_computes_the_same(network):
     adapted = output(config, params, LORA)
     assert relative_error(output(config, merged_by(config)(params)), adapted) < 1e-5
     assert relative_error(output(config, base), adapted) > 0.1
+
+
+def test_adapters_are_added_before_kernels_are_rounded():
+    """In bfloat16 the network is the merged one, bit for bit: it is rounded once."""
+    config = dataclasses.replace(NETWORKS["legacy order"], dtype="bfloat16")
+    base, adapters = random_network(config)
+    params = combine(adapters, base)
+    found = output(config, params, LORA)
+    merged = merge(config, LORA, params)
+    np.testing.assert_array_equal(found, output(config, merged))
+    assert relative_error(output(config, base), found) > 0.01
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float32"])
+def test_no_update_of_a_base_in_bfloat16_is_too_small(kind):
+    """Added to a kernel of such numbers it would be rounded away."""
+    layer = AdaptedLinear(Linear(2, 1, dtype=jnp.bfloat16), LoRAConfig(1, alpha=1.0))
+    layer.kernel = nnx.Param(jnp.asarray([[1], [-1]], kind))
+    layer.lora_a[...] = jnp.float32([[1], [0]])
+    layer.lora_b[...] = jnp.float32([[2**-10]])
+    found = float(layer(jnp.ones((1, 2)))[0, 0])
+    assert found == (2**-10 if kind == "bfloat16" else 0)
 
 
 def test_unmerge_is_the_inverse_of_merge(network):
