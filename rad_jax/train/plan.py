@@ -1,6 +1,7 @@
 """What a run will need, before it starts: memory of a device, and disk."""
 
 import dataclasses
+import functools
 import math
 import shutil
 import time
@@ -41,6 +42,12 @@ LOWERED_FOR = 8
 """Devices that it lowers the step for."""
 
 
+OVER_KEPT, OVER_KEPT_BLOCKS = 1.5, 2.15
+"""What a step needs for maps at its fullest moment, over what the way back keeps of
+them; and where blocks are computed again. Fitted to compiled programs, docs/chips.md.
+"""
+
+
 class Plan(NamedTuple):
     """Numbers of parameters, and bytes.
 
@@ -49,7 +56,8 @@ class Plan(NamedTuple):
       frozen: those that do not.
       state: of a device: what trains, its average and the optimiser.
       base: of a device: what is frozen.
-      gradient: of a device: the gradient, and what is gathered for a step.
+      gradient: of a device: the gradient, what is gathered for a step, and kernels
+        with their adapters.
       activations: of a device, what the way back needs; about.
       checkpoint: of one, on disk.
       disk: of all that are kept, one being written, and the base.
@@ -97,6 +105,8 @@ def make_plan(experiment: Experiment, mesh: AnyMesh) -> Plan:
     mine = _bytes(state, tree_shardings(state, mesh))
     base = _bytes(frozen, tree_shardings(frozen, mesh))
     gathered = _bytes((state.params, frozen)) if mesh.shape["fsdp"] > 1 else 0
+    # Those of a block alone, where it is computed again.
+    merged = 0 if experiment.model.use_remat else 4 * _count(frozen)
     extra = settings.num_steps // settings.keep_every if settings.keep_every else 0
     checkpoints = settings.keep_checkpoints + 1 + extra
     return Plan(
@@ -104,8 +114,8 @@ def make_plan(experiment: Experiment, mesh: AnyMesh) -> Plan:
         frozen=_count(frozen),
         state=mine,
         base=base,
-        gradient=_bytes(state.params) + gathered,
-        activations=_activations(experiment, state, frozen, mesh.size),
+        gradient=_bytes(state.params) + gathered + merged,
+        activations=_activations(experiment, mesh.size),
         checkpoint=kept,
         disk=kept * checkpoints + _bytes(frozen),
     )
@@ -212,25 +222,36 @@ def _shared_by(experiment: Experiment, devices: int) -> Experiment:
     return dataclasses.replace(experiment, train=train)
 
 
-def _activations(
-    experiment: Experiment, state: TrainState, frozen: Any, devices: int
-) -> int:
-    """What automatic differentiation keeps of a device's part of a batch, in bytes.
-
-    The compiler keeps less where it computes things again, and more for scratch.
-    """
-    settings = experiment.train
+def _activations(experiment: Experiment, devices: int) -> int:
+    """What a device's part of a batch needs, in bytes: a multiple of what is kept."""
+    settings, model = experiment.train, experiment.model
     count = settings.batch_size // devices // settings.microbatches
+    over = OVER_KEPT_BLOCKS if model.use_remat else OVER_KEPT
+    itemsize = jnp.dtype(model.dtype).itemsize
+    # In bfloat16 what is kept tells itself from float32 maps that are computed again.
+    half = dataclasses.replace(model, dtype="bfloat16")
+    one = dataclasses.replace(settings, batch_size=1, microbatches=1, fsdp=1)
+    kept = _kept(dataclasses.replace(experiment, model=half, train=one))
+    return round(over * count * kept * itemsize)
+
+
+PROBE = 7
+"""Images, a number that no axis of a parameter has."""
+
+
+@functools.lru_cache(maxsize=16)
+def _kept(experiment: Experiment) -> float:
+    """Numbers in bfloat16 that automatic differentiation keeps of each image."""
     loss = objective.make_loss(experiment)
 
     def kept(params, frozen, images, keys):
         return jax.vjp(lambda p: loss(p, frozen, images, keys)[0], params)[1]
 
-    found = jax.eval_shape(
-        kept, state.params, frozen, _images(experiment, count), _keys(count)
-    )
-    weights = _bytes((state.params, frozen))  # it keeps them, too
-    return max(_bytes(found) - weights, 0)
+    params = jax.eval_shape(lambda: init_state(experiment)).params
+    given = (params, frozen_shapes(experiment), _images(experiment, PROBE))
+    found = jax.tree.leaves(jax.eval_shape(kept, *given, _keys(PROBE)))
+    maps = [x for x in found if x.dtype == jnp.bfloat16 and x.shape[:1] == (PROBE,)]
+    return sum(x.size for x in maps) / PROBE
 
 
 def _images(experiment: Experiment, count: int) -> jax.ShapeDtypeStruct:

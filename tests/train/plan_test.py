@@ -1,13 +1,17 @@
 """What a run needs, told before it starts."""
 
+import json
+
 import jax
 import pytest
 
+from benchmarks import train_memory
 from rad_jax.runtime.memory import size
 from rad_jax.runtime.sharding import abstract_mesh, make_mesh
 from rad_jax.train import plan as module
 from rad_jax.train.plan import make_plan, step_flops, step_shapes, step_speed
 from rad_jax.train.step import make_train_step
+from tests.conftest import ROOT
 
 
 def total_bytes(tree):
@@ -52,6 +56,26 @@ def test_activations_are_those_of_a_part_of_the_batch(tiny_experiment):
     assert found[0] / found[1] == pytest.approx(2, rel=0.05)
     rematted = tiny_experiment(*changes, "model.use_remat=True")
     assert make_plan(rematted, abstract_mesh(1)).activations < found[0] / 2
+
+
+COMPILED = json.loads((ROOT / "docs/results/train_memory.json").read_text())["rows"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(
+            row,
+            marks=() if row["config"] == "ffhq256" else pytest.mark.slow,
+            id=f"{row['config']}-{row['batch']}-{row['use_remat']}",
+        )
+        for row in COMPILED
+    ],
+)
+def test_memory_is_that_of_compiled_programs(row):
+    """Of the paper's networks, by docs/results; people plan by it."""
+    plan = make_plan(train_memory.experiment_of(row), abstract_mesh(1))
+    assert 0.95 < plan.device / row["total"] < 1.25
 
 
 def test_flops_of_a_step_are_those_of_the_network(tiny_experiment):
