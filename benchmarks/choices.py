@@ -10,83 +10,24 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import jax
-import jax.numpy as jnp
 
+from benchmarks import alternatives
 from benchmarks.measured import measured, store
 from benchmarks.timing import in_turns, medians, ratio
 from benchmarks.unet import inputs, two_levels
 from rad_jax.config import load_config
-from rad_jax.models import attention, convolution, layers
 from rad_jax.models.apply import Params, make_apply
-from rad_jax.models.config import GROUPS, NO_LORA, LoRAConfig, UNetConfig
+from rad_jax.models.config import NO_LORA, LoRAConfig, UNetConfig
 from rad_jax.models.lora import combine, draw_adapters
 from rad_jax.models.unet import abstract_params
 from rad_jax.runtime.sharding import on_all_devices, use_cpu_cores
 from tests.models.adm_files import random_params, relative_error
-from tests.oracles import upsampled_then_convolved
 
 CASES = {"cpu": {"ffhq256": 1, "digits": 64}, "gpu": {"ffhq256": 16}}
 DTYPE = {"cpu": "float32", "gpu": "bfloat16"}
 BUILT = "as it is built"
-
-
-def grouped_norm(self: layers.GroupNorm, x: jax.Array) -> jax.Array:
-    """Statistics of maps split into groups, as most libraries have them."""
-    x = x.astype(jnp.float32)
-    groups = x.reshape(*x.shape[:3], GROUPS, -1)
-    mean = groups.mean((1, 2, 4), keepdims=True)
-    variance = groups.var((1, 2, 4), keepdims=True)
-    x = ((groups - mean) * jax.lax.rsqrt(variance + 1e-5)).reshape(x.shape)
-    shape = (1, 1, 1, -1)
-    return x * self.scale[...].reshape(shape) + self.bias[...].reshape(shape)
-
-
-_linear = layers.Linear.__call__
-
-
-def pointwise(self: layers.Linear, x: jax.Array) -> jax.Array:
-    """A 1x1 convolution, where it is one."""
-    if x.ndim != 4:
-        return _linear(self, x)
-    y = jax.lax.conv_general_dilated(
-        x.astype(self.dtype),
-        self.kernel[...].astype(self.dtype)[None, None],
-        window_strides=(1, 1),
-        padding="VALID",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        precision=self.precision,
-    )
-    return y + self.bias[...].astype(self.dtype).reshape(1, 1, 1, -1)
-
-
-def resized(x: jax.Array) -> jax.Array:
-    """Twice the size by `jax.image`."""
-    b, h, w, c = x.shape
-    return jax.image.resize(x, (b, 2 * h, 2 * w, c), "nearest")
-
-
-def pooled(x: jax.Array) -> jax.Array:
-    """Half the size by a window's sum."""
-    window = (1, 2, 2, 1)
-    sums = jax.lax.reduce_window(
-        x, jnp.zeros((), x.dtype), jax.lax.add, window, window, "VALID"
-    )
-    return sums / 4
-
-
-def silu_by_tanh(x: jax.Array) -> jax.Array:
-    """The same without a division."""
-    return x * (0.5 * jnp.tanh(0.5 * x) + 0.5)
-
-
-def attention_spelled_out(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-    """By two products and a softmax in float32."""
-    logits = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32)
-    weights = jax.nn.softmax(logits * q.shape[-1] ** -0.5).astype(q.dtype)
-    return jnp.einsum("bhqk,bkhd->bqhd", weights, v)
 
 
 @contextlib.contextmanager
@@ -95,26 +36,18 @@ def nothing() -> Iterator[None]:
     yield
 
 
-CHANGES: dict[str, Callable[[], Any]] = {
+CHANGES: dict[str, alternatives.Patch] = {
     BUILT: nothing,
     "the same again, to know the noise by": nothing,
-    "group norm over maps split into groups": lambda: mock.patch.object(
-        layers.GroupNorm, "__call__", grouped_norm
-    ),
-    "1x1 layers as convolutions": lambda: mock.patch.object(
-        layers.Linear, "__call__", pointwise
-    ),
-    "upsampling before its convolution": lambda: mock.patch.object(
-        convolution, "upsampled_conv", upsampled_then_convolved
-    ),
-    "nearest upsampling of shortcuts by jax.image": lambda: mock.patch.dict(
-        layers._RESAMPLE, {"up": resized}
-    ),
-    "pooling by windows": lambda: mock.patch.dict(layers._RESAMPLE, {"down": pooled}),
-    "SiLU by tanh": lambda: mock.patch.object(jax.nn, "silu", silu_by_tanh),
-    "attention spelled out": lambda: mock.patch.object(
-        attention, "attend", attention_spelled_out
-    ),
+    "group norm over maps split into groups": alternatives.GROUPED_NORM,
+    "group norm in three passes": alternatives.TWO_PASSES,
+    "skip connections concatenated": alternatives.CONCATENATED,
+    "1x1 layers as convolutions": alternatives.POINTWISE,
+    "upsampling before its convolution": alternatives.UPSAMPLED_FIRST,
+    "nearest upsampling of shortcuts by jax.image": alternatives.RESIZED,
+    "pooling by a mean over axes": alternatives.pooling_by_means,
+    "SiLU by tanh": alternatives.SILU_BY_TANH,
+    "attention spelled out": alternatives.ATTENTION_SPELLED_OUT,
 }
 MAPS = "membership maps made in every call"
 EIGEN = "XLA's convolutions by Eigen, not by its YNN library"
@@ -151,7 +84,8 @@ def calls_of(config: UNetConfig, batch: int) -> dict[str, Callable[[], jax.Array
         )
     lora = LoRAConfig(16, alpha=16)
     adapted = combine(draw_adapters(config, lora, jax.random.key(1)), params)
-    calls[ADAPTERS] = compiled(make_apply(config, lora), adapted, levels)
+    with alternatives.adapters_beside():
+        calls[ADAPTERS] = compiled(make_apply(config, lora), adapted, levels)
     expected = calls[BUILT]()
     for name, call in calls.items():
         error = relative_error(call(), expected)

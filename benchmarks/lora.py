@@ -1,8 +1,7 @@
 """Two ways to compute adapters in training, and training in full, side by side.
 
-"layers": an adapter is two layers beside the frozen one (`models.lora`).
-"merged": the frozen kernels get their updates in every step, then the plain network
-runs; the gradient goes through the merged kernels.
+"layers": an adapter is two layers beside the frozen one.
+"merged": frozen kernels get their updates in every step (`models.lora`).
 "full": no adapters, every parameter trains.
 """
 
@@ -15,12 +14,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from benchmarks.alternatives import adapters_beside
 from benchmarks.measured import measured, store
 from benchmarks.timing import in_turns, medians
 from rad_jax.config import load_config
 from rad_jax.models.apply import init_params, make_apply
 from rad_jax.models.config import LoRAConfig, UNetConfig
-from rad_jax.models.lora import combine, draw_adapters, merge, partition
+from rad_jax.models.lora import combine, draw_adapters, partition
 from rad_jax.models.noise_embedding import NoiseLevels, membership
 
 CASES = {
@@ -44,11 +44,11 @@ def gradients(
     plain, adapted = make_apply(config), make_apply(config, lora)
 
     def layers(trainable, frozen, x, noise):
-        return jnp.mean(adapted(combine(trainable, frozen), x, noise) ** 2)
+        with adapters_beside():
+            return jnp.mean(adapted(combine(trainable, frozen), x, noise) ** 2)
 
     def merged(trainable, frozen, x, noise):
-        params = merge(config, lora, combine(trainable, frozen))
-        return jnp.mean(plain(params, x, noise) ** 2)
+        return jnp.mean(adapted(combine(trainable, frozen), x, noise) ** 2)
 
     def full(params, _, x, noise):
         return jnp.mean(plain(params, x, noise) ** 2)

@@ -23,6 +23,7 @@ from benchmarks import (
     speed_tables,
 )
 from benchmarks.ablation_tables import ablation_text
+from benchmarks.adapter_tables import adapters_table, merged_text, study_table
 from benchmarks.large_tables import large_pictures_text
 from benchmarks.prose import filled, source_of
 from rad_jax.convert.presets import PRESETS, Preset, choices_of
@@ -99,60 +100,6 @@ def convert_text(record: dict | None) -> str:
         f"the file's size in memory. {source_of(record)}"
     )
     return filled(text)
-
-
-def study_table(record: dict | None) -> str:
-    """RAD by LoRA beside RAD trained in full, on digits, as Markdown."""
-    if record is None:
-        return "Not measured yet (`python benchmarks/digits_lora.py`)."
-    lines = [
-        "| digits | parameters that train | box | extreme | Perlin |",
-        "|---|---|---|---|---|",
-    ]
-    for name, run in record["runs"].items():
-        rank = f", rank {run['lora_rank']}" if run["lora_rank"] else ""
-        share = run["trainable"] / run["parameters"]
-        trained = "" if name == "adm" else f"{run['trainable']:,} ({share:.0%})"
-        cells = [
-            f"{row['accuracy_inpainted']:.3f} / {row['hole_rmse']:.3f}"
-            for row in run["masks"].values()
-        ]
-        lines.append(f"| {run['name']}{rank} | {trained} | {' | '.join(cells)} |")
-    runs = record["runs"]
-    text = (
-        "Accuracy / error in the hole, measured as in the demo "
-        f"({record['protocol']}); {runs['lora']['steps']} steps each, from an ADM of "
-        f"{runs['adm']['steps']}, one seed. {source_of(record)}"
-    )
-    return "\n".join([*lines, "", filled(text)])
-
-
-def adapters_table(record: dict | None) -> str:
-    """Two ways to compute adapters in training, as Markdown."""
-    if record is None:
-        return "Not measured yet (`python benchmarks/lora.py`)."
-    names = {
-        "layers": "adapters as layers beside the frozen ones (what is built)",
-        "merged": "kernels merged in every step",
-        "full": "no adapters, all parameters",
-    }
-    cases = {name: rows for name, rows in record.items() if name != "measured"}
-    lines = [
-        f"| a gradient | {' | '.join(cases)} |",
-        "|---" * (1 + len(cases)) + "|",
-    ]
-    for way, name in names.items():
-        cells = [
-            f"{rows[way]['over_full']:.2f}, "
-            f"{rows[way]['mib_beside_the_parameters']:.0f} MiB"
-            for rows in cases.values()
-        ]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    text = (
-        "Time over that of training in full, and memory beside the parameters (the "
-        f"compiler's count, gradients included). {source_of(record)}"
-    )
-    return "\n".join([*lines, "", filled(text)])
 
 
 def bfloat16_text(record: dict | None) -> str:
@@ -253,6 +200,8 @@ def stored(name: str) -> dict | None:
 
 def documents() -> dict[Path, str]:
     """Every document with numbers, as it should be."""
+    names = sorted(path.stem for path in RESULTS.glob("chip_programs_*.json"))
+    chip_programs = [stored(name) for name in names]
     blocks = {
         "README.md": {
             "demo": demo_table(json.loads(DEMO.read_text())),
@@ -290,9 +239,12 @@ def documents() -> dict[Path, str]:
             "on paper": scale_tables.paper_text(
                 stored("batch_inpainting"),
                 stored("bucket_requests"),
-                stored("unet"),
                 stored("chip_programs_h100"),
             ),
+        },
+        "docs/chips.md": {
+            "chips": chip_tables.chips_text(chip_programs),
+            "memory of training": chip_tables.memory_text(stored("train_memory")),
         },
         "docs/benchmarks.md": {
             "network": measured_on(speed_tables.unet_table, "unet"),
@@ -303,7 +255,8 @@ def documents() -> dict[Path, str]:
             "cold start": measured_on(speed_tables.cold_start_table, "cold_start"),
             "choices": measured_on(speed_tables.choices_table, "choices"),
             "fast ways": measured_on(speed_tables.fast_paths_table, "fast_paths"),
-            "rounding": chip_tables.rounding_text(stored("chip_programs_h100")),
+            "compiled programs": chip_tables.changes_text(chip_programs),
+            "merged adapters": merged_text(stored("merged_adapters")),
             "fewer steps": solver_tables.solvers_text(stored("solvers")),
         },
     }

@@ -16,15 +16,22 @@ REQUESTS = {
     "shards": {"each": {"read": 3.0, "write": 2.0}},
     "files": {"each": {"read": 2.0, "write": 1.0}},
 }
-# An evaluation takes an H100 half a millisecond at its peak, its memory a whole one.
-FLOP = {"case": "ffhq256", "batch": 1, "flops": {"RAD": 0.0005 * 989e12}}
-UNET = {"measured": MEASURED, "rows": [FLOP]}
-STEP = {"batch": 2, "rounded": "once", "loops": [4]}
-PROGRAM = {"rows": [STEP | {"main_memory_traffic": 2 * 4 * 0.001 * 3350e9}]}
+# An evaluation of two takes an H100 two milliseconds.
+STEP = {
+    "program": "fill",
+    "config": "ffhq256",
+    "batch": 2,
+    "change": "as it is built",
+    "roofline_seconds": 0.002,
+    "flops_of_the_network": 1e12,
+    "step_main": 6e9,
+}
+OTHERS = [STEP | {"batch": 1, "roofline_seconds": 1}, STEP | {"config": "imagenet256"}]
+PROGRAM = {"rows": [STEP, *OTHERS]}
 
 
 def test_hours_cores_bytes_and_requests_on_paper():
-    text = scale_tables.paper_text(BATCH, REQUESTS, UNET, PROGRAM)
+    text = scale_tables.paper_text(BATCH, REQUESTS, PROGRAM)
     lines = {tuple(x.split(" | ")[:2]): x for x in text.splitlines()}
     # 1e6 pictures of 0.1 s on 8 GPUs; at half of that 0.2 s each, so 1/4 of a core.
     row = lines["| 8", "100"]
@@ -39,5 +46,5 @@ def test_hours_cores_bytes_and_requests_on_paper():
 def test_what_was_not_measured_is_named():
     assert "batch_inpainting.py`)" in scale_tables.rate_text(None)
     assert "million.py`)" in scale_tables.million_text(None)
-    text = scale_tables.paper_text(None, None, UNET, PROGRAM)
+    text = scale_tables.paper_text(None, None, PROGRAM)
     assert "batch_inpainting.py`, `python benchmarks/bucket_requests.py`)" in text
