@@ -47,7 +47,7 @@ class Conv(nnx.Module):
 
     def weights(self) -> Float[Array, "3 3 c out"]:
         """The kernel that it applies."""
-        return self.kernel[...]
+        return jnp.asarray(self.kernel[...])  # it may be NumPy's
 
     def product(
         self, kernel: Float[Array, "3 3 c out"], x: Activation

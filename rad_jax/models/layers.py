@@ -50,7 +50,7 @@ class Linear(nnx.Module):
 
     def weights(self) -> Float[Array, "inputs out"]:
         """The kernel that it applies."""
-        return self.kernel[...]
+        return jnp.asarray(self.kernel[...])  # it may be NumPy's
 
     def product(
         self,

@@ -53,12 +53,12 @@ class AdaptedLinear(Linear):
     ) -> Float[Array, "*shape out"]:
         """Applies both."""
         y = super().__call__(x, *more)
-        return y + _beside(self, x, *more) if is_beside(self.kernel[...]) else y
+        return y + _beside(self, x, *more) if is_beside(self) else y
 
     def weights(self) -> Float[Array, "inputs out"]:
         """The kernel that it applies, with the update if that is added to it."""
-        kernel = self.kernel[...]
-        return kernel if is_beside(kernel) else kernel + self.update()
+        kernel = super().weights()
+        return kernel if is_beside(self) else kernel + self.update()
 
     def update(self) -> Float[Array, "inputs out"]:
         """What the adapter adds to the kernel, float32."""
@@ -83,12 +83,12 @@ class AdaptedConv(Conv):
     def __call__(self, x: Activation) -> Float[Array, "b _ _ out"]:
         """Applies both."""
         y = super().__call__(x)
-        return y + _beside(self, x) if is_beside(self.kernel[...]) else y
+        return y + _beside(self, x) if is_beside(self) else y
 
     def weights(self) -> Float[Array, "3 3 inputs out"]:
         """The kernel that it applies, with the update if that is added to it."""
-        kernel = self.kernel[...]
-        return kernel if is_beside(kernel) else kernel + self.update()
+        kernel = super().weights()
+        return kernel if is_beside(self) else kernel + self.update()
 
     def update(self) -> Float[Array, "3 3 inputs out"]:
         """What the adapter adds to the kernel, float32."""
@@ -112,7 +112,7 @@ class AdaptedQKV(Linear):
     def __call__(self, x: Float[Array, "b n c"]) -> Float[Array, "b n 3*c"]:
         """Applies all."""
         y = super().__call__(x)
-        if not is_beside(self.kernel[...]):
+        if not is_beside(self):
             return y
         a, b = (p[...].astype(self.dtype) for p in (self.lora_a, self.lora_b))
         hidden = jnp.einsum("bnc,pcr->bnpr", x.astype(self.dtype), a)
@@ -120,8 +120,8 @@ class AdaptedQKV(Linear):
 
     def weights(self) -> Float[Array, "c 3*c"]:
         """The kernel that it applies, with the update if that is added to it."""
-        kernel = self.kernel[...]
-        return kernel if is_beside(kernel) else kernel + self.update()
+        kernel = super().weights()
+        return kernel if is_beside(self) else kernel + self.update()
 
     def update(self) -> Float[Array, "c 3*c"]:
         """What the adapters add to the kernel, float32."""
@@ -141,13 +141,13 @@ class AdaptedQKV(Linear):
 Adapted = AdaptedLinear | AdaptedConv | AdaptedQKV
 
 
-def is_beside(kernel: Array) -> bool:
-    """Whether adapters of this kernel are layers beside it.
+def is_beside(layer: Adapted) -> bool:
+    """Whether the adapter is a layer beside the kernel, not added to it.
 
-    One in bfloat16 (`LoRAConfig.base_dtype`) lies on the grid that a sum is rounded to:
-    a small update would come to nothing, in all its numbers.
+    A kernel in bfloat16 (`LoRAConfig.base_dtype`) lies on the grid that a sum is
+    rounded to: a small update would come to nothing, in all its numbers.
     """
-    return kernel.dtype == jnp.bfloat16
+    return layer.kernel[...].dtype == jnp.bfloat16
 
 
 def _beside(layer: AdaptedLinear | AdaptedConv, *parts: Array) -> Array:
