@@ -35,7 +35,6 @@ from rad_jax.train.plan import step_flops
 
 BUILT, BEFORE = "as it is built", "all of these together"
 STEPS = 100
-FILES = ("chip_programs", "docs/results")
 
 
 def rounded_in_steps() -> contextlib.AbstractContextManager[Any]:
@@ -162,9 +161,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
     set_up()
-    name, folder = FILES
-    file = f"{name}_{args.topology.replace(':', '_')}.json"
-    output = args.output or Path(folder) / file
+    file = f"chip_programs_{args.topology.replace(':', '_')}.json"
+    output = args.output or Path("docs/results") / file
     rows = json.loads(output.read_text())["rows"] if output.exists() else []
     key = ("program", "config", "batch", "change")
     done = {tuple(row[x] for x in key) for row in rows}

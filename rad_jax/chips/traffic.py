@@ -28,7 +28,8 @@ PARTLY = (*SLICES, "concatenate", "broadcast")
 So do all that make as many elements as the operand has.
 """
 
-_CALLS = re.compile(r"\bcalls=%?([\w.\-]+)")
+CALLS = re.compile(r"\bcalls=%?([\w.\-]+)")
+"""The function that a fusion does."""
 
 
 def main_memory_traffic(program: Program) -> int:
@@ -64,7 +65,7 @@ def main_bytes(
     most = operands
     if made.operation in SLICES:
         most = [size_of(made.shape)] * len(operands)
-    elif made.operation == "fusion" and (called := _CALLS.search(made.line)):
+    elif made.operation == "fusion" and (called := CALLS.search(made.line)):
         most = read[called[1]]
     return sizes[made.name] + sum(map(min, operands, most))
 

@@ -18,7 +18,7 @@ from rad_jax.chips.hlo import (
     visits,
 )
 from rad_jax.chips.table import Chip, peak_flops
-from rad_jax.chips.traffic import main_bytes, read_by_fusions
+from rad_jax.chips.traffic import CALLS, main_bytes, read_by_fusions
 
 Shape = tuple[int, ...]
 Shapes = dict[str, list[tuple[str, Shape]]]
@@ -71,7 +71,7 @@ def parts(program: Program, chip: Chip) -> list[Part]:
         if fused:
             continue
         flops, kind = work_of(made, shapes)
-        if calls := _CALLS.search(made.line):
+        if calls := CALLS.search(made.line):
             flops, kind = work.get(calls[1], (0.0, ""))
         main = main_bytes(made, sizes, read)
         compute, traffic = flops / _peak(chip, kind), main / chip.bandwidth
@@ -94,7 +94,6 @@ def _peak(chip: Chip, kind: str) -> float:
 
 
 _SCORES = re.compile(r'"intermediate_tensor_shape".*?"dimensions": ?\[(.*?)\]')
-_CALLS = re.compile(r"\bcalls=%?([\w.\-]+)")
 
 
 def _inside(name: str, program: Program, shapes: Shapes) -> tuple[float, str]:
@@ -105,7 +104,7 @@ def _inside(name: str, program: Program, shapes: Shapes) -> tuple[float, str]:
         for made in program.functions.get(waiting.pop(), []):
             flops, kind = work_of(made, shapes)
             found[kind] = found.get(kind, 0.0) + flops
-            waiting += _CALLS.findall(made.line)
+            waiting += CALLS.findall(made.line)
     return sum(found.values()), max(found, key=lambda x: found[x], default="")
 
 

@@ -3,9 +3,10 @@
 An adapted layer adds ``(alpha / rank) * (x * a) b`` to its output: ``a`` is a layer of
 the same kind to `rank` channels, ``b`` a dense layer back (a 1x1 convolution after a
 3x3 one). It is computed as ``x * (kernel + (alpha / rank) * a b)``, which moves fewer
-bytes; the sum is float32, and rounded once. ``a`` begins Gaussian and
-``b`` zero, so an adapted network begins as its base. Queries, keys and values have
-adapters of their own, as if they stood apart.
+bytes; the sum is float32, and rounded once. Where the kernel is bfloat16 the adapter
+is two layers beside it (`is_beside`). ``a`` begins Gaussian and ``b`` zero, so an
+adapted network begins as its base. Queries, keys and values have adapters of their
+own, as if they stood apart.
 
 What trains is one filter, `TRAINABLE`: the adapters, and in full all time-embedding
 layers. The rest is frozen. `merge` gives the plain network back for inference.
