@@ -1,5 +1,6 @@
 """One training step on all devices: gradient, update, average."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from jaxtyping import Array, Bool, Int, UInt8
 from rad_jax.config import Experiment, TrainConfig
 from rad_jax.errors import UserError
 from rad_jax.models.apply import Params
+from rad_jax.runtime.gathering import gather, specs_of
 from rad_jax.runtime.sharding import (
     AXES,
     AnyMesh,
@@ -67,7 +69,9 @@ def make_gradient(experiment: Experiment, mesh: AnyMesh):
     loss = objective.make_loss(experiment)
     parts, most = experiment.train.microbatches, experiment.optimizer.clip_norm
 
-    def device(params: Params, frozen: Params, batch: Batch, keys: Array):
+    def device(specs, params: Params, frozen: Params, batch: Batch, keys: Array):
+        params, frozen = gather((params, frozen), specs)
+
         def part(images: Array, keys: Array):
             both = jax.value_and_grad(loss, has_aux=True)
             (_, totals), gradient = both(params, frozen, images, keys)
@@ -75,7 +79,7 @@ def make_gradient(experiment: Experiment, mesh: AnyMesh):
 
         mine = _in_parts(part, parts, batch.images, keys)
         stop = batch.stop.astype(jnp.float32).sum()
-        # The only communication of a step: one sum over all devices.
+        # The only sum of a step over all devices.
         gradient, totals, stop = sum_over_devices((*mine, stop), mesh)
         # Each device has the mean over its images, and all have equally many.
         gradient = jax.tree.map(lambda x: x / mesh.size, gradient)
@@ -85,13 +89,19 @@ def make_gradient(experiment: Experiment, mesh: AnyMesh):
         return clip(gradient, norm, most), norm, totals, stop > 0
 
     one, all_axes = PartitionSpec(), PartitionSpec(AXES)
-    return jax.shard_map(
-        device,
-        mesh=mesh,
-        in_specs=(one, one, all_axes, all_axes),
-        out_specs=one,
-        check_vma=False,  # that the sum is the same everywhere cannot be inferred
-    )
+
+    def gradient(params: Params, frozen: Params, batch: Batch, keys: Array):
+        specs = specs_of(tree_shardings((params, frozen), mesh))
+        on_devices = jax.shard_map(
+            functools.partial(device, specs),
+            mesh=mesh,
+            in_specs=(*specs, all_axes, all_axes),
+            out_specs=one,
+            check_vma=False,  # that the sum is the same everywhere cannot be inferred
+        )
+        return on_devices(params, frozen, batch, keys)
+
+    return gradient
 
 
 def clip(gradient: Any, norm: Scalar, most: float) -> Any:

@@ -94,7 +94,7 @@ def test_parameters_that_are_divided_are_gathered(rad):
     assert found[0].startswith(
         "a training step of 4 images on v5e-4: 4 devices (data 2, fsdp 2), compiled in "
     )
-    assert " all-gather, " in found[3] and "1 all-reduce, " in found[3]
+    assert "1 all-gather, " in found[3] and "1 all-reduce, " in found[3]
     assert found[6].startswith("the compiler's own estimate, unmeasured: ")
 
 

@@ -48,6 +48,31 @@ for count, fsdp in ((1, 1), (3, 1), (4, 2)):
         "images": float(totals.counts["loss"]),
         "stop": bool(stop),
     }
+
+from rad_jax.runtime import gathering
+from rad_jax.runtime.sharding import everywhere, tree_shardings
+normal = np.random.RandomState(1).normal
+tree = {"a": normal(size=(64, 96)), "kernel": normal(size=(3, 3, 32, 64))}
+tree |= {"half": normal(size=(8192,)).astype(jax.numpy.bfloat16), "z": normal(size=9)}
+tree = jax.tree.map(jax.numpy.asarray, tree)
+shardings = tree_shardings(tree, mesh)
+specs = gathering.specs_of(shardings)
+found["parts"], found["whole"], found["messages"] = str(specs), [], []
+for most in (2**26, 40_000):  # bytes of a message
+    gathering.MESSAGE = most
+    gather = jax.shard_map(
+        lambda tree: gathering.gather(tree, specs), mesh=mesh, in_specs=(specs,),
+        out_specs=everywhere(mesh).spec, check_vma=False,
+    )
+    parts = jax.device_put(tree, shardings)
+    for device in range(4):
+        whole = jax.tree.map(
+            lambda x: np.asarray(x.addressable_data(device)), jax.jit(gather)(parts)
+        )
+        same = jax.tree.map(lambda a, b: np.array_equal(a, np.asarray(b)), whole, tree)
+        found["whole"].append(all(jax.tree.leaves(same)))
+    text = jax.jit(gather).lower(parts).as_text()
+    found["messages"].append(text.count("stablehlo.all_gather"))
 print(json.dumps(found))
 """
 
@@ -81,3 +106,10 @@ def test_devices_give_what_one_gives(found, devices):
     assert several["loss"] == pytest.approx(one["loss"], rel=1e-5)
     assert several["images"] == one["images"] == 12
     assert several["stop"] and one["stop"]
+
+
+def test_what_devices_share_is_gathered_to_the_bit(found):
+    """On four devices, two of which share a copy; by type, and in parts if large."""
+    assert "fsdp" in found["parts"]
+    assert found["whole"] == [True] * 8
+    assert found["messages"] == [2, 3]

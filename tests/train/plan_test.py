@@ -155,17 +155,19 @@ def test_dry_run_of_the_papers_configs(rad, name, line, fsdp):
     assert out.startswith(line) and f"(data {8 // fsdp}, fsdp {fsdp})" in out
 
 
-def test_sharded_step_is_lowered_with_one_sum(tiny_experiment):
-    """Over all devices; what "fsdp" divides is gathered, and nothing else moves."""
+def test_sharded_step_is_lowered_with_one_sum_and_one_gathering(tiny_experiment):
+    """Over all devices; what "fsdp" divides comes whole in one message."""
     experiment = tiny_experiment(
         "train.batch_size=16", "train.fsdp=2", "train.microbatches=2"
     )
     mesh = abstract_mesh(8, 2)
     step = make_train_step(experiment, mesh)
     text = step.trace(*step_shapes(experiment, mesh)).lower(lowering_platforms=("tpu",))
-    sums = [x for x in text.as_text().splitlines() if "stablehlo.all_reduce" in x]
+    lines = text.as_text().splitlines()
+    sums = [x for x in lines if "stablehlo.all_reduce" in x]
     leaves = len(jax.tree.leaves(step_shapes(experiment, mesh)[0].params))
     # Of each leaf of the gradient, the totals and the wish to stop, outside the loop
     # over the parts of the batch.
     totals = len(jax.tree.leaves(step_shapes(experiment, mesh)[0].totals)) - 4
     assert len(sums) == leaves + totals + 1
+    assert sum("stablehlo.all_gather" in x for x in lines) == 1
