@@ -87,6 +87,16 @@ def lanes(x: jax.Array) -> jax.Array:
     return jnp.stack([x, x], axis=2).reshape(b, 2 * h, 2 * w, c)
 
 
+_conv = convolution.conv
+
+
+def in_three_passes(
+    x: jax.Array, kernel: jax.Array, around: Any, stride: int = 1, precision: Any = None
+) -> jax.Array:
+    """Of TPUs a product in full precision is six of bfloat16: here three."""
+    return _conv(x, kernel, around, stride, precision and "high")
+
+
 def attention_spelled_out(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     """By two products and a softmax in float32."""
     logits = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32)
@@ -130,5 +140,6 @@ UPSAMPLED_FIRST = _method(convolution, "upsampled_conv", upsampled_then_convolve
 FOUR_CONVOLUTIONS = _method(convolution, "upsampled_conv", convolution._four_convs)
 RESIZED = _resampling("up", resized)
 LANES = _resampling("up", lanes)
+THREE_PASSES = _method(convolution, "conv", in_three_passes)
 SILU_BY_TANH = _method(jax.nn, "silu", silu_by_tanh)
 ATTENTION_SPELLED_OUT = _method(attention, "attend", attention_spelled_out)

@@ -56,6 +56,7 @@ TRAINING: dict[str, alternatives.Patch] = {
 }
 TRIED: dict[str, alternatives.Patch] = {
     "nearest upsampling of shortcuts among channels": alternatives.LANES,
+    "the last convolution in three passes": alternatives.THREE_PASSES,
 }
 """What did not pay, or not everywhere."""
 

@@ -50,11 +50,6 @@ CHANGES: dict[str, alternatives.Patch] = {
     "attention spelled out": alternatives.ATTENTION_SPELLED_OUT,
 }
 MAPS = "membership maps made in every call"
-EIGEN = "XLA's convolutions by Eigen, not by its YNN library"
-EIGEN_OPTIONS = {
-    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE,"
-    "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"
-}
 ADAPTERS = "adapters beside the kernels, not merged (rank 16)"
 
 
@@ -64,13 +59,13 @@ def calls_of(config: UNetConfig, batch: int) -> dict[str, Callable[[], jax.Array
     x, hole = inputs(config, batch)
     levels = two_levels(config, hole)
 
-    def compiled(apply, params: Params, *noise, options=None):
+    def compiled(apply, params: Params, *noise):
         def call(params, x, *noise):
             return apply(params, x, *(noise or (two_levels(config, hole),)))
 
         batched, placed = on_all_devices((x, *noise), params)
         args = (placed, *batched)
-        run = jax.jit(call).lower(*args).compile(compiler_options=options)
+        run = jax.jit(call).lower(*args).compile()
         return lambda: jax.block_until_ready(run(*args))
 
     calls = {}
@@ -78,10 +73,6 @@ def calls_of(config: UNetConfig, batch: int) -> dict[str, Callable[[], jax.Array
         with change():
             calls[name] = compiled(make_apply(config, NO_LORA), params, levels)
     calls[MAPS] = compiled(make_apply(config), params)
-    if jax.default_backend() == "cpu":
-        calls[EIGEN] = compiled(
-            make_apply(config), params, levels, options=EIGEN_OPTIONS
-        )
     lora = LoRAConfig(16, alpha=16)
     adapted = combine(draw_adapters(config, lora, jax.random.key(1)), params)
     with alternatives.adapters_beside():

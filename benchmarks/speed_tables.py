@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.prose import filled, source_of
+
 Record = Mapping[str, Any]
 
 MISSING = "not measured"
@@ -117,6 +119,24 @@ def choices_table(record: Record | None) -> str:
     ]
     head = ["instead of what is built", *map(_network, record["rows"])]
     return table(head, rows)
+
+
+def eigen_text(record: Record | None) -> str:
+    """Calls with convolutions by Eigen over those without, a line each."""
+    if record is None:
+        return f"{MISSING} (`python benchmarks/eigen.py`)"
+    head = ("network", "images", "seconds by YNN", "by Eigen", "Eigen over YNN")
+    rows = [
+        (
+            f"{row['config']}{', gradient' * row['gradient']}",
+            f"{row['batch']} of {row['size']}x{row['size']}",
+            _seconds(row["seconds"]["default"]),
+            _seconds(row["seconds"]["Eigen"]),
+            f"{row['over_default']:.2f}",
+        )
+        for row in record["rows"]
+    ]
+    return f"{table(head, rows)}\n\n{filled(source_of(record))}"
 
 
 def fast_paths_table(record: Record | None) -> str:

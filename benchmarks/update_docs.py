@@ -254,6 +254,7 @@ def documents() -> dict[Path, str]:
             "training steps": measured_on(speed_tables.training_table, "training"),
             "cold start": measured_on(speed_tables.cold_start_table, "cold_start"),
             "choices": measured_on(speed_tables.choices_table, "choices"),
+            "eigen": speed_tables.eigen_text(stored("eigen")),
             "fast ways": measured_on(speed_tables.fast_paths_table, "fast_paths"),
             "compiled programs": chip_tables.changes_text(chip_programs),
             "merged adapters": merged_text(stored("merged_adapters")),

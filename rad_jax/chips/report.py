@@ -60,6 +60,18 @@ def lines(
     ]
 
 
+def call_seconds(where: Slice, needs: Needs, filling: Filling) -> tuple[float, str]:
+    """How long a filling takes, and by which estimate; nothing measured it.
+
+    By the compiler's cycles, where it counts them and the clock is known; else by the
+    roofline.
+    """
+    if needs.cycles is not None and where.chip.clock is not None:
+        _, cycles = _times(needs.parts, lambda part: part.cycles, filling)
+        return cycles / where.chip.clock, "the compiler's estimate"
+    return _least(where, needs, filling)[1], "the roofline"
+
+
 def _work(needs: Needs, model_flops: float, filling: Filling | None) -> str:
     step, call = _times(needs.parts, lambda part: part.main, filling)
     told = "all rounds" if None not in needs.loops else "of unknown rounds one"
@@ -88,12 +100,7 @@ def _roofline(
 ) -> str:
     """The least time; `ideal` is that of the network at the chip's peak, `rate`."""
     chip, on_gpu = where.chip, where.platform == "cuda"
-
-    def least(part: Part) -> float:
-        # A GPU does one kernel after the other; a TPU reads ahead.
-        return part.one_by_one if on_gpu else max(part.compute, part.traffic)
-
-    step, call = _times(needs.parts, least, filling)
+    step, call = _least(where, needs, filling)
     _, compute = _times(needs.parts, lambda part: part.compute, filling)
     _, traffic = _times(needs.parts, lambda part: part.traffic, filling)
     compute = max(compute, ideal)
@@ -107,6 +114,19 @@ def _roofline(
         f"{_number(bandwidth)}B/s of main memory, as published): "
         f"{_images(filling, roof, 'at most ')}MFU at most {ideal / roof:.1%}"
     )
+
+
+def _least(
+    where: Slice, needs: Needs, filling: Filling | None
+) -> tuple[float | None, float]:
+    """The least time, of a step and of all of the program."""
+
+    def least(part: Part) -> float:
+        # A GPU does one kernel after the other; a TPU reads ahead.
+        on_gpu = where.platform == "cuda"
+        return part.one_by_one if on_gpu else max(part.compute, part.traffic)
+
+    return _times(needs.parts, least, filling)
 
 
 def _estimate(

@@ -149,7 +149,8 @@ def _report(args: argparse.Namespace, where: Slice) -> None:
     if not methods:
         raise UserError("originals are not filled; there is nothing to compile")
     from rad_jax.checkpoints.load import load_shapes
-    from rad_jax.inference.for_chips import Batch, report, share_of
+    from rad_jax.inference.dry_run import report
+    from rad_jax.inference.for_chips import Batch, share_of
 
     model, plain = _models(args, load_shapes)
     for method in methods:

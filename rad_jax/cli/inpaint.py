@@ -102,6 +102,12 @@ def add_flags(sub: Parser) -> None:
     sub.add_argument("--label", type=int, help="class of the images, if it has some")
     add_dry_run_flags(sub)
     sub.add_argument(
+        "--best_batch",
+        action="store_true",
+        help="with --dry_run: compile for 1, 2, 4 ... images on each device, up to "
+        "--batch_size, and report on those that fill the most in a second",
+    )
+    sub.add_argument(
         "--size",
         type=size,
         metavar="WIDTHxHEIGHT",
@@ -204,6 +210,8 @@ def run(args: argparse.Namespace) -> int:
     where = chips_to_fill_on(args, "image", "output")
     if where is None and args.size is not None:
         raise UserError("--size is for --dry_run --topology; pictures have their own")
+    if where is None and args.best_batch:
+        raise UserError("--best_batch compares what is compiled; add --dry_run")
     sampling = sampling_of(args, args.method)
     files = FileOptions(
         args.seed,
@@ -259,7 +267,8 @@ def _report(
 ) -> str:
     """What filling pictures needs of other chips."""
     from rad_jax.checkpoints.load import load_shapes
-    from rad_jax.inference.for_chips import batch_of, report
+    from rad_jax.inference.dry_run import report, report_of_best
+    from rad_jax.inference.for_chips import batch_of
     from rad_jax.jobs.inpaint_command import prepare_files
 
     model = load_shapes(args.model, dtype=args.dtype)
@@ -267,4 +276,5 @@ def _report(
     prepare_files(model._replace(params={}), sampling, files, strategy, args.given)
     soft = files.feather > 0
     batch = batch_of(model, sampling, strategy, files.batch_size, args.size, soft)
-    return report(model, sampling, batch, where)
+    of_batch = report_of_best if args.best_batch else report
+    return of_batch(model, sampling, batch, where)

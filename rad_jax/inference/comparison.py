@@ -30,6 +30,7 @@ from rad_jax.inference.results import NON_FINITE
 from rad_jax.models.apply import make_apply, make_rounding
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.noise_embedding import NoiseLevels
+from rad_jax.runtime.cpu_convolutions import convolution_options
 from rad_jax.runtime.memory import Call
 from rad_jax.runtime.sharding import on_all_devices
 from rad_jax.typing import Images, Labels, Masks, Outputs, PRNGKeys
@@ -202,4 +203,5 @@ def compiled_baseline(
         return jax.vmap(alone)(*batch)
 
     couples = isinstance(settings, MCG) and settings.norm == "batch"
-    return jax.jit(one_by_one if couples else fill)
+    options = convolution_options(config.model_channels)
+    return jax.jit(one_by_one if couples else fill, compiler_options=options)

@@ -20,6 +20,7 @@ from rad_jax.diffusion.schedule import (
 )
 from rad_jax.models.apply import make_apply, make_rounding
 from rad_jax.models.config import UNetConfig
+from rad_jax.runtime.cpu_convolutions import convolution_options
 from rad_jax.typing import Images, LogLevels, Masks
 
 
@@ -47,7 +48,8 @@ def compiled_fill(
             denoise, sampler, stack, start, images, hole_weight, keys
         )
 
-    return jax.jit(run)
+    options = convolution_options(config.model_channels)
+    return jax.jit(run, compiler_options=options)
 
 
 class Parts(NamedTuple):
@@ -83,7 +85,8 @@ def compiled_parts(
         denoise, hole_weight = network(params, masks, labels)
         return sampling.advance(denoise, sampler, stack, carry, hole_weight, keys)
 
-    return Parts(jax.jit(begin), jax.jit(advance))
+    options = convolution_options(config.model_channels)
+    return Parts(jax.jit(begin), jax.jit(advance, compiler_options=options))
 
 
 def hole_weights(schedule: Schedule, masks: Masks) -> LogLevels:

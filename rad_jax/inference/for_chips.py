@@ -12,14 +12,11 @@ from jax.sharding import NamedSharding
 from rad_jax.baselines.choice import Baseline
 from rad_jax.checkpoints.model import AnyModel, LamaModel
 from rad_jax.chips.compiled import Needs, TooLarge, compile_for, devices_of
-from rad_jax.chips.report import Filling, lines
 from rad_jax.chips.slices import Slice
 from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.errors import UserError
-from rad_jax.inference.comparison import how, require_plain
 from rad_jax.inference.fill_regions import most_tiled
 from rad_jax.inference.inpaint import prepare_fill
-from rad_jax.inference.lama import ONE_PASS
 from rad_jax.inference.regions import plan
 from rad_jax.inference.sizes import sizes_of
 from rad_jax.inference.strategy import StrategyOptions
@@ -86,6 +83,12 @@ def share_of(where: Slice, total: int, batch_size: int) -> int:
     return balanced_batch_size(math.ceil(total / hosts), batch_size)
 
 
+def host_devices(where: Slice) -> list[Any]:
+    """A slice's devices of its first host."""
+    every = devices_of(where)
+    return [x for x in every if x.process_index == every[0].process_index]
+
+
 def compile_fill(
     model: AnyModel, options: SamplingOptions | Baseline, batch: Batch, where: Slice
 ) -> tuple[int, Needs]:
@@ -101,11 +104,10 @@ def compile_fill(
       How many devices share the batch, and what each needs.
 
     Raises:
-      UserError: options do not fit the model, or it is too large for the chip.
+      TooLarge: for the chip; the line says what fits.
+      UserError: options do not fit the model.
     """
-    every = devices_of(where)
-    local = [x for x in every if x.process_index == every[0].process_index]
-    local = local[: batch.count]
+    local = host_devices(where)[: batch.count]
 
     def build(_: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
         call, shapes = _call(model, options, batch, local)
@@ -114,50 +116,8 @@ def compile_fill(
     try:
         return len(local), compile_for(where, build)[1]
     except TooLarge as error:
-        raise UserError(
-            f"{error}; {_what_fits(model, batch, len(local), error)}"
-        ) from error
-
-
-def report(
-    model: AnyModel,
-    options: SamplingOptions | Baseline,
-    batch: Batch,
-    where: Slice,
-) -> str:
-    """What a call of the program needs of each device, in lines; it compiles.
-
-    Args:
-      model: shapes will do as parameters.
-      options: how it fills.
-      batch: what it fills.
-      where: what to compile for.
-
-    Raises:
-      UserError: as `compile_fill`.
-    """
-    method = _method(model, options)  # what does not fit is refused at once
-    devices, needs = compile_fill(model, options, batch, where)
-    flops = fill_flops(model, options, batch) * _filled_up(batch.count, devices)
-    steps = _steps(model, options)
-    h, w = batch.size
-    tiled = " in tiles" if batch.tiled else ""
-    head = (
-        f"a filling of {batch.count} image{'s' * (batch.count > 1)} of {w}x{h}{tiled} "
-        f"({method}; {model.config.dtype}) on {where.name}: {devices} "
-        f"device{'s' * (devices > 1)} of a host, compiled in {needs.seconds:.0f} s"
-    )
-    below = "of each device, by the compiler's counts; nothing ran on such a chip:"
-    filling = Filling(batch.count, steps)
-    rest = lines(where, needs, flops / devices, model.config.dtype, filling)
-    return "\n".join([head, below, *rest])
-
-
-def _method(model: AnyModel, options: SamplingOptions | Baseline) -> str:
-    """How it fills, in a few words."""
-    if isinstance(options, Baseline):
-        return how(require_plain(model, options.method), options)
-    return ONE_PASS if isinstance(model, LamaModel) else str(options)
+        fits = _what_fits(model, batch, len(local), error)
+        raise TooLarge(f"{error}; {fits}", error.need, error.there) from error
 
 
 def fill_flops(
@@ -168,7 +128,7 @@ def fill_flops(
     Of loops whose rounds depend on the images, one round.
     """
     call, shapes = _call(model, options, batch, jax.local_devices()[:1])
-    steps = _steps(model, options)
+    steps = steps_of(model, options)
     if steps is not None:  # not those that fill the stack up
         params, stack, *rest = shapes
         stack = jax.tree.map(
@@ -218,16 +178,11 @@ def _anew(call: Call) -> Any:
     return jax.jit(lambda *arguments: function(*arguments))
 
 
-def _steps(model: AnyModel, options: SamplingOptions | Baseline) -> int | None:
-    """Of RAD, whose scan is over them; other methods have loops of their own."""
+def steps_of(model: AnyModel, options: SamplingOptions | Baseline) -> int | None:
+    """Of RAD, whose scan is over them; None of other methods, with their own loops."""
     if isinstance(options, Baseline) or isinstance(model, LamaModel):
         return None
     return options.steps
-
-
-def _filled_up(count: int, devices: int) -> float:
-    """How much more is computed where devices share a batch unequally."""
-    return math.ceil(count / devices) * devices / count
 
 
 def _what_fits(model: AnyModel, batch: Batch, devices: int, error: TooLarge) -> str:

@@ -21,6 +21,7 @@ from rad_jax.errors import UserError
 from rad_jax.models.apply import make_apply, make_rounding
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.noise_embedding import NoiseLevels
+from rad_jax.runtime.cpu_convolutions import convolution_options
 from rad_jax.runtime.memory import Call
 from rad_jax.runtime.sharding import on_all_devices
 from rad_jax.typing import Images, Labels, PRNGKeys
@@ -171,4 +172,5 @@ def compiled_generate(
 
         return sampling.sample(denoise, sampler, stack, x, hole_weight, keys)
 
-    return jax.jit(run)
+    options = convolution_options(config.model_channels)
+    return jax.jit(run, compiler_options=options)

@@ -5,7 +5,6 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
 
 MESSAGE = 2**26
 """Bytes of arrays that are gathered at once, unless one has more.

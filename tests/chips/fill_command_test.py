@@ -6,8 +6,9 @@ from jax.errors import JaxRuntimeError
 
 from rad_jax.chips import compiled
 from rad_jax.chips.compiled import TooLarge
-from rad_jax.inference import for_chips
+from rad_jax.inference import dry_run, for_chips
 from tests.chips.command_test import compilers  # noqa: F401  (a fixture)
+from tests.chips.report_test import NEEDS
 
 GIB = 2**30
 
@@ -59,6 +60,8 @@ def test_what_is_of_dry_runs_alone(fill):
     files = ("--image", "a.png", "--output", "b.png")
     line = fill(*files, "--size", "64x32", dry_run=False)
     assert line == "--size is for --dry_run --topology; pictures have their own"
+    line = fill(*files, "--best_batch", dry_run=False)
+    assert line == "--best_batch compares what is compiled; add --dry_run"
     with_size = ("--topology", "h100", "--size")
     for wrong in ("64", "64x", "x64", "0x64", "64x64x64"):
         assert "argument --size: " in fill(*with_size, wrong)
@@ -118,6 +121,52 @@ def test_the_largest_batch_that_fits_is_named(fill, too_large, need, size, text)
     more = ("--size", size) if size else ()
     line = fill("--topology", "v5e-1", *more)
     assert line.startswith(f"too large; {text}")
+
+
+@pytest.mark.parametrize(
+    ("batch", "most", "best", "rates"),
+    [
+        (64, 64, 8, "2: 100, 4: 133, 8: 160, 16: 114, 32: 57.1, 64: 28.6"),
+        (6, 64, 6, "2: 100, 4: 133, 6: 150"),
+        (1, 64, 1, "1: 66.7"),
+        (64, 7, 4, "2: 100, 4: 133"),
+    ],
+)
+def test_the_best_batch_is_found(
+    rad,
+    compilers,  # noqa: F811
+    monkeypatch,
+    model_json,
+    batch,
+    most,
+    best,
+    rates,
+):
+    """Of two devices, where more than 8 images take more than twice as long."""
+
+    def compile_fill(model, options, batch, where):
+        if batch.count > most:
+            raise TooLarge("too large")
+        images = batch.count
+        milliseconds = 10 + 5 * images if images <= 8 else images**2 / 64 * 35
+        cycles = 1_500_000 * milliseconds
+        part = NEEDS.parts[0]._replace(cycles=cycles)
+        return min(2, images), NEEDS._replace(parts=[part])
+
+    monkeypatch.setattr(dry_run, "compile_fill", compile_fill)
+    monkeypatch.setattr(dry_run, "host_devices", lambda _: [1, 2])
+    flags = ("--dry_run", "--topology", "v5e-4", "--best_batch", "--batch_size", batch)
+    code, out, _ = rad("inpaint", "--model", model_json, *flags)
+    found = out.splitlines()
+    assert code == 0 and found[0].startswith(f"a filling of {best} image")
+    told = f"images/s at --batch_size, by the compiler's estimate: {rates}"
+    assert found[-1] == told
+
+
+def test_the_best_batch_of_what_never_fits_is_an_error(fill, too_large):
+    too_large(400.0)
+    line = fill("--topology", "v5e-1", "--best_batch")
+    assert line.startswith("too large; not even one image fits")
 
 
 MISMATCH = (

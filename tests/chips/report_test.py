@@ -4,7 +4,7 @@ import pytest
 
 from rad_jax.chips.compiled import Needs
 from rad_jax.chips.hlo import Collective
-from rad_jax.chips.report import Filling, lines
+from rad_jax.chips.report import Filling, call_seconds, lines
 from rad_jax.chips.slices import find_slice
 from rad_jax.chips.work import Part
 
@@ -98,3 +98,16 @@ def test_a_filling_of_another_method_has_all_rounds_and_no_steps():
     found = lines(find_slice("h100"), STEPS, 1e9, "bfloat16", Filling(16, None))
     assert "roofline: 1.35 s mostly by memory" in found[3]  # 3 + 128 x 10.5 ms
     assert "at most 11.9 images/s" in found[3] and " a step" not in found[2]
+
+
+def test_how_long_a_call_takes_is_the_compiler_s_word_where_it_has_one():
+    one = Filling(1, None)
+    text = "the compiler's estimate"
+    assert call_seconds(find_slice("v5e-16"), NEEDS, one) == (0.01, text)
+    roof = call_seconds(find_slice("v5e-16"), NEEDS._replace(cycles=None), one)
+    assert roof == (0.002, "the roofline")
+    unknown_clock = call_seconds(find_slice("tpu7x-8"), NEEDS, one)
+    assert unknown_clock[1] == "the roofline"
+    assert (
+        call_seconds(find_slice("h100"), NEEDS._replace(cycles=None), one)[0] == 2.5e-3
+    )
