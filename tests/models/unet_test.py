@@ -291,3 +291,27 @@ def test_gradients_are_finite_and_the_same_with_remat(key):
         assert np.all(np.isfinite(one)) and np.any(one)
         # Some biases come before a normalisation: their gradients are rounding errors.
         np.testing.assert_allclose(other, one, rtol=1e-3, atol=1e-6 * scale)
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+@pytest.mark.parametrize("resblock_updown", [True, False])
+def test_in_bfloat16_the_last_convolution_alone_is_float32(platform, resblock_updown):
+    """There, and back to its input and its kernel; of 3x3 convolutions."""
+    config = dataclasses.replace(
+        TINY, dtype="bfloat16", dropout=0.0, resblock_updown=resblock_updown
+    )
+    apply = make_apply(config)
+    given = images((16, 16)), one_level(jnp.array([3.5, 800.0]))
+
+    def loss(params):
+        return jnp.sum(jnp.square(apply(params, *given)))
+
+    def float32(function):
+        traced = jax.jit(function).trace(abstract_params(config))
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        found = [x for x in text.splitlines() if "stablehlo.convolution" in x]
+        assert len(found) > 10
+        return [x for x in found if "xbf16>" not in x]
+
+    assert len(float32(loss)) == 1
+    assert len(float32(jax.grad(loss))) == 3
