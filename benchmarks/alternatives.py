@@ -97,6 +97,23 @@ def in_three_passes(
     return _conv(x, kernel, around, stride, precision and "high")
 
 
+def by_three_products(
+    x: jax.Array, kernel: jax.Array, around: Any, stride: int = 1, precision: Any = None
+) -> jax.Array:
+    """The same where there is none such; a float32 number is two of bfloat16."""
+    if not precision:
+        return _conv(x, kernel, around, stride, precision)
+
+    def halves(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        large = jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7)
+        small = jax.lax.reduce_precision(x - large, exponent_bits=8, mantissa_bits=7)
+        return large, small
+
+    (x, dx), (kernel, dkernel) = halves(x), halves(kernel)
+    pairs = ((x, kernel), (x, dkernel), (dx, kernel))
+    return sum((_conv(*pair, around, stride, precision) for pair in pairs), jnp.zeros(()))
+
+
 def attention_spelled_out(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
     """By two products and a softmax in float32."""
     logits = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32)
@@ -141,5 +158,6 @@ FOUR_CONVOLUTIONS = _method(convolution, "upsampled_conv", convolution._four_con
 RESIZED = _resampling("up", resized)
 LANES = _resampling("up", lanes)
 THREE_PASSES = _method(convolution, "conv", in_three_passes)
+THREE_PRODUCTS = _method(convolution, "conv", by_three_products)
 SILU_BY_TANH = _method(jax.nn, "silu", silu_by_tanh)
 ATTENTION_SPELLED_OUT = _method(attention, "attend", attention_spelled_out)

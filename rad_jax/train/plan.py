@@ -105,8 +105,9 @@ def make_plan(experiment: Experiment, mesh: AnyMesh) -> Plan:
     mine = _bytes(state, tree_shardings(state, mesh))
     base = _bytes(frozen, tree_shardings(frozen, mesh))
     gathered = _bytes((state.params, frozen)) if mesh.shape["fsdp"] > 1 else 0
-    # Those of a block alone, where it is computed again.
-    merged = 0 if experiment.model.use_remat else 4 * _count(frozen)
+    # Those of a block alone, where it is computed again; none of kernels in bfloat16.
+    beside = experiment.lora.base_dtype == "bfloat16"
+    merged = 0 if experiment.model.use_remat or beside else 4 * _count(frozen)
     extra = settings.num_steps // settings.keep_every if settings.keep_every else 0
     checkpoints = settings.keep_checkpoints + 1 + extra
     return Plan(

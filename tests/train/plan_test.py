@@ -35,6 +35,7 @@ def test_adapters_need_little_but_the_base(lora_experiment, lora_run):
     assert plan.state == total_bytes(state)
     half = make_plan(lora_experiment("lora.base_dtype=bfloat16"), abstract_mesh(1))
     assert 0.5 < half.base / plan.base < 0.55  # norms and biases stay
+    assert plan.gradient - half.gradient == 4 * plan.frozen  # merged, or not
 
 
 def test_fsdp_divides_the_state(tiny_experiment):
