@@ -111,7 +111,9 @@ def by_three_products(
 
     (x, dx), (kernel, dkernel) = halves(x), halves(kernel)
     pairs = ((x, kernel), (x, dkernel), (dx, kernel))
-    return sum((_conv(*pair, around, stride, precision) for pair in pairs), jnp.zeros(()))
+    return sum(
+        (_conv(*pair, around, stride, precision) for pair in pairs), jnp.zeros(())
+    )
 
 
 def attention_spelled_out(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:

@@ -66,12 +66,14 @@ def demo_table(record: dict) -> str:
 def presets_table(presets: Mapping[str, Preset]) -> str:
     """What shapes do not determine of the published checkpoints, as Markdown."""
     lines = [
-        "| file | `--preset` | size | heads | order of q, k, v | noise | dropout |",
-        "|---|---|---|---|---|---|---|",
+        "| file | `--preset` | size | heads | order of q, k, v | noise | timesteps "
+        "| dropout |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, preset in presets.items():
-        choices = choices_of(preset.config, preset.noise_schedule)
+        choices = choices_of(preset.config, preset.schedule)
         by_width = choices.num_head_channels != -1
+        rescaled = ", rescaled" if choices.rescale_timesteps else ""
         facts = [
             f"`{preset.file}`",
             f"`{name}`",
@@ -81,6 +83,7 @@ def presets_table(presets: Mapping[str, Preset]) -> str:
             else f"{choices.num_heads}",
             "new" if choices.use_new_attention_order else "old",
             str(choices.noise_schedule),
+            f"{choices.diffusion_steps}{rescaled}",
             f"{choices.dropout:g}",
         ]
         lines.append(f"| {' | '.join(facts)} |")

@@ -47,6 +47,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.schedule.hole_betas = (1e-4, 0.02)  # first and last of phase 1
     config.schedule.known_betas = (1e-4, 0.02)  # and of phase 2
     config.schedule.timestep_offset = 0  # 1: the authors' table
+    config.schedule.base_steps = 1000  # of the pretrained model's process
+    config.schedule.timestep_scale = 1.0  # 1000 / base_steps: iDDPM's rescaled ones
 
     config.loss = ml_collections.ConfigDict()
     config.loss.parametrisation = "eps"  # or "v"

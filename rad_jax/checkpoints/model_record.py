@@ -19,7 +19,16 @@ from rad_jax.version import __version__
 
 FORMAT = 1
 NAMED_FORMAT = 2
-"""Of a record that names its architecture; without a name it is a `UNet`."""
+"""Of a record that names its architecture; without a name it is a `UNet`. Also of one
+whose base is of another process than ADM's.
+"""
+
+_ADDED = {
+    field.name: field.default
+    for field in dataclasses.fields(ScheduleConfig)
+    if field.name in ("base_steps", "timestep_scale")
+}
+"""What versions that write `FORMAT` alone do not know, and take for this."""
 
 LAMA = "lama"
 
@@ -45,17 +54,20 @@ def record_of(
     model: AnyModel, provenance: Mapping[str, Any], **others: Any
 ) -> dict[str, Any]:
     """What the file of a model holds, as `write_record` writes it."""
-    record = {
-        # What a version from before there were others can read, it may.
-        "format": FORMAT if isinstance(model, Model) else NAMED_FORMAT,
+    record: dict[str, Any] = {
+        "format": NAMED_FORMAT,
         "rad_jax": __version__,
         "model": dataclasses.asdict(model.config),
     }
-    if isinstance(model, Model):
-        record["schedule"] = dataclasses.asdict(model.schedule)
-        record["parametrisation"] = model.parametrisation
-    else:
+    if isinstance(model, LamaModel):
         record["architecture"] = LAMA
+    else:
+        schedule = dataclasses.asdict(model.schedule)
+        if all(schedule[name] == value for name, value in _ADDED.items()):
+            # What a version from before there were others can read, it may.
+            record["format"] = FORMAT
+            schedule = {x: schedule[x] for x in schedule if x not in _ADDED}
+        record |= {"schedule": schedule, "parametrisation": model.parametrisation}
     return record | {"provenance": dict(provenance), **others}
 
 

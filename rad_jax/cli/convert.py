@@ -22,6 +22,8 @@ CHOICES = (
     ("num_heads_upsample", int, "N", "num_heads of the way up; -1: the same"),
     ("use_new_attention_order", boolean, "true|false", "of the channels of q, k and v"),
     ("noise_schedule", str, "linear|cosine", "that it was trained with"),
+    ("diffusion_steps", count, "N", "of its process; 1000 by default"),
+    ("rescale_timesteps", boolean, "true|false", "told as of 1000; false by default"),
     ("dropout", float, "RATE", "in training; 0 by default"),
 )
 """Flags of `convert.choices.Choices`: name, type, placeholder, help."""
@@ -59,7 +61,7 @@ def add_flags(sub: Parser) -> None:
     sub.add_argument("--preset", help="published checkpoint; sets all options below")
     for name, kind, metavar, text in CHOICES:
         sub.add_argument(f"--{name}", type=kind, metavar=metavar, help=text)
-    lines = [f"  {name:22}{file}" for name, file in FILES.items()]
+    lines = [f"  {name:26}{file}" for name, file in FILES.items()]
     sub.epilog = "\n".join(["presets, and the files they are of:", *lines])
 
 

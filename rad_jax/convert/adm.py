@@ -64,6 +64,7 @@ OTHER_FLAGS = (
     "timestep_respacing",
     "use_kl",
     "predict_xstart",
+    "sigma_small",
     "rescale_timesteps",
     "rescale_learned_sigmas",
 )

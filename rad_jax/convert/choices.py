@@ -16,6 +16,14 @@ FILES = {
     "upsampler_64_256": "64_256_upsampler.pt",
     "upsampler_128_512": "128_512_upsampler.pt",
     "ffhq256": "ffhq_10m.pt",
+    "iddpm_imagenet64": "imagenet64_uncond_100M_1500K.pt",
+    "iddpm_imagenet64_vlb": "imagenet64_uncond_vlb_100M_1500K.pt",
+    "iddpm_imagenet64_cond": "imagenet64_cond_270M_250K.pt",
+    "iddpm_cifar10": "cifar10_uncond_50M_500K.pt",
+    "iddpm_cifar10_vlb": "cifar10_uncond_vlb_50M_500K.pt",
+    "iddpm_lsun_bedroom": "lsun_uncond_100M_2400K_bs64.pt",
+    "iddpm_lsun_bedroom_1200k": "lsun_uncond_100M_1200K_bs128.pt",
+    "iddpm_upsampler_64_256": "upsample_cond_500K.pt",
 }
 """Published file of each of `presets.PRESETS`, by name."""
 
@@ -31,6 +39,8 @@ class Choices:
       num_heads_upsample: num_heads of the way up, or -1 for the same.
       use_new_attention_order: of the channels of q, k and v.
       noise_schedule: "linear" or "cosine", `ScheduleConfig.kind`.
+      diffusion_steps: of the process, `ScheduleConfig.base_steps`.
+      rescale_timesteps: whether the network is told its timesteps as if of 1000.
       dropout: rate in training.
     """
 
@@ -40,6 +50,8 @@ class Choices:
     num_heads_upsample: int | None = None
     use_new_attention_order: bool | None = None
     noise_schedule: str | None = None
+    diffusion_steps: int | None = None
+    rescale_timesteps: bool | None = None
     dropout: float | None = None
 
     def made(self) -> dict[str, Any]:

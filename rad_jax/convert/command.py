@@ -239,7 +239,7 @@ def write_file(
         # What came in RAD's layout goes back to it.
         if to == "diffusers" and provenance.get("layout") == RAD:
             layout = RAD
-        made = choices_of(model.config, model.schedule.kind).made()
+        made = choices_of(model.config, model.schedule).made()
         told = [f"{name} {value}" for name, value in made.items()]
         if model.config.noise_embedding != "spatial":
             told.append(f"noise embedding {model.config.noise_embedding}")

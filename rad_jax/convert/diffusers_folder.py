@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 from rad_jax.convert.choices import Choices
 from rad_jax.convert.diffusers import config_from_diffusers
 from rad_jax.convert.infer import OPENAI, Facts, facts_of
-from rad_jax.convert.presets import choices_of, mismatch
-from rad_jax.diffusion.schedule import ADM_STEPS, ScheduleConfig
+from rad_jax.convert.presets import PROCESS, choices_of, mismatch, schedule_of
+from rad_jax.diffusion.betas import ADM_STEPS
+from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath
 from rad_jax.files.from_dict import build
@@ -99,7 +100,7 @@ def describe(
     except UserError as error:
         raise UserError(f"{folder / CONFIG}: {error}") from error
     schedule, parametrisation = _noise(source, folder, choices)
-    completed = choices_of(config, schedule.kind)
+    completed = choices_of(config, schedule)
     _check_choices(folder / CONFIG, choices, completed)
 
     def describe_as(layout: str, facts: Facts) -> Described:
@@ -142,7 +143,8 @@ def _noise(source: Path, folder: Path, choices: Choices) -> tuple[ScheduleConfig
     if path is None:
         if choices.noise_schedule is None:
             raise UserError(f"{source}: has no {SCHEDULER}; give --noise_schedule")
-        return ScheduleConfig(kind=choices.noise_schedule), "eps"
+        made = dataclasses.replace(choices, **PROCESS | choices.made())
+        return schedule_of(made), "eps"
     found = _read_json(path)
     names = [field.name for field in dataclasses.fields(_Scheduler)]
     try:

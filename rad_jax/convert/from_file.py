@@ -21,8 +21,7 @@ from rad_jax.convert.diffusers_folder import describe
 from rad_jax.convert.finite import FiniteCheck
 from rad_jax.convert.infer import DIFFUSERS, MARKERS, OPENAI, RAD, Facts, infer
 from rad_jax.convert.lama import LAMA, infer_lama
-from rad_jax.convert.presets import complete, config_of
-from rad_jax.diffusion.schedule import ScheduleConfig
+from rad_jax.convert.presets import complete, config_of, schedule_of
 from rad_jax.errors import UserError
 from rad_jax.progress import progress
 from rad_jax.weight_files import name_table
@@ -68,7 +67,7 @@ def convert_file(job: Job) -> None:
         completed = complete(layout, facts, job.preset, job.choices)
         config = config_of(facts, completed)
         # No file says what its network predicts; every published ADM predicts noise.
-        schedule = ScheduleConfig(kind=str(completed.noise_schedule))
+        schedule = schedule_of(completed)
         model = Model(config, schedule, "eps", {})
         _say(job.source, network, layout, dataclasses.asdict(facts))
         told = "by default" if job.preset is None else f"from preset {job.preset}"

@@ -1,4 +1,4 @@
-"""Published ADM checkpoints by name, and what shapes do not tell of any file.
+"""Published checkpoints of ADM and iDDPM by name, and what shapes leave open.
 
 Wrong heads or a wrong order of attention channels load without an error and give a
 network that paints noise. So what the shapes of a file leave open is taken from a named
@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 from rad_jax.convert.adm import config_from_adm_flags
 from rad_jax.convert.choices import FILES, Choices
 from rad_jax.convert.infer import OPENAI, Facts, facts_of
+from rad_jax.diffusion.betas import ADM_STEPS, KINDS, scaled_ends
+from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.models.config import UNetConfig
 
@@ -22,12 +24,12 @@ class Preset(NamedTuple):
     Attributes:
       file: its name.
       config: its architecture.
-      noise_schedule: "linear" or "cosine".
+      schedule: RAD's on its process.
     """
 
     file: str
     config: UNetConfig
-    noise_schedule: str = "linear"
+    schedule: ScheduleConfig
 
 
 def _adm(**flags: Any) -> UNetConfig:
@@ -52,6 +54,40 @@ def _upsampler(**flags: Any) -> UNetConfig:
     return dataclasses.replace(config, in_channels=6)
 
 
+def _iddpm(**flags: Any) -> UNetConfig:
+    """An iDDPM, from improved-diffusion's flags where they differ from the commonest.
+
+    Its networks are ADM's of the older kind: convolutions change the resolution, and
+    their number of heads is told, not their width.
+    """
+    common = {
+        "num_channels": 128,
+        "num_res_blocks": 3,
+        "attention_resolutions": "16,8",
+        "num_heads": 4,
+        "learn_sigma": True,
+    }
+    return config_from_adm_flags({**common, **flags})
+
+
+def base_process(kind: str, num_steps: int, *, rescaled: bool) -> ScheduleConfig:
+    """RAD's schedule for a base model: both phases are the base's own process.
+
+    Args:
+      kind: of its betas.
+      num_steps: timesteps of its process.
+      rescaled: whether the network is told its timesteps as if of 1000.
+    """
+    ends = scaled_ends(num_steps)
+    return ScheduleConfig(
+        kind,
+        *(num_steps, num_steps),
+        *(ends, ends),
+        base_steps=num_steps,
+        timestep_scale=ADM_STEPS / num_steps if rescaled else 1.0,
+    )
+
+
 _IMAGENET64 = _adm(
     image_size=64,
     num_channels=192,
@@ -66,41 +102,93 @@ _FFHQ = _adm(
     image_size=256, num_channels=128, num_res_blocks=1, attention_resolutions="16"
 )
 
+_IDDPM_CIFAR = _iddpm(image_size=32, channel_mult="1,2,2,2", dropout=0.3)
+_IDDPM_LSUN = _iddpm(
+    image_size=256,
+    num_res_blocks=2,
+    num_heads=1,
+    attention_resolutions="16",
+    channel_mult="1,1,2,2,4,4",
+    use_scale_shift_norm=False,
+)
+_IDDPM_UPSAMPLER = _iddpm(
+    image_size=256,
+    num_channels=192,
+    num_res_blocks=2,
+    channel_mult="1,1,2,2,4,4",
+    class_cond=True,
+)
+
+_LINEAR, _COSINE = (base_process(x, 1000, rescaled=False) for x in KINDS)
+_RESCALED, _COSINE_4000 = (
+    base_process("cosine", 4000, rescaled=rescaled) for rescaled in (True, False)
+)
+
 _NETWORKS = {
-    "imagenet64_cond": (_IMAGENET64, "cosine"),
-    "imagenet128_cond": (_IMAGENET128, "linear"),
-    "imagenet256_cond": (_adm(image_size=256, class_cond=True), "linear"),
-    "imagenet256_uncond": (_adm(image_size=256), "linear"),
-    "imagenet512_cond": (_adm(image_size=512, class_cond=True), "linear"),
-    "lsun_bedroom": (_LSUN, "linear"),
-    "lsun_cat": (_LSUN, "linear"),
-    "lsun_horse": (_LSUN, "linear"),
-    "lsun_horse_nodropout": (_adm(image_size=256), "linear"),
+    "imagenet64_cond": (_IMAGENET64, _COSINE),
+    "imagenet128_cond": (_IMAGENET128, _LINEAR),
+    "imagenet256_cond": (_adm(image_size=256, class_cond=True), _LINEAR),
+    "imagenet256_uncond": (_adm(image_size=256), _LINEAR),
+    "imagenet512_cond": (_adm(image_size=512, class_cond=True), _LINEAR),
+    "lsun_bedroom": (_LSUN, _LINEAR),
+    "lsun_cat": (_LSUN, _LINEAR),
+    "lsun_horse": (_LSUN, _LINEAR),
+    "lsun_horse_nodropout": (_adm(image_size=256), _LINEAR),
     "upsampler_64_256": (
         _upsampler(image_size=256, num_heads=4, num_head_channels=-1),
-        "linear",
+        _LINEAR,
     ),
     "upsampler_128_512": (
         _upsampler(image_size=512, attention_resolutions="32,16"),
-        "linear",
+        _LINEAR,
     ),
-    "ffhq256": (_FFHQ, "linear"),
+    "ffhq256": (_FFHQ, _LINEAR),
+    "iddpm_imagenet64": (_iddpm(image_size=64), _RESCALED),
+    "iddpm_imagenet64_vlb": (_iddpm(image_size=64), _RESCALED),
+    "iddpm_imagenet64_cond": (
+        _iddpm(image_size=64, num_channels=192, class_cond=True),
+        _COSINE_4000,
+    ),
+    "iddpm_cifar10": (_IDDPM_CIFAR, _RESCALED),
+    "iddpm_cifar10_vlb": (_IDDPM_CIFAR, _RESCALED),
+    "iddpm_lsun_bedroom": (_IDDPM_LSUN, _LINEAR),
+    "iddpm_lsun_bedroom_1200k": (_IDDPM_LSUN, _LINEAR),
+    "iddpm_upsampler_64_256": (
+        dataclasses.replace(_IDDPM_UPSAMPLER, in_channels=6),
+        base_process("linear", 4000, rescaled=False),
+    ),
 }
-"""Architecture and noise schedule of each of `choices.FILES`."""
+"""Architecture and schedule of each of `choices.FILES`."""
 
-PRESETS = {
-    name: Preset(FILES[name], config, noise_schedule)
-    for name, (config, noise_schedule) in _NETWORKS.items()
-}
-"""OpenAI's checkpoints (guided-diffusion's README), and the FFHQ one of DPS and MCG."""
+PRESETS = {name: Preset(FILES[name], *parts) for name, parts in _NETWORKS.items()}
+"""OpenAI's checkpoints (the READMEs of guided-diffusion and improved-diffusion), and
+the FFHQ one of DPS and MCG.
+"""
+
+PROCESS: dict[str, Any] = {"diffusion_steps": ADM_STEPS, "rescale_timesteps": False}
+"""What guided-diffusion's checkpoints have in common of their process."""
+
+OF_SCHEDULE = {"noise_schedule", *PROCESS}
+"""Choices that are not of the network."""
 
 
-def choices_of(config: UNetConfig, noise_schedule: str) -> Choices:
-    """What shapes would not tell of a network."""
-    names = {field.name for field in dataclasses.fields(Choices)} - {"noise_schedule"}
+def choices_of(config: UNetConfig, schedule: ScheduleConfig) -> Choices:
+    """What shapes would not tell of a network and its process."""
+    names = {field.name for field in dataclasses.fields(Choices)} - OF_SCHEDULE
     return Choices(
-        noise_schedule=noise_schedule,
+        noise_schedule=schedule.kind,
+        diffusion_steps=schedule.base_steps,
+        rescale_timesteps=schedule.timestep_scale != 1,
         **{name: getattr(config, name) for name in names},
+    )
+
+
+def schedule_of(choices: Choices) -> ScheduleConfig:
+    """RAD's schedule on the process of complete choices."""
+    return base_process(
+        choices.noise_schedule or "",
+        choices.diffusion_steps or 0,
+        rescaled=bool(choices.rescale_timesteps),
     )
 
 
@@ -128,8 +216,8 @@ def complete(
     # Facts first: a preset of another network would fill in the wrong heads.
     if preset is not None:
         _check_preset(preset, facts)
-        _, config, noise_schedule = PRESETS[preset]
-        given = choices_of(config, noise_schedule).made()
+        _, config, schedule = PRESETS[preset]
+        given = choices_of(config, schedule).made()
         # Channels per head, the preset's, would go before heads given by hand.
         if "num_heads" in made:
             given["num_head_channels"] = -1
@@ -155,6 +243,7 @@ def complete(
         "num_head_channels": -1,
         "num_heads_upsample": -1,
         "dropout": 0.0,
+        **PROCESS,
     }
     return Choices(**others | made)
 
@@ -195,6 +284,6 @@ def config_of(facts: Facts, choices: Choices) -> UNetConfig:
         **choices.made(),
         "attention_resolutions": [size >> level for level in facts.attention_levels],
     }
-    for name in ("attention_levels", "noise_schedule"):
+    for name in ("attention_levels", *OF_SCHEDULE):
         del values[name]
     return UNetConfig(**values)

@@ -15,21 +15,24 @@ two times included: in float32 they would lose four digits.
 """
 
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from rad_jax.diffusion.betas import ADM_STEPS, KINDS, make_betas, scaled_ends
 from rad_jax.errors import UserError
 from rad_jax.typing import LogLevel, Mask, Timesteps
-
-ADM_STEPS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleConfig:
     """Betas of both phases and of the network's own timesteps.
+
+    What the network is told of a level is a timestep of the process that its base model
+    was trained on: DDPM with betas of the same kind, `base_steps` of them.
 
     Attributes:
       kind: "linear" betas, or ADM's "cosine", in both phases and in the table of
@@ -40,42 +43,42 @@ class ScheduleConfig:
       known_betas: first and last beta of phase 2, before its normalisation.
       timestep_offset: added to every timestep shown to the network. 0 makes a uniform
         level plain ADM; 1 is the table of the authors' code (docs/parity.md).
+      base_steps: N, timesteps of the base model's process: 1000 of ADM, 4000 of most of
+        iDDPM's. Its linear betas are those of 1000 steps times 1000 / N.
+      timestep_scale: what timesteps are multiplied by before they are shown: 1000 / N
+        where iDDPM was trained with rescale_timesteps.
     """
 
     kind: str = "linear"
     hole_steps: int = 1000
     known_steps: int = 1000
-    hole_betas: tuple[float, float] = (1e-4, 0.02)
-    known_betas: tuple[float, float] = (1e-4, 0.02)
+    hole_betas: tuple[float, float] = scaled_ends(ADM_STEPS)
+    known_betas: tuple[float, float] = scaled_ends(ADM_STEPS)
     timestep_offset: int = 0
+    base_steps: int = ADM_STEPS
+    timestep_scale: float = 1.0
 
     def __post_init__(self):
         """Refuses values that make no schedule."""
-        if self.kind not in ("linear", "cosine"):
+        if self.kind not in KINDS:
             raise UserError(f"schedule.kind is {self.kind!r}; use 'linear' or 'cosine'")
         if self.hole_steps < 1 or self.known_steps < 0:
             raise UserError("schedule.hole_steps must be >= 1 and known_steps >= 0")
+        if self.base_steps < 1:
+            raise UserError(f"schedule.base_steps is {self.base_steps}; give 1 or more")
+        if not 0 < self.timestep_scale < math.inf:
+            raise UserError(
+                f"schedule.timestep_scale is {self.timestep_scale}; it must be positive"
+            )
         for name in ("hole_betas", "known_betas"):
             start, end = getattr(self, name)
             if not 0 < start <= end < 1:
                 raise UserError(f"schedule.{name} must satisfy 0 < first <= last < 1")
 
-
-def linear_betas(steps: int, start: float, end: float) -> np.ndarray:
-    """Linear betas, float64 (steps,), as in DDPM."""
-    return np.linspace(start, end, steps, dtype=np.float64)
-
-
-def cosine_betas(steps: int) -> np.ndarray:
-    """Cosine betas, float64 (steps,), capped at 0.999 (iDDPM eq. 17)."""
-    time = np.arange(steps + 1, dtype=np.float64) / max(steps, 1)
-    alpha_bar = np.cos((time + 0.008) / 1.008 * np.pi / 2) ** 2
-    return np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], 0.999)
-
-
-def _log_alpha_bar(betas: np.ndarray) -> np.ndarray:
-    """Log alpha-bar after 0, 1, .., n steps."""
-    return np.concatenate([[0.0], np.cumsum(np.log1p(-betas))])
+    @property
+    def largest_timestep(self) -> float:
+        """N as the network is told it: one more step than its noisiest level."""
+        return self.base_steps * self.timestep_scale
 
 
 class LogSignal(NamedTuple):
@@ -94,8 +97,8 @@ class Step(NamedTuple):
       delta: t - s, the log of a_{t|s}, taken in float64.
       previous: levels at the time before t in the sampler's grid (t itself at first);
         multistep solvers look back at it.
-      timesteps: (.., 2), ADM timesteps of known pixels and of the hole at t, the order
-        of the network's membership maps.
+      timesteps: (.., 2), the network's of known pixels and of the hole at t, the order
+        of its membership maps.
       variance_floor: log of the posterior variance that ADM puts in place of the zero
         of a pixel's first noising step, over that step's beta.
       time: t itself, int32.
@@ -113,12 +116,19 @@ class Step(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """Float64 tables over t = 0 .. T1 + T2 (host side; see the module's text)."""
+    """Float64 tables over t = 0 .. T1 + T2 (host side; see the module's text).
+
+    Attributes:
+      config: what they are of.
+      signal: H and K of (M1) at each t.
+      log_total: L.
+      base_log_alpha_bar: of the base model, after 0, 1, .., N steps of its process.
+    """
 
     config: ScheduleConfig
     signal: LogSignal
     log_total: float
-    adm_log_alpha_bar: np.ndarray
+    base_log_alpha_bar: np.ndarray
 
     @property
     def num_steps(self) -> int:
@@ -133,13 +143,12 @@ def make_schedule(config: ScheduleConfig) -> Schedule:
     to its supplement.
     """
 
-    def betas(steps: int, ends: tuple[float, float]) -> np.ndarray:
-        if config.kind == "cosine":
-            return cosine_betas(steps)
-        return linear_betas(steps, *ends)
+    def log_alpha_bar(steps: int, ends: tuple[float, float]) -> np.ndarray:
+        betas = make_betas(config.kind, steps, ends)
+        return np.concatenate([[0.0], np.cumsum(np.log1p(-betas))])
 
-    hole = _log_alpha_bar(betas(config.hole_steps, config.hole_betas))
-    known = _log_alpha_bar(betas(config.known_steps, config.known_betas))
+    hole = log_alpha_bar(config.hole_steps, config.hole_betas)
+    known = log_alpha_bar(config.known_steps, config.known_betas)
     log_total = float(hole[-1])
     if config.known_steps:
         known = known * (log_total / known[-1])
@@ -147,8 +156,8 @@ def make_schedule(config: ScheduleConfig) -> Schedule:
         hole=np.concatenate([hole, np.full(config.known_steps, log_total)]),
         known=np.concatenate([np.zeros(config.hole_steps), known]),
     )
-    adm = _log_alpha_bar(betas(ADM_STEPS, (1e-4, 0.02)))
-    return Schedule(config, signal, log_total, adm)
+    base = log_alpha_bar(config.base_steps, scaled_ends(config.base_steps))
+    return Schedule(config, signal, log_total, base)
 
 
 def steps(schedule: Schedule, t: np.ndarray, s: np.ndarray) -> Step:
@@ -211,17 +220,17 @@ def _variance_floor(schedule: Schedule, t: np.ndarray) -> np.ndarray:
 
 
 def level_timesteps(schedule: Schedule, t: np.ndarray) -> np.ndarray:
-    """ADM timesteps of known pixels and of the hole at time t, float32 (.., 2).
+    """Timesteps shown for known pixels and for the hole at time t, float32 (.., 2).
 
     Interpolates in float64, so that a level which plain DDPM also has gives its
     integer exactly (RAD Sec. 3.4).
     """
-    table = -np.expm1(schedule.adm_log_alpha_bar)
-    k = np.arange(-1, ADM_STEPS, dtype=np.float64)
+    config, table = schedule.config, -np.expm1(schedule.base_log_alpha_bar)
+    k = np.arange(-1, config.base_steps, dtype=np.float64)
     signal = schedule.signal
     levels = np.stack([signal.known[t], signal.hole[t]], -1)
-    timesteps = np.interp(-np.expm1(levels), table, k)
-    return (timesteps + schedule.config.timestep_offset).astype(np.float32)
+    timesteps = np.interp(-np.expm1(levels), table, k) + config.timestep_offset
+    return (timesteps * config.timestep_scale).astype(np.float32)
 
 
 def time_timestep(
@@ -230,17 +239,18 @@ def time_timestep(
     """One timestep that tells the time of the process, for all of an image.
 
     The hole's own in phase 1, where the known pixels are clean. In phase 2, where the
-    hole no longer changes, it goes on counting: 1000 more than that of the known
-    pixels. With phases of ADM's 1000 steps it is t - 1 throughout. RAD's ablation
-    (Table 3, "t embedding") leaves open what its network was conditioned on.
+    hole no longer changes, it goes on counting: N more than that of the known pixels
+    (``ScheduleConfig.largest_timestep``). With phases of ADM's 1000 steps it is t - 1
+    throughout. RAD's ablation (Table 3, "t embedding") leaves open what its network was
+    conditioned on.
 
     Args:
       schedule: the tables.
       timesteps: of known pixels and of the hole, as ``Step.timesteps``.
     """
-    known, hole = timesteps[..., :1], timesteps[..., 1:]
-    clean = schedule.config.timestep_offset - 1
-    return jnp.where(known > clean, ADM_STEPS + known, hole)
+    config, known, hole = schedule.config, timesteps[..., :1], timesteps[..., 1:]
+    clean = (config.timestep_offset - 1) * config.timestep_scale
+    return jnp.where(known > clean, config.largest_timestep + known, hole)
 
 
 def mask_to_hole_weight(schedule: Schedule, mask: Mask) -> LogLevel:
@@ -261,15 +271,15 @@ def log_level(signal: LogSignal, hole_weight: LogLevel) -> LogLevel:
 def timestep_map(
     schedule: Schedule, log_alpha_bar: Float[Array, "*shape"]
 ) -> Timesteps:
-    """ADM timestep of every pixel's level (RAD Sec. 3.4), any shape, float32.
+    """Timestep shown for every pixel's level (RAD Sec. 3.4), any shape, float32.
 
-    Linear interpolation of the level in plain DDPM's table (after 0, 1, .., 1000
-    steps) -> (-1, 0, .., 999). Noisy levels are looked up by their signal and clean
-    ones by their noise: either alone would lose its digits at the other end.
+    Linear interpolation of the level in the base's table (after 0, 1, .., N steps) ->
+    (-1, 0, .., N - 1), which is then scaled. Noisy levels are looked up by their signal
+    and clean ones by their noise: either alone would lose its digits at the other end.
     """
-    k = jnp.arange(-1, ADM_STEPS, dtype=jnp.float32)
-    table = schedule.adm_log_alpha_bar
+    config, table = schedule.config, schedule.base_log_alpha_bar
+    k = jnp.arange(-1, config.base_steps, dtype=jnp.float32)
     by_noise = jnp.interp(-jnp.expm1(log_alpha_bar), np.float32(-np.expm1(table)), k)
     by_signal = jnp.interp(-jnp.exp(log_alpha_bar), np.float32(-np.exp(table)), k)
     timesteps = jnp.where(log_alpha_bar > np.log(0.5), by_noise, by_signal)
-    return timesteps + schedule.config.timestep_offset
+    return (timesteps + config.timestep_offset) * config.timestep_scale

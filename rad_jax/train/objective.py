@@ -93,7 +93,7 @@ def batch_loss(
     # 4. The loss of each image, and sums by name and by time for the logs.
     one_loss = functools.partial(hybrid_loss, loss)
     losses, parts = jax.vmap(one_loss)(output, images, noise, x_t, step, hole_weight)
-    buckets = jax.nn.one_hot(bucket(step, schedule.hole_steps), len(BUCKETS))
+    buckets = jax.nn.one_hot(bucket(step, schedule), len(BUCKETS))
     sums = {name: jnp.sum(part) for name, part in {"loss": losses, **parts}.items()}
     counts = {name: jnp.float32(len(losses)) for name in sums}
     in_buckets, counts_in_buckets = losses @ buckets, jnp.sum(buckets, 0)

@@ -35,7 +35,9 @@ def load_pretrained(experiment: Experiment) -> Model:
         f"model.{name}": pair
         for name, pair in model.config.differences(experiment.model).items()
     }
-    pairs["schedule.kind"] = model.schedule.kind, experiment.schedule.kind
+    for name in ("kind", "base_steps", "timestep_scale"):
+        both = model.schedule, experiment.schedule
+        pairs[f"schedule.{name}"] = tuple(getattr(each, name) for each in both)
     pairs["loss.parametrisation"] = (
         model.parametrisation,
         experiment.loss.parametrisation,

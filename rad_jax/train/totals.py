@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from rad_jax.diffusion.schedule import Step
+from rad_jax.diffusion.schedule import ScheduleConfig, Step
 
 LEVELS = 4
-"""Into as many equal parts of ADM's 1000 timesteps a phase is divided."""
+"""Into as many equal parts of the network's timesteps a phase is divided."""
 
 PHASES = ("hole", "known")
 """The pixels that get noisy in phase 1, and in phase 2."""
@@ -41,16 +41,16 @@ def no_totals() -> Totals:
     )
 
 
-def bucket(step: Step, hole_steps: int) -> Int[Array, " b"]:
+def bucket(step: Step, schedule: ScheduleConfig) -> Int[Array, " b"]:
     """Index in `BUCKETS` of each image's noise.
 
     Args:
       step: of each image, stacked.
-      hole_steps: T1, the last time of phase 1.
+      schedule: what it is a step of.
     """
-    phase = (step.time > hole_steps).astype(jnp.int32)  # 0 or 1
+    phase = (step.time > schedule.hole_steps).astype(jnp.int32)  # 0 or 1
     known, hole = step.timesteps[:, 0], step.timesteps[:, 1]
-    level = jnp.where(phase == 0, hole, known) / (1000 / LEVELS)
+    level = jnp.where(phase == 0, hole, known) / (schedule.largest_timestep / LEVELS)
     return phase * LEVELS + jnp.clip(level, 0, LEVELS - 1).astype(jnp.int32)
 
 

@@ -83,7 +83,8 @@ def test_there_and_back(tmp_path, converts, name):
         f"not in the file: image_size {config.image_size}, num_heads 4, "
         f"num_head_channels {config.num_head_channels}, num_heads_upsample -1, "
         f"use_new_attention_order {config.use_new_attention_order}, noise_schedule "
-        "linear, dropout 0.0, prediction eps",
+        "linear, diffusion_steps 1000, rescale_timesteps False, dropout 0.0, "
+        "prediction eps",
         f"rad-jax: {len(state)} arrays in the layout of openai: {tmp_path / 'b.pt'}",
     ]
     assert_equal(read_state_dict(tmp_path / "b.pt"), state)
@@ -239,7 +240,11 @@ def test_a_run_becomes_a_file(tmp_path, converts, tiny_run):
 
 def test_presets_and_what_is_said(tmp_path, monkeypatch, capsys):
     config, state = network("tiny_cond_heads")
-    preset = Preset("tiny.pt", dataclasses.replace(config, dropout=0.5), "cosine")
+    preset = Preset(
+        "tiny.pt",
+        dataclasses.replace(config, dropout=0.5),
+        ScheduleConfig(kind="cosine"),
+    )
     monkeypatch.setitem(PRESETS, "tiny", preset)
     # guided-diffusion's name of averaged weights.
     path = tmp_path / "ema_0.9999_250000.pt"
@@ -261,7 +266,8 @@ def test_presets_and_what_is_said(tmp_path, monkeypatch, capsys):
         "by hand: dropout 0.25",
         f"from preset tiny: image_size {config.image_size}, num_heads "
         f"{config.num_heads}, num_head_channels {config.num_head_channels}, "
-        "num_heads_upsample -1, use_new_attention_order False, noise_schedule cosine",
+        "num_heads_upsample -1, use_new_attention_order False, noise_schedule cosine, "
+        "diffusion_steps 1000, rescale_timesteps False",
         f"rad-jax: the model is {tmp_path / 'm'}",
     ]
     assert f"convert: {len(state)}/{len(state)} array" in err
@@ -455,7 +461,7 @@ def test_choices_that_do_not_fit(refuses, adm_file, changes, match):
 
 def test_presets_that_would_fit_are_named(refuses, adm_file, monkeypatch):
     path, config = adm_file
-    monkeypatch.setitem(PRESETS, "tiny", Preset("tiny.pt", config))
+    monkeypatch.setitem(PRESETS, "tiny", Preset("tiny.pt", config, ScheduleConfig()))
     match = "shapes: --image_size, --use_new_attention_order, --noise_schedule, --num_h"
     for arguments in ([], ["--preset", "lsun_cat"]):
         match = "does not match preset lsun_cat" if arguments else match

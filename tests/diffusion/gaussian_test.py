@@ -7,6 +7,7 @@ import pytest
 
 from rad_jax.diffusion import gaussian, options, sampling
 from rad_jax.diffusion import schedule as sch
+from rad_jax.diffusion.betas import linear_betas
 from tests.golden_files import golden, golden_mask
 
 DEFAULT = sch.make_schedule(sch.ScheduleConfig())
@@ -193,7 +194,7 @@ def test_learned_range_ends(key):
     ones = jnp.ones((4, 5, 3))
     step = make_step(1, 0)
     levels = levels_of(1, 0, jnp.ones((4, 5)))
-    betas = sch.linear_betas(1000, 1e-4, 0.02)
+    betas = linear_betas(1000, 1e-4, 0.02)
     high = gaussian.learned_log_variance(ones, levels, step.variance_floor)
     low = gaussian.learned_log_variance(-ones, levels, step.variance_floor)
     np.testing.assert_allclose(np.exp(high), betas[0], rtol=1e-5)
@@ -217,7 +218,7 @@ def ddim_reference(x_t, x0, abar_t, abar_s, eta, noise):
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 def test_ddim_is_the_textbook_on_a_uniform_mask(key, eta):
     x0, x_t, noise = draw(key, "x0", "x_t", "noise")
-    alpha_bar = np.cumprod(1 - sch.linear_betas(1000, 1e-4, 0.02))
+    alpha_bar = np.cumprod(1 - linear_betas(1000, 1e-4, 0.02))
     for t, s in [(1000, 990), (400, 100)]:
         levels = levels_of(t, s, jnp.ones((4, 5)))
         ours = gaussian.ddim_step(x_t, x0, levels, eta, noise)

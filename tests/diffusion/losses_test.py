@@ -8,6 +8,7 @@ from scipy.stats import norm
 
 from rad_jax.diffusion import gaussian, losses
 from rad_jax.diffusion import schedule as sch
+from rad_jax.diffusion.betas import linear_betas
 from rad_jax.errors import UserError
 from tests.golden_files import golden, golden_mask
 
@@ -70,7 +71,7 @@ def test_loss_and_gradient_are_finite(key, t, mask, dtype, parametrisation):
 
 def adm_vlb(t, output, x0, noise):
     """The bound of plain ADM at t in bits per dimension, float64."""
-    betas = sch.linear_betas(1000, 1e-4, 0.02)
+    betas = linear_betas(1000, 1e-4, 0.02)
     abar = np.concatenate([[1.0], np.cumprod(1 - betas)])
     posterior = betas * (1 - abar[:-1]) / (1 - abar[1:])
     clipped = np.append(posterior[1], posterior[1:])

@@ -6,6 +6,7 @@ below what a wrong epsilon of the normalisation makes (5e-5, the smallest of the
 that were tried).
 """
 
+import dataclasses
 import zlib
 
 import jax
@@ -41,6 +42,29 @@ def test_adm(name):
     labels = jnp.asarray(data["y"], jnp.int32) if "y" in data else None
     output = network(config)(
         params, jnp.asarray(data["x"]), one_level(data["t"]), labels
+    )
+    assert relative_error(output, data["out"]) < TOLERANCE
+
+
+def test_iddpm():
+    """Convolutions change the resolution; one head, two on the way up; added labels."""
+    meta, data = (
+        description("bases/iddpm_tiny_cond_additive"),
+        arrays("bases/iddpm_tiny_cond_additive"),
+    )
+    flags = {
+        **{"image_size": 32, "num_channels": 32, "num_res_blocks": 1},
+        **{"channel_mult": "1,1,2", "attention_resolutions": "16", "num_heads": 1},
+        **{"num_heads_upsample": 2, "use_scale_shift_norm": False, "class_cond": True},
+        "learn_sigma": True,
+    }
+    config = dataclasses.replace(config_from_adm_flags(flags), num_classes=10)
+    params = adm_to_params(config, golden_weights(meta["keys"]))
+    output = network(config)(
+        params,
+        jnp.asarray(data["x"]),
+        one_level(data["t"]),
+        jnp.asarray(data["y"], jnp.int32),
     )
     assert relative_error(output, data["out"]) < TOLERANCE
 

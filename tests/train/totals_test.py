@@ -24,7 +24,7 @@ def test_bucket_is_that_of_the_pixels_that_get_noisy(time, name):
     schedule = make_schedule(ScheduleConfig())
     times = np.array([time])
     step = jax.tree.map(np.asarray, steps(schedule, times, times - 1))
-    [index] = np.asarray(bucket(step, schedule.config.hole_steps))
+    [index] = np.asarray(bucket(step, schedule.config))
     assert BUCKETS[index] == name
 
 
