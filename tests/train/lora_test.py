@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import rad_jax
 from rad_jax.checkpoints.checkpoints import Checkpoints
 from rad_jax.checkpoints.load import load, read_frozen
 from rad_jax.checkpoints.model import Model
 from rad_jax.checkpoints.model_folder import write_model
+from rad_jax.convert.presets import base_process
 from rad_jax.errors import UserError
 from rad_jax.models.apply import init_params
 from rad_jax.models.lora import combine, merge, partition
@@ -160,6 +162,34 @@ def test_a_pretrained_model_must_fit(lora_experiment, tmp_path, changes, message
     with pytest.raises(UserError, match=message):
         train(lora_experiment(*changes), tmp_path / "run", StopRequest())
     assert not (tmp_path / "run" / "base").exists()
+
+
+def test_an_iddpm_becomes_rad(lora_experiment, tmp_path):
+    """On its own process, which the config must have, and fills holes from the run."""
+    changes = (
+        *(f"pretrained={tmp_path / 'model'}", "schedule.kind=cosine"),
+        *("schedule.hole_steps=40", "schedule.known_steps=40"),
+    )
+    process = ("schedule.base_steps=40", "schedule.timestep_scale=25.0")
+    experiment = lora_experiment(*changes, *process)
+    schedule = base_process("cosine", 40, rescaled=True)
+    params = init_params(experiment.model, jax.random.key(0))
+    plain = dataclasses.replace(schedule, known_steps=0)
+    base = Model(experiment.model, plain, "eps", params)
+    write_model(tmp_path / "model", base, {})
+    with pytest.raises(UserError, match=r"base_steps is 40 there, 1000 here; .*scale"):
+        train(lora_experiment(*changes), tmp_path / "run", StopRequest())
+    train(experiment, tmp_path / "run", StopRequest())
+    model = load(tmp_path / "run")
+    assert isinstance(model, Model) and model.schedule == experiment.schedule
+    assert model.schedule.largest_timestep == schedule.largest_timestep == 1000
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 1), np.uint8)
+    hole = np.zeros((16, 16), bool)
+    hole[4:12, 4:12] = True
+    key = jax.random.key(0)
+    filled = rad_jax.inpaint(model, image, hole, key=key, steps=3, num_samples=2)
+    np.testing.assert_array_equal(filled[:, ~hole], np.stack([image[~hole]] * 2))
+    assert (filled[0] != filled[1])[hole].any()
 
 
 def test_a_pretrained_model_with_classes_is_refused(lora_experiment, tmp_path):
