@@ -139,6 +139,21 @@ def eigen_text(record: Record | None) -> str:
     return f"{table(head, rows)}\n\n{filled(source_of(record))}"
 
 
+def last_convolution_text(record: Record | None) -> str:
+    """What three products for six change, beside the rest in bfloat16."""
+    if record is None:
+        return f"{MISSING} (`python benchmarks/last_convolution.py`)"
+    told = "; ".join(
+        f"{row['config']} {row['three']:.1e}, beside {row['bfloat16']:.1e} of all but "
+        "it in bfloat16"
+        for row in record["rows"]
+    )
+    return filled(
+        f"Three products change the network's output by (root mean square, relative): "
+        f"{told}. {source_of(record)}"
+    )
+
+
 def fast_paths_table(record: Record | None) -> str:
     """What fast ways change: PSNR to what is built, and the demo's metrics."""
     if record is None:

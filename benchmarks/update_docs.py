@@ -260,6 +260,9 @@ def documents() -> dict[Path, str]:
             "eigen": speed_tables.eigen_text(stored("eigen")),
             "fast ways": measured_on(speed_tables.fast_paths_table, "fast_paths"),
             "compiled programs": chip_tables.changes_text(chip_programs),
+            "last convolution": speed_tables.last_convolution_text(
+                stored("last_convolution")
+            ),
             "merged adapters": merged_text(stored("merged_adapters")),
             "fewer steps": solver_tables.solvers_text(stored("solvers")),
         },

@@ -24,7 +24,7 @@ def test_what_is_said_of_checkpoints_and_of_a_conversion():
     table = update_docs.presets_table(PRESETS)
     assert (
         "| `64x64_diffusion.pt` | `imagenet64_cond` | 64 | 64 channels each | new | "
-        "cosine | 0.1 |"
+        "cosine | 1000 | 0.1 |"
     ) in table
     assert "| `64_256_upsampler.pt` | `upsampler_64_256` | 256 | 4 | old |" in table
     side = {"seconds": 12.3, "peak_over_file": 1.257}
