@@ -8,7 +8,7 @@ import numpy as np
 from rad_jax.checkpoints.model import AnyModel
 
 _ADM_PROCESS = ", base_steps=1000, timestep_scale=1.0"
-"""Of `ScheduleConfig`; before there were others it was not said, and names are stored."""
+"""Of `ScheduleConfig`; not said before there were others, and names are stored."""
 
 
 def fingerprint(model: AnyModel) -> str:
