@@ -32,7 +32,7 @@ GRADIENT = (("digits", 16, 32), ("ffhq256", 64, 2))
 
 
 def call_of(
-    config: UNetConfig, batch: int, gradient: bool, options: dict[str, str] | None
+    config: UNetConfig, batch: int, gradient: bool, options: Any
 ) -> Callable[[], Any]:
     """A call with XLA's options, compiled."""
     params = random_params(abstract_params(config))

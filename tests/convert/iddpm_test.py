@@ -8,6 +8,8 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 import rad_jax
+from rad_jax.checkpoints.model import Model
+from rad_jax.checkpoints.model_record import described, record_of
 from rad_jax.cli.main import main
 from rad_jax.convert import adm
 from rad_jax.convert.adm import config_from_adm_flags
@@ -89,13 +91,10 @@ def test_a_checkpoint_goes_there_and_back(tmp_path, capsys):
     record = json.loads((tmp_path / "m" / "model.json").read_text())
     assert record["format"] == 2
     model = rad_jax.load(tmp_path / "m")
-    expected = ScheduleConfig(
-        *("cosine", 4000, 0),
-        *((0.25e-4, 0.005),) * 2,
-        base_steps=4000,
-        timestep_scale=0.25,
-    )
-    assert model.schedule == expected
+    betas = (0.25e-4, 0.005)
+    process = {"base_steps": 4000, "timestep_scale": 0.25}
+    expected = ScheduleConfig("cosine", 4000, 0, betas, betas, **process)
+    assert isinstance(model, Model) and model.schedule == expected
     assert main(["info", str(tmp_path / "m")]) == 0
     assert '"base_steps": 4000' in capsys.readouterr().out
     back = ["convert", "--input", str(tmp_path / "m"), "--to", "torch"]
@@ -112,9 +111,6 @@ def test_a_checkpoint_goes_there_and_back(tmp_path, capsys):
 
 def test_adm_s_record_is_what_it_was(tmp_path, tiny_experiment):
     """Without the process that it takes for granted: older versions read it."""
-    from rad_jax.checkpoints.model import Model
-    from rad_jax.checkpoints.model_record import described, record_of
-
     experiment = tiny_experiment()
     model = Model(experiment.model, experiment.schedule, "eps", {})
     record = record_of(model, {})

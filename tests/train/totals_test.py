@@ -28,6 +28,15 @@ def test_bucket_is_that_of_the_pixels_that_get_noisy(time, name):
     assert BUCKETS[index] == name
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.25])
+def test_buckets_are_parts_of_the_bases_own_timesteps(scale):
+    config = ScheduleConfig("cosine", 4000, 4000, base_steps=4000, timestep_scale=scale)
+    times = np.array([1000, 1001, 4000, 8000])
+    step = jax.tree.map(np.asarray, steps(make_schedule(config), times, times - 1))
+    found = [BUCKETS[index] for index in np.asarray(bucket(step, config))]
+    assert found == ["loss_hole_1", "loss_hole_2", "loss_hole_4", "loss_known_4"]
+
+
 def test_means_leave_out_what_was_not_seen():
     totals = jax.tree.map(np.asarray, no_totals())
     assert means(totals) == {"skipped": 0}
