@@ -78,7 +78,7 @@ def base_process(kind: str, num_steps: int, *, rescaled: bool) -> ScheduleConfig
       num_steps: timesteps of its process.
       rescaled: whether the network is told its timesteps as if of 1000.
     """
-    ends = scaled_ends(num_steps)
+    ends = scaled_ends(num_steps if kind == "linear" else ADM_STEPS)
     return ScheduleConfig(
         kind,
         *(num_steps, num_steps),

@@ -66,6 +66,11 @@ class ScheduleConfig:
             raise UserError("schedule.hole_steps must be >= 1 and known_steps >= 0")
         if self.base_steps < 1:
             raise UserError(f"schedule.base_steps is {self.base_steps}; give 1 or more")
+        if self.kind == "linear" and scaled_ends(self.base_steps)[1] >= 1:
+            raise UserError(
+                f"schedule.base_steps is {self.base_steps}; linear betas of so few are "
+                "no probabilities, give more than 20"
+            )
         if not 0 < self.timestep_scale < math.inf:
             raise UserError(
                 f"schedule.timestep_scale is {self.timestep_scale}; it must be positive"

@@ -91,9 +91,8 @@ def test_a_checkpoint_goes_there_and_back(tmp_path, capsys):
     record = json.loads((tmp_path / "m" / "model.json").read_text())
     assert record["format"] == 2
     model = rad_jax.load(tmp_path / "m")
-    betas = (0.25e-4, 0.005)
     process = {"base_steps": 4000, "timestep_scale": 0.25}
-    expected = ScheduleConfig("cosine", 4000, 0, betas, betas, **process)
+    expected = ScheduleConfig("cosine", 4000, 0, **process)
     assert isinstance(model, Model) and model.schedule == expected
     assert main(["info", str(tmp_path / "m")]) == 0
     assert '"base_steps": 4000' in capsys.readouterr().out

@@ -162,6 +162,10 @@ def test_hole_share_is_accurate_everywhere():
     [
         ({"kind": "quartic"}, "schedule.kind is 'quartic'"),
         ({"hole_steps": 0}, "schedule.hole_steps must be >= 1"),
+        ({"base_steps": 0}, "schedule.base_steps is 0; give 1 or more"),
+        ({"base_steps": 20}, "linear betas of so few are no probabilities, give more"),
+        ({"timestep_scale": 0.0}, "schedule.timestep_scale is 0.0; it must be pos"),
+        ({"timestep_scale": float("nan")}, "schedule.timestep_scale is nan; it must"),
         ({"hole_betas": (0.0, 0.02)}, "schedule.hole_betas must satisfy"),
         ({"known_betas": (0.5, 0.02)}, "schedule.known_betas must satisfy"),
     ],
