@@ -8,6 +8,7 @@ from typing import Any
 
 from rad_jax.checkpoints.damage import short_reason
 from rad_jax.checkpoints.model import AnyModel, LamaModel, Model
+from rad_jax.diffusion.betas import ADM_STEPS
 from rad_jax.diffusion.losses import LossConfig
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
@@ -23,12 +24,10 @@ NAMED_FORMAT = 2
 whose base is of another process than ADM's.
 """
 
-_ADDED = {
-    field.name: field.default
-    for field in dataclasses.fields(ScheduleConfig)
-    if field.name in ("base_steps", "timestep_scale")
-}
-"""What versions that write `FORMAT` alone do not know, and take for this."""
+ADM_PROCESS = {"base_steps": ADM_STEPS, "timestep_scale": 1.0}
+"""Of `ScheduleConfig`: what was taken for granted before there were others. What is
+stored does not say it then, so that it is what it was, and older versions read it.
+"""
 
 LAMA = "lama"
 
@@ -63,10 +62,9 @@ def record_of(
         record["architecture"] = LAMA
     else:
         schedule = dataclasses.asdict(model.schedule)
-        if all(schedule[name] == value for name, value in _ADDED.items()):
-            # What a version from before there were others can read, it may.
+        if ADM_PROCESS.items() <= schedule.items():
             record["format"] = FORMAT
-            schedule = {x: schedule[x] for x in schedule if x not in _ADDED}
+            schedule = {x: schedule[x] for x in schedule if x not in ADM_PROCESS}
         record |= {"schedule": schedule, "parametrisation": model.parametrisation}
     return record | {"provenance": dict(provenance), **others}
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from rad_jax.convert.choices import Choices
 from rad_jax.convert.diffusers import config_from_diffusers
 from rad_jax.convert.infer import OPENAI, Facts, facts_of
-from rad_jax.convert.presets import PROCESS, choices_of, mismatch, schedule_of
+from rad_jax.convert.presets import choices_of, mismatch, schedule_of
 from rad_jax.diffusion.betas import ADM_STEPS
 from rad_jax.diffusion.schedule import ScheduleConfig
 from rad_jax.errors import UserError
@@ -143,8 +143,7 @@ def _noise(source: Path, folder: Path, choices: Choices) -> tuple[ScheduleConfig
     if path is None:
         if choices.noise_schedule is None:
             raise UserError(f"{source}: has no {SCHEDULER}; give --noise_schedule")
-        made = dataclasses.replace(choices, **PROCESS | choices.made())
-        return schedule_of(made), "eps"
+        return schedule_of(choices), "eps"
     found = _read_json(path)
     names = [field.name for field in dataclasses.fields(_Scheduler)]
     try:

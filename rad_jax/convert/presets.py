@@ -184,10 +184,10 @@ def choices_of(config: UNetConfig, schedule: ScheduleConfig) -> Choices:
 
 
 def schedule_of(choices: Choices) -> ScheduleConfig:
-    """RAD's schedule on the process of complete choices."""
+    """RAD's schedule on the process of choices, ADM's where they leave it open."""
     return base_process(
-        choices.noise_schedule or "",
-        choices.diffusion_steps or 0,
+        str(choices.noise_schedule),
+        choices.diffusion_steps or ADM_STEPS,
         rescaled=bool(choices.rescale_timesteps),
     )
 

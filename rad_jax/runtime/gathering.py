@@ -6,6 +6,10 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
+from rad_jax.runtime.sharding import AXES
+
+FSDP = AXES[1]
+
 MESSAGE = 2**26
 """Bytes of arrays that are gathered at once, unless one has more.
 
@@ -16,25 +20,24 @@ copy of it.
 T = TypeVar("T")
 
 
-def gather(tree: T, specs: Any, axis_name: str = "fsdp") -> T:
-    """What every device of an axis has a part of, whole; inside ``shard_map``.
+def gather(tree: T, specs: Any) -> T:
+    """What devices divide over "fsdp", whole; inside ``shard_map`` over `AXES`.
 
     Args:
       tree: this device's parts.
-      specs: PartitionSpec of each leaf, which name the axis once or not at all.
-      axis_name: of the mesh.
+      specs: PartitionSpec of each leaf, which has "fsdp" once or not at all.
 
     Returns:
       The tree of whole leaves, the same to the bit.
     """
     leaves, structure = jax.tree.flatten(tree)
     specs = structure.flatten_up_to(specs)
-    divided = {i: s.index(axis_name) for i, s in enumerate(specs) if axis_name in s}
-    count = jax.lax.axis_size(axis_name)
+    divided = {i: s.index(FSDP) for i, s in enumerate(specs) if FSDP in s}
+    count = jax.lax.axis_size(FSDP)
     for group in _groups({i: leaves[i] for i in divided}, MESSAGE // count):
         first = [jnp.moveaxis(leaves[i], divided[i], 0) for i in group]
         message = jnp.concatenate([x.ravel() for x in first])
-        parts, start = jax.lax.all_gather(message, axis_name), 0
+        parts, start = jax.lax.all_gather(message, FSDP), 0
         for i, x in zip(group, first, strict=True):
             whole = parts[:, start : start + x.size].reshape(-1, *x.shape[1:])
             leaves[i] = jnp.moveaxis(whole, 0, divided[i])

@@ -37,6 +37,10 @@ needs_cuda = pytest.mark.skipif(
 IMAGES = {"v5e-16": 32, "v5e-256": 256}
 
 
+def bytes_of(tree):
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
 def digits(*changes):
     return load_config(DIGITS, [f"--config.{change}" for change in changes])
 
@@ -56,7 +60,7 @@ def test_devices_talk_once_in_a_step(compiled):
     """One sum of the gradient, where it is not always zero, and of totals."""
     where, experiment, _, needs = compiled
     state, _, _ = step_shapes(experiment, abstract_mesh(where.devices))
-    gradient = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.params))
+    gradient = bytes_of(state.params)
     [found] = needs.collectives
     assert (found.kind, found.count, found.rounds) == ("all-reduce", 1, 1)
     assert found.size == pytest.approx(gradient, rel=1e-3)
@@ -74,7 +78,7 @@ def test_the_step_is_counted(compiled):
     """The state is given and written back; the masks are made in a loop."""
     where, experiment, _, needs = compiled
     state, _, _ = step_shapes(experiment, abstract_mesh(where.devices))
-    kept = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
+    kept = bytes_of(state)
     assert kept < needs.arguments < 2 * kept  # padded to tiles
     assert needs.arguments < needs.total < where.chip.memory / 10
     assert needs.main > 2 * kept
@@ -107,7 +111,7 @@ def test_between_slices_hosts_sum_what_devices_have_summed():
     text, needs = compile_step(experiment, where)
     assert where.devices == 8 and "replica_groups={{0,1,2,3}" in text
     state, _, _ = step_shapes(experiment, abstract_mesh(8))
-    gradient = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.params))
+    gradient = bytes_of(state.params)
     size = {x.kind: x.size for x in needs.collectives}
     # What is scattered is a quarter of what is summed.
     within = size["all-reduce"] + 4 * size.get("reduce-scatter", 0)

@@ -5,14 +5,13 @@ By the compilers that are there; minutes each.
 
 import re
 
-import jax
 import pytest
 
+from benchmarks.chip_programs import experiment_of
 from rad_jax.checkpoints.model import Model
 from rad_jax.chips.hlo import parse, types
 from rad_jax.chips.host import set_up
 from rad_jax.chips.slices import find_slice
-from rad_jax.config import load_config
 from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.inference import for_chips
 from rad_jax.inference.for_chips import Batch, compile_fill
@@ -20,7 +19,7 @@ from rad_jax.models.unet import abstract_params
 from rad_jax.runtime.sharding import abstract_mesh
 from rad_jax.train.for_chips import compile_step
 from rad_jax.train.plan import make_plan, step_shapes
-from tests.chips.compiled_test import needs_cuda, needs_libtpu
+from tests.chips.compiled_test import bytes_of, needs_cuda, needs_libtpu
 
 pytestmark = pytest.mark.slow
 CHIPS = [
@@ -28,12 +27,6 @@ CHIPS = [
     pytest.param("h100", marks=needs_cuda),
 ]
 papers = pytest.mark.parametrize("name", ["ffhq256", "lsun_bedroom256", "imagenet256"])
-
-
-def experiment_of(name, batch):
-    changes = ("model.dtype=bfloat16", f"train.batch_size={batch}")
-    config = f"configs/{name}.py"
-    return load_config(config, [f"--config.{change}" for change in changes])
 
 
 def float32_convolutions(text):
@@ -65,8 +58,7 @@ def test_a_step_communicates_once_and_needs_what_is_planned(name, chips):
     check(where, text, needs)
     mesh = abstract_mesh(where.devices)
     if where.devices > 1:
-        params = step_shapes(experiment, mesh)[0].params
-        gradient = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(params))
+        gradient = bytes_of(step_shapes(experiment, mesh)[0].params)
         [found] = needs.collectives
         assert (found.kind, found.count) == ("all-reduce", 1)
         assert found.size == pytest.approx(gradient, rel=1e-3)

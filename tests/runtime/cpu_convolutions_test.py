@@ -12,6 +12,7 @@ from rad_jax.inference.generate import compiled_generate
 from rad_jax.models.unet import abstract_params
 from rad_jax.runtime import cpu_convolutions
 from rad_jax.runtime.cpu_convolutions import EIGEN, LARGE, convolution_options
+from tests.models.adm_files import random_params
 
 CACHES = (compiled_fill, compiled_parts, compiled_generate)
 
@@ -62,10 +63,7 @@ def test_a_filling_is_the_same_with_it_and_where_it_is_refused(
     tiny_experiment, monkeypatch
 ):
     experiment, random = tiny_experiment(), np.random.default_rng(0)
-    params = jax.tree.map(
-        lambda x: jnp.asarray(random.normal(0, 0.1, x.shape), x.dtype),
-        abstract_params(experiment.model),
-    )
+    params = random_params(abstract_params(experiment.model))
     model = Model(experiment.model, experiment.schedule, "eps", params)
     image = random.integers(0, 256, (16, 16, 1), np.uint8)
     hole = np.zeros((16, 16), bool)
