@@ -22,7 +22,8 @@ from rad_jax.convert import adm
 from rad_jax.convert.adm import adm_to_params
 from rad_jax.convert.presets import PRESETS
 from rad_jax.data.splits import load_split
-from rad_jax.diffusion.schedule import ScheduleConfig, make_schedule
+from rad_jax.diffusion.schedule import make_schedule
+from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.files.pixel_ranges import to_float
 from rad_jax.inference.inpaint import fill
 from rad_jax.masks.evaluation import evaluation_mask

@@ -16,11 +16,11 @@ from rad_jax.diffusion.options import SamplerConfig
 from rad_jax.diffusion.sampling import Denoiser
 from rad_jax.diffusion.schedule import (
     LogSignal,
-    ScheduleConfig,
     Step,
     make_schedule,
     mask_to_hole_weight,
 )
+from rad_jax.diffusion.schedule_config import ScheduleConfig
 from tests.oracles import Gaussian, oracle_denoiser
 
 SCHEDULE = make_schedule(ScheduleConfig())

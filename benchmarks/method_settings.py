@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from rad_jax.baselines import methods
-from rad_jax.diffusion.schedule import ScheduleConfig, make_schedule
+from rad_jax.diffusion.schedule import make_schedule
+from rad_jax.diffusion.schedule_config import ScheduleConfig
 
 
 class About(NamedTuple):

@@ -23,7 +23,7 @@ from rad_jax.baselines.choice import METHODS, Baseline
 from rad_jax.checkpoints.model import Model
 from rad_jax.config import load_config
 from rad_jax.diffusion.options import SamplingOptions
-from rad_jax.diffusion.schedule import ScheduleConfig
+from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.inference.comparison import prepare_baseline
 from rad_jax.inference.inpaint import prepare_fill
 from rad_jax.runtime.sharding import use_cpu_cores

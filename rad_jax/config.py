@@ -20,7 +20,7 @@ from ml_collections import config_flags
 
 from rad_jax.diffusion.losses import LossConfig
 from rad_jax.diffusion.options import SamplingOptions
-from rad_jax.diffusion.schedule import ScheduleConfig
+from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.from_dict import build
 from rad_jax.files.paths import plain, split_argument
@@ -182,6 +182,11 @@ class Experiment:
             raise UserError(
                 "loss.vlb_weight trains the variance, which model.learn_sigma=False "
                 "does not predict; set one of them"
+            )
+        if self.loss.vlb_weight and self.schedule.is_continuous:
+            raise UserError(
+                f"loss.vlb_weight is of steps, and schedule.kind={self.schedule.kind} "
+                "has a continuous time; set loss.vlb_weight to 0"
             )
         if self.model.num_classes is not None:
             raise UserError("model.num_classes: training with labels is not built yet")

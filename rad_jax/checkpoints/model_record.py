@@ -10,7 +10,7 @@ from rad_jax.checkpoints.damage import short_reason
 from rad_jax.checkpoints.model import AnyModel, LamaModel, Model
 from rad_jax.diffusion.betas import ADM_STEPS
 from rad_jax.diffusion.losses import LossConfig
-from rad_jax.diffusion.schedule import ScheduleConfig
+from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath
 from rad_jax.files.from_dict import build

@@ -15,7 +15,7 @@ from rad_jax.convert.diffusers import config_from_diffusers
 from rad_jax.convert.infer import OPENAI, Facts, facts_of
 from rad_jax.convert.presets import choices_of, mismatch, schedule_of
 from rad_jax.diffusion.betas import ADM_STEPS
-from rad_jax.diffusion.schedule import ScheduleConfig
+from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath
 from rad_jax.files.from_dict import build

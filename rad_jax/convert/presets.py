@@ -13,7 +13,7 @@ from rad_jax.convert.adm import config_from_adm_flags
 from rad_jax.convert.choices import FILES, Choices
 from rad_jax.convert.infer import OPENAI, Facts, facts_of
 from rad_jax.diffusion.betas import ADM_STEPS, KINDS, scaled_ends
-from rad_jax.diffusion.schedule import ScheduleConfig
+from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.models.config import UNetConfig
 

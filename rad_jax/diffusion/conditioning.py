@@ -9,16 +9,10 @@ ADM, Cfg. 1).
 
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 
-from rad_jax.diffusion.schedule import (
-    Schedule,
-    Step,
-    log_level,
-    time_timestep,
-    timestep_map,
-)
+from rad_jax.diffusion.clock import time_timestep
+from rad_jax.diffusion.schedule import Schedule, Step, levels_at
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.noise_embedding import Noise, NoiseLevels, NoiseMap, membership
 from rad_jax.typing import LogLevels, Masks
@@ -51,14 +45,12 @@ def conditioning(
         return jnp.broadcast_to(step.timesteps, (count, 2))
 
     if config.noise_embedding == "time":
-        return lambda step: NoiseLevels(time_timestep(schedule, two_levels(step)))
+        return lambda step: NoiseLevels(time_timestep(schedule.clock, two_levels(step)))
     if binary:
         weights = membership(masks, config.num_resolutions)
         return lambda step: NoiseLevels(two_levels(step), weights)
 
     def dense(step: Step) -> Noise:
-        signal = jax.tree.map(lambda x: jnp.broadcast_to(x, (count,)), step.t)
-        level = jax.vmap(log_level)(signal, hole_weight)
-        return NoiseMap(timestep_map(schedule, level)[..., 0])
+        return NoiseMap(schedule.clock.told(levels_at(step, hole_weight))[..., 0])
 
     return dense

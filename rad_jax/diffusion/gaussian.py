@@ -57,7 +57,7 @@ def velocity(x0: Image, noise: Image, log_alpha_bar: LogLevel) -> Image:
 def predict_x0(
     x_t: Image, prediction: Image, log_alpha_bar: LogLevel, parametrisation: str
 ) -> Image:
-    """Clean image that a prediction of "eps" or "v" stands for.
+    """Clean image that a prediction stands for (`options.PARAMETRISATIONS`).
 
     A clean pixel is its own prediction.
     """
@@ -65,6 +65,10 @@ def predict_x0(
     noise_scale = jnp.sqrt(noise_variance(log_alpha_bar))
     if parametrisation == "v":
         x0 = signal * x_t - noise_scale * prediction
+    elif parametrisation == "x0":
+        x0 = prediction
+    elif parametrisation == "score":
+        x0 = (x_t + noise_scale * prediction) / signal
     else:
         x0 = (x_t - noise_scale * prediction) / signal
     return jnp.where(log_alpha_bar < 0, x0, x_t)
@@ -73,11 +77,24 @@ def predict_x0(
 def predict_noise(
     x_t: Image, prediction: Image, log_alpha_bar: LogLevel, parametrisation: str
 ) -> Image:
-    """Noise that a prediction of "eps" or "v" stands for."""
+    """Noise that a prediction stands for (`options.PARAMETRISATIONS`)."""
     if parametrisation == "v":
         noise_scale = jnp.sqrt(noise_variance(log_alpha_bar))
         return noise_scale * x_t + jnp.exp(0.5 * log_alpha_bar) * prediction
-    return prediction
+    if parametrisation == "x0":
+        return noise_from_x0(x_t, prediction, log_alpha_bar)
+    return -prediction if parametrisation == "score" else prediction
+
+
+def target(
+    x0: Image, noise: Image, log_alpha_bar: LogLevel, parametrisation: str
+) -> Image:
+    """What the network should predict."""
+    if parametrisation == "v":
+        return velocity(x0, noise, log_alpha_bar)
+    if parametrisation == "x0":
+        return x0
+    return -noise if parametrisation == "score" else noise
 
 
 def noise_from_x0(x_t: Image, x0: Image, log_alpha_bar: LogLevel) -> Image:

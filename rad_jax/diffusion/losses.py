@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rad_jax.diffusion import gaussian
+from rad_jax.diffusion.options import PARAMETRISATIONS, require_one_of
 from rad_jax.diffusion.schedule import Step
 from rad_jax.errors import UserError
 from rad_jax.typing import Image, LogLevel, Output, Scalar
@@ -30,7 +31,8 @@ class LossConfig:
     """What the loss is made of.
 
     Attributes:
-      parametrisation: what the network predicts and the MSE compares, "eps" or "v".
+      parametrisation: what the network predicts and the MSE compares, one of
+        `options.PARAMETRISATIONS`.
       vlb_weight: w above; 0 leaves the VLB out (then the variance is not learned).
         ADM's is T / 1000, the authors' 1e-3.
       all_pixels: average the MSE over clean pixels too, as the authors do.
@@ -42,10 +44,7 @@ class LossConfig:
 
     def __post_init__(self):
         """Refuses unknown choices."""
-        if self.parametrisation not in ("eps", "v"):
-            raise UserError(
-                f"loss.parametrisation is {self.parametrisation!r}; use 'eps' or 'v'"
-            )
+        require_one_of("loss.parametrisation", self.parametrisation, PARAMETRISATIONS)
         if self.vlb_weight < 0:
             raise UserError(f"loss.vlb_weight is {self.vlb_weight}; it must be >= 0")
 
@@ -157,9 +156,7 @@ def hybrid_loss(
     channels = x0.shape[-1]
     output = output.astype(jnp.float32)
     levels = gaussian.pixel_levels(step, hole_weight)
-    target = noise
-    if config.parametrisation == "v":
-        target = gaussian.velocity(x0, noise, levels.t)
+    target = gaussian.target(x0, noise, levels.t, config.parametrisation)
     error = (output[..., :channels] - target) ** 2
     if not config.all_pixels:
         error = jnp.where(levels.t < 0, error, 0.0)

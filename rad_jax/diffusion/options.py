@@ -12,7 +12,10 @@ from rad_jax.errors import UserError
 METHODS = ("ddpm", "ddim", "dpm++")
 VARIANCES = ("learned", "small", "large")
 GRIDS = ("uniform", "quadratic", "log_snr", "official")
-PARAMETRISATIONS = ("eps", "v")
+PARAMETRISATIONS = ("eps", "v", "score", "x0")
+"""What a network predicts: the noise, the velocity, the score times the noise's
+deviation (which is the noise with the other sign), or the clean image.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +27,7 @@ class SamplerConfig:
       eta: DDIM's share of the ancestral noise, 0 (deterministic) to 1.
       variance: of "ddpm": "learned" (the network's last channels), "small"
         (posterior) or "large" (b_{t|s}).
-      parametrisation: what the network predicts, "eps" or "v".
+      parametrisation: what the network predicts, one of `PARAMETRISATIONS`.
       clip: clip predictions of the clean image to [-1, 1].
     """
 

@@ -14,76 +14,20 @@ for each pixel. Tables are NumPy float64 and cast to float32 once, differences b
 two times included: in float32 they would lose four digits.
 """
 
-import dataclasses
-import math
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from rad_jax.diffusion.betas import ADM_STEPS, KINDS, make_betas, scaled_ends
+from rad_jax.diffusion.clock import Clock, log_alpha_bar, make_clock, process
+from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
-from rad_jax.typing import LogLevel, Mask, Timesteps
+from rad_jax.typing import LogLevel, LogLevels, Mask
 
-
-@dataclasses.dataclass(frozen=True)
-class ScheduleConfig:
-    """Betas of both phases and of the network's own timesteps.
-
-    What the network is told of a level is a timestep of the process that its base model
-    was trained on: DDPM with betas of the same kind, `base_steps` of them.
-
-    Attributes:
-      kind: "linear" betas, or ADM's "cosine", in both phases and in the table of
-        timesteps that the network is conditioned on.
-      hole_steps: T1, number of noising steps of phase 1.
-      known_steps: T2, number of noising steps of phase 2; 0 leaves phase 2 out.
-      hole_betas: first and last beta of phase 1 ("linear" only).
-      known_betas: first and last beta of phase 2, before its normalisation.
-      timestep_offset: added to every timestep shown to the network. 0 makes a uniform
-        level plain ADM; 1 is the table of the authors' code (docs/parity.md).
-      base_steps: N, timesteps of the base model's process: 1000 of ADM, 4000 of most of
-        iDDPM's. Its linear betas are those of 1000 steps times 1000 / N.
-      timestep_scale: what timesteps are multiplied by before they are shown: 1000 / N
-        where iDDPM was trained with rescale_timesteps.
-    """
-
-    kind: str = "linear"
-    hole_steps: int = 1000
-    known_steps: int = 1000
-    hole_betas: tuple[float, float] = scaled_ends(ADM_STEPS)
-    known_betas: tuple[float, float] = scaled_ends(ADM_STEPS)
-    timestep_offset: int = 0
-    base_steps: int = ADM_STEPS
-    timestep_scale: float = 1.0
-
-    def __post_init__(self):
-        """Refuses values that make no schedule."""
-        if self.kind not in KINDS:
-            raise UserError(f"schedule.kind is {self.kind!r}; use 'linear' or 'cosine'")
-        if self.hole_steps < 1 or self.known_steps < 0:
-            raise UserError("schedule.hole_steps must be >= 1 and known_steps >= 0")
-        if self.base_steps < 1:
-            raise UserError(f"schedule.base_steps is {self.base_steps}; give 1 or more")
-        if self.kind == "linear" and scaled_ends(self.base_steps)[1] >= 1:
-            raise UserError(
-                f"schedule.base_steps is {self.base_steps}; linear betas of so few are "
-                "no probabilities, give more than 20"
-            )
-        if not 0 < self.timestep_scale < math.inf:
-            raise UserError(
-                f"schedule.timestep_scale is {self.timestep_scale}; it must be positive"
-            )
-        for name in ("hole_betas", "known_betas"):
-            start, end = getattr(self, name)
-            if not 0 < start <= end < 1:
-                raise UserError(f"schedule.{name} must satisfy 0 < first <= last < 1")
-
-    @property
-    def largest_timestep(self) -> float:
-        """N as the network is told it: one more step than its noisiest level."""
-        return self.base_steps * self.timestep_scale
+LEAST_SHARE = 1e-5
+"""Of its time, at which a continuous process is trained (score_sde)."""
 
 
 class LogSignal(NamedTuple):
@@ -127,13 +71,13 @@ class Schedule(NamedTuple):
       config: what they are of.
       signal: H and K of (M1) at each t.
       log_total: L.
-      base_log_alpha_bar: of the base model, after 0, 1, .., N steps of its process.
+      clock: what the base's network is told of a level.
     """
 
     config: ScheduleConfig
     signal: LogSignal
     log_total: float
-    base_log_alpha_bar: np.ndarray
+    clock: Clock
 
     @property
     def num_steps(self) -> int:
@@ -145,15 +89,15 @@ def make_schedule(config: ScheduleConfig) -> Schedule:
     """Builds the tables of (M1) (RAD Sec. 3.2).
 
     Bringing phase 2 to the total of phase 1 is the normalisation that the paper leaves
-    to its supplement.
+    to its supplement; phases of a continuous process are alike.
     """
-
-    def log_alpha_bar(steps: int, ends: tuple[float, float]) -> np.ndarray:
-        betas = make_betas(config.kind, steps, ends)
-        return np.concatenate([[0.0], np.cumsum(np.log1p(-betas))])
-
-    hole = log_alpha_bar(config.hole_steps, config.hole_betas)
-    known = log_alpha_bar(config.known_steps, config.known_betas)
+    hole, known = (
+        _phase(config, steps, ends)
+        for steps, ends in (
+            (config.hole_steps, config.hole_betas),
+            (config.known_steps, config.known_betas),
+        )
+    )
     log_total = float(hole[-1])
     if config.known_steps:
         known = known * (log_total / known[-1])
@@ -161,8 +105,16 @@ def make_schedule(config: ScheduleConfig) -> Schedule:
         hole=np.concatenate([hole, np.full(config.known_steps, log_total)]),
         known=np.concatenate([np.zeros(config.hole_steps), known]),
     )
-    base = log_alpha_bar(config.base_steps, scaled_ends(config.base_steps))
-    return Schedule(config, signal, log_total, base)
+    return Schedule(config, signal, log_total, make_clock(config))
+
+
+def _phase(config: ScheduleConfig, steps: int, ends: tuple[float, float]) -> np.ndarray:
+    """Log alpha-bar of the pixels that a phase is of, after 0, 1, .., all its steps."""
+    if not config.is_continuous:
+        return log_alpha_bar(config.kind, steps, ends)
+    # A VE process begins with its least noise: its first step comes from clean pixels.
+    shares = np.arange(1, steps + 1) / max(steps, 1)
+    return np.concatenate([[0.0], process(config).level(shares)])
 
 
 def steps(schedule: Schedule, t: np.ndarray, s: np.ndarray) -> Step:
@@ -194,7 +146,9 @@ def steps(schedule: Schedule, t: np.ndarray, s: np.ndarray) -> Step:
         s=cast(level_s),
         delta=cast(delta),
         previous=cast(at(np.concatenate([t[:1], t[:-1]]))),
-        timesteps=level_timesteps(schedule, t),
+        timesteps=np.float32(
+            schedule.clock.exact(np.stack([level_t.known, level_t.hole], -1))
+        ),
         variance_floor=np.float32(_variance_floor(schedule, t)),
         time=t.astype(np.int32),
         active=np.ones(t.shape, bool),
@@ -224,38 +178,34 @@ def _variance_floor(schedule: Schedule, t: np.ndarray) -> np.ndarray:
     return np.where(t <= config.hole_steps, hole, known)
 
 
-def level_timesteps(schedule: Schedule, t: np.ndarray) -> np.ndarray:
-    """Timesteps shown for known pixels and for the hole at time t, float32 (.., 2).
-
-    Interpolates in float64, so that a level which plain DDPM also has gives its
-    integer exactly (RAD Sec. 3.4).
-    """
-    config, table = schedule.config, -np.expm1(schedule.base_log_alpha_bar)
-    k = np.arange(-1, config.base_steps, dtype=np.float64)
-    signal = schedule.signal
-    levels = np.stack([signal.known[t], signal.hole[t]], -1)
-    timesteps = np.interp(-np.expm1(levels), table, k) + config.timestep_offset
-    return (timesteps * config.timestep_scale).astype(np.float32)
+def levels_at(step: Step, hole_weight: LogLevels) -> LogLevels:
+    """(M1) at t of a batch, whose step has scalars or a number for each image."""
+    count = (len(hole_weight),)
+    signal = LogSignal(*(jnp.broadcast_to(x, count) for x in step.t))
+    return jax.vmap(log_level)(signal, hole_weight)
 
 
-def time_timestep(
-    schedule: Schedule, timesteps: Float[Array, "*shape 2"]
-) -> Float[Array, "*shape 1"]:
-    """One timestep that tells the time of the process, for all of an image.
-
-    The hole's own in phase 1, where the known pixels are clean. In phase 2, where the
-    hole no longer changes, it goes on counting: N more than that of the known pixels
-    (``ScheduleConfig.largest_timestep``). With phases of ADM's 1000 steps it is t - 1
-    throughout. RAD's ablation (Table 3, "t embedding") leaves open what its network was
-    conditioned on.
+def step_at(schedule: Schedule, time: Float[Array, ""]) -> Step:
+    """The levels at a time between steps, of a continuous process: what it trains on.
 
     Args:
-      schedule: the tables.
-      timesteps: of known pixels and of the hole, as ``Step.timesteps``.
+      schedule: of a continuous process.
+      time: in (0, T].
+
+    Returns:
+      A Step that does not move.
     """
-    config, known, hole = schedule.config, timesteps[..., :1], timesteps[..., 1:]
-    clean = (config.timestep_offset - 1) * config.timestep_scale
-    return jnp.where(known > clean, config.largest_timestep + known, hole)
+    config, clock = schedule.config, schedule.clock
+    shares = time / config.hole_steps, time - config.hole_steps
+    shares = jnp.stack([shares[0], shares[1] / max(config.known_steps, 1)])
+    level = process(config).level(jnp.clip(shares, LEAST_SHARE, 1.0))
+    hole, known = jnp.where(shares > 0, level, 0.0)
+    level, still = LogSignal(hole, known), LogSignal(jnp.zeros(()), jnp.zeros(()))
+    timesteps = clock.told(jnp.stack([known, hole]))
+    floor = jnp.zeros(())
+    count = jnp.ceil(time).astype(jnp.int32)
+    moves = jnp.ones((), bool)
+    return Step(level, level, still, level, timesteps, floor, count, moves)
 
 
 def mask_to_hole_weight(schedule: Schedule, mask: Mask) -> LogLevel:
@@ -271,20 +221,3 @@ def mask_to_hole_weight(schedule: Schedule, mask: Mask) -> LogLevel:
 def log_level(signal: LogSignal, hole_weight: LogLevel) -> LogLevel:
     """(M1): the log alpha-bar of every pixel, or log a_{t|s} from a difference."""
     return hole_weight * signal.hole + (1 - hole_weight) * signal.known
-
-
-def timestep_map(
-    schedule: Schedule, log_alpha_bar: Float[Array, "*shape"]
-) -> Timesteps:
-    """Timestep shown for every pixel's level (RAD Sec. 3.4), any shape, float32.
-
-    Linear interpolation of the level in the base's table (after 0, 1, .., N steps) ->
-    (-1, 0, .., N - 1), which is then scaled. Noisy levels are looked up by their signal
-    and clean ones by their noise: either alone would lose its digits at the other end.
-    """
-    config, table = schedule.config, schedule.base_log_alpha_bar
-    k = jnp.arange(-1, config.base_steps, dtype=jnp.float32)
-    by_noise = jnp.interp(-jnp.expm1(log_alpha_bar), np.float32(-np.expm1(table)), k)
-    by_signal = jnp.interp(-jnp.exp(log_alpha_bar), np.float32(-np.exp(table)), k)
-    timesteps = jnp.where(log_alpha_bar > np.log(0.5), by_noise, by_signal)
-    return (timesteps + config.timestep_offset) * config.timestep_scale

@@ -23,11 +23,13 @@ from rad_jax.checkpoints.model import (
     require_inpainting,
 )
 from rad_jax.diffusion import gaussian
+from rad_jax.diffusion.denoise import make_denoise
 from rad_jax.diffusion.sampling import Denoiser
-from rad_jax.diffusion.schedule import ScheduleConfig, Step, make_schedule
+from rad_jax.diffusion.schedule import Step, levels_at, make_schedule
+from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.inference.results import NON_FINITE
-from rad_jax.models.apply import make_apply, make_rounding
+from rad_jax.models.apply import make_rounding
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.noise_embedding import NoiseLevels
 from rad_jax.runtime.cpu_convolutions import convolution_options
@@ -160,8 +162,8 @@ def compiled_baseline(
     """
     if isinstance(settings, MCG):  # or its gradient takes as much memory as training
         config = dataclasses.replace(config, use_remat=True)
-    apply, rounded = make_apply(config), make_rounding(config)
-    schedule = make_schedule(schedule_config)
+    schedule, rounded = make_schedule(schedule_config), make_rounding(config)
+    predict = make_denoise(config, schedule)
 
     def denoiser(params: Any, labels: Labels | None) -> Denoiser:
         params = rounded(params)
@@ -170,15 +172,14 @@ def compiled_baseline(
             timesteps = jnp.broadcast_to(step.timesteps[..., 1:], (len(x), 1))
             # DeqIR's images of one chain are one after the other.
             seen = None if labels is None else jnp.repeat(labels, len(x) // len(labels))
-            output = apply(params, x, NoiseLevels(timesteps), seen)
+            # DeqIR's steps are of several times.
+            level = levels_at(step, jnp.ones((*x.shape[:3], 1)))
+            output = predict(params, x, level, NoiseLevels(timesteps), seen)
             if parametrisation == "eps":
                 return output
             predicted, variance = jnp.split(output, [x.shape[-1]], axis=-1)
-            level = jnp.broadcast_to(step.t.hole, (len(x),))
             noise = jax.vmap(
-                lambda x, v, level: gaussian.predict_noise(
-                    x, v, jnp.full((*x.shape[:2], 1), level), parametrisation
-                )
+                lambda x, p, level: gaussian.predict_noise(x, p, level, parametrisation)
             )(x, predicted, level)
             return jnp.concatenate([noise, variance], axis=-1)
 

@@ -9,16 +9,18 @@ import jax.numpy as jnp
 
 from rad_jax.diffusion import sampling, tiles
 from rad_jax.diffusion.conditioning import conditioning
+from rad_jax.diffusion.denoise import make_denoise
 from rad_jax.diffusion.options import SamplerConfig
 from rad_jax.diffusion.schedule import (
     LogSignal,
     Schedule,
-    ScheduleConfig,
     Step,
+    levels_at,
     make_schedule,
     mask_to_hole_weight,
 )
-from rad_jax.models.apply import make_apply, make_rounding
+from rad_jax.diffusion.schedule_config import ScheduleConfig
+from rad_jax.models.apply import make_rounding
 from rad_jax.models.config import UNetConfig
 from rad_jax.runtime.cpu_convolutions import convolution_options
 from rad_jax.typing import Images, LogLevels, Masks
@@ -103,8 +105,8 @@ def make_network(
       ``network(params, masks, labels)``: the denoiser of a batch with these masks, and
       the masks' hole weights.
     """
-    apply, rounded = make_apply(config), make_rounding(config)
-    schedule = make_schedule(schedule_config)
+    schedule, rounded = make_schedule(schedule_config), make_rounding(config)
+    denoise = make_denoise(config, schedule)
     tile = config.image_size
     step_between = tiles.tile_step(tile, config.stride)
 
@@ -119,10 +121,11 @@ def make_network(
                 labels = jnp.repeat(labels, len(seen) // len(masks))
         condition = conditioning(config, schedule, seen, seen_weight, binary=binary)
 
-        def denoise(x: Images, step: Step):
-            return apply(params, x, condition(step), labels)
+        def one_size(x: Images, step: Step):
+            level = levels_at(step, seen_weight)
+            return denoise(params, x, level, condition(step), labels)
 
-        large = tiles.tiled(denoise, tile, step_between) if tiled else denoise
+        large = tiles.tiled(one_size, tile, step_between) if tiled else one_size
         return large, hole_weight
 
     return network

@@ -14,11 +14,13 @@ from jaxtyping import Array, Float, Int
 
 from rad_jax.checkpoints.model import Model, check_labels
 from rad_jax.diffusion import sampling
+from rad_jax.diffusion.denoise import make_denoise
 from rad_jax.diffusion.options import GenerationOptions, SamplerConfig
 from rad_jax.diffusion.respacing import respaced_grid
-from rad_jax.diffusion.schedule import Step, make_schedule
+from rad_jax.diffusion.schedule import Step, levels_at, make_schedule
+from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
-from rad_jax.models.apply import make_apply, make_rounding
+from rad_jax.models.apply import make_rounding
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.noise_embedding import NoiseLevels
 from rad_jax.runtime.cpu_convolutions import convolution_options
@@ -77,7 +79,7 @@ def prepare_generate(
     grid = respaced_grid(model.schedule.hole_steps, respacing)
     schedule = make_schedule(model.schedule)
     stack = sampling.grid_steps(schedule, grid, bucket=sampling.STEP_BUCKET)
-    run = compiled_generate(config, sampler)
+    run = compiled_generate(config, model.schedule, sampler)
 
     def prepare(
         keys: PRNGKeys,
@@ -153,11 +155,11 @@ def enlarge(low_res: Images, size: int) -> Float[Array, "b _ _ c"]:
 
 @functools.cache
 def compiled_generate(
-    config: UNetConfig, sampler: SamplerConfig
+    config: UNetConfig, schedule: ScheduleConfig, sampler: SamplerConfig
 ) -> Callable[..., Images]:
     """The whole sampler as one compiled function of parameters, times and keys."""
-    apply, rounded = make_apply(config), make_rounding(config)
-    size = config.image_size
+    predict = make_denoise(config, make_schedule(schedule))
+    size, rounded = config.image_size, make_rounding(config)
 
     def run(params, stack: Step, keys, labels, low_res) -> Images:
         x = sampling.image_noise(keys, 0, (size, size, config.out_channels))
@@ -166,9 +168,10 @@ def compiled_generate(
 
         def denoise(x: Images, step: Step):
             timesteps = jnp.broadcast_to(step.timesteps[1:], (len(x), 1))
+            level = levels_at(step, hole_weight)
             if low_res is not None:
                 x = jnp.concatenate([x, low_res], axis=-1)
-            return apply(params, x, NoiseLevels(timesteps), labels)
+            return predict(params, x, level, NoiseLevels(timesteps), labels)
 
         return sampling.sample(denoise, sampler, stack, x, hole_weight, keys)
 

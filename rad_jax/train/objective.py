@@ -11,24 +11,52 @@ from jaxtyping import Array
 from rad_jax.config import Experiment
 from rad_jax.diffusion import gaussian
 from rad_jax.diffusion.conditioning import conditioning
+from rad_jax.diffusion.denoise import Denoise, make_denoise
 from rad_jax.diffusion.losses import LossConfig, hybrid_loss
 from rad_jax.diffusion.schedule import (
-    ScheduleConfig,
+    Schedule,
+    Step,
+    levels_at,
     make_schedule,
     mask_to_hole_weight,
+    step_at,
     steps,
 )
+from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.files.pixel_ranges import to_float
 from rad_jax.masks.training import MaskConfig, training_mask
-from rad_jax.models.apply import Apply, Params, make_apply
+from rad_jax.models.apply import Params
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.lora import combine
 from rad_jax.train.totals import BUCKETS, Totals, bucket
-from rad_jax.typing import Images, PRNGKeys, Scalar
+from rad_jax.typing import Images, PRNGKey, PRNGKeys, Scalar
+
+
+def any_step(schedule: Schedule) -> Callable[[PRNGKey], Step]:
+    """``draw(key)``: a unit step of the schedule, each as likely."""
+    times = np.arange(1, schedule.num_steps + 1)
+    unit_steps = jax.tree.map(jnp.asarray, steps(schedule, times, times - 1))
+
+    def draw(key: PRNGKey) -> Step:
+        t = jax.random.randint(key, (), 0, len(times))
+        return jax.tree.map(lambda x: x[t], unit_steps)
+
+    return draw
+
+
+def continuous_time(schedule: Schedule) -> Callable[[PRNGKey], Step]:
+    """``draw(key)``: a time of a continuous process, all as likely (`step_at`)."""
+
+    def draw(key: PRNGKey) -> Step:
+        # Of (0, 1], not [0, 1): there is nothing to learn at no noise.
+        share = 1 - jax.random.uniform(key)
+        return step_at(schedule, share * schedule.num_steps)
+
+    return draw
 
 
 def batch_loss(
-    apply: Apply,
+    denoise: Denoise,
     params: Params,
     images: Images,
     keys: PRNGKeys,
@@ -43,7 +71,7 @@ def batch_loss(
     Each image gets its own mask, time in 1 .. T and noise, all from its own key.
 
     Args:
-      apply: the network.
+      denoise: the network.
       params: the network's.
       images: in [-1, 1].
       keys: one for each image.
@@ -57,16 +85,15 @@ def batch_loss(
     """
     height, width = images.shape[1:3]
     tables = make_schedule(schedule)
-    times = np.arange(1, tables.num_steps + 1)
-    unit_steps = jax.tree.map(jnp.asarray, steps(tables, times, times - 1))
+    draw_step = continuous_time(tables) if schedule.is_continuous else any_step(tables)
 
     # 1. A time, a mask and noise for each image.
     def draw(key):
         time_key, mask_key, noise_key, dropout_key = jax.random.split(key, 4)
-        t = jax.random.randint(time_key, (), 0, len(times))
+        step = draw_step(time_key)
         drawn = training_mask(mask, mask_key, height, width)
         noise = jax.random.normal(noise_key, images.shape[1:])
-        return jax.tree.map(lambda x: x[t], unit_steps), drawn, noise, dropout_key
+        return step, drawn, noise, dropout_key
 
     step, masks, noise, dropout_keys = jax.vmap(draw)(keys)
 
@@ -83,9 +110,10 @@ def batch_loss(
 
     # 3. The network's output.
     condition = conditioning(model, tables, masks, hole_weight, binary=binary)
-    output = apply(
+    output = denoise(
         params,
         x_t,
+        levels_at(step, hole_weight),
         condition(step),
         dropout_keys=dropout_keys if model.dropout else None,
     )
@@ -93,7 +121,7 @@ def batch_loss(
     # 4. The loss of each image, and sums by name and by time for the logs.
     one_loss = functools.partial(hybrid_loss, loss)
     losses, parts = jax.vmap(one_loss)(output, images, noise, x_t, step, hole_weight)
-    buckets = jax.nn.one_hot(bucket(step, schedule), len(BUCKETS))
+    buckets = jax.nn.one_hot(bucket(step, tables), len(BUCKETS))
     sums = {name: jnp.sum(part) for name, part in {"loss": losses, **parts}.items()}
     counts = {name: jnp.float32(len(losses)) for name in sums}
     in_buckets, counts_in_buckets = losses @ buckets, jnp.sum(buckets, 0)
@@ -106,7 +134,9 @@ def make_loss(experiment: Experiment) -> Callable[..., tuple[Scalar, Totals]]:
     """``loss(params, frozen, images as bytes, keys)``, see ``batch_loss``."""
     one_batch = functools.partial(
         batch_loss,
-        make_apply(experiment.model, experiment.lora),
+        make_denoise(
+            experiment.model, make_schedule(experiment.schedule), experiment.lora
+        ),
         model=experiment.model,
         schedule=experiment.schedule,
         mask=experiment.mask,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from rad_jax.diffusion.schedule import ScheduleConfig, Step
+from rad_jax.diffusion.schedule import Schedule, Step
 
 LEVELS = 4
 """Into as many equal parts of the network's timesteps a phase is divided."""
@@ -41,16 +41,20 @@ def no_totals() -> Totals:
     )
 
 
-def bucket(step: Step, schedule: ScheduleConfig) -> Int[Array, " b"]:
+def bucket(step: Step, schedule: Schedule) -> Int[Array, " b"]:
     """Index in `BUCKETS` of each image's noise.
 
     Args:
       step: of each image, stacked.
       schedule: what it is a step of.
     """
-    phase = (step.time > schedule.hole_steps).astype(jnp.int32)  # 0 or 1
+    config, clock = schedule.config, schedule.clock
+    phase = (step.time > config.hole_steps).astype(jnp.int32)  # 0 or 1
     known, hole = step.timesteps[:, 0], step.timesteps[:, 1]
-    level = jnp.where(phase == 0, hole, known) / (schedule.largest_timestep / LEVELS)
+    told = jnp.where(phase == 0, hole, known)
+    # Steps of ADM's process count from 0, its first.
+    least = clock.clean if config.is_continuous else 0.0
+    level = (told - least) / (clock.span / LEVELS)
     return phase * LEVELS + jnp.clip(level, 0, LEVELS - 1).astype(jnp.int32)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from rad_jax.baselines.chain import noise_from
 from rad_jax.convert.adm import adm_to_params, config_from_adm_flags
-from rad_jax.diffusion.schedule import ScheduleConfig, make_schedule
+from rad_jax.diffusion.schedule import make_schedule
+from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.models.apply import make_apply
 from rad_jax.models.noise_embedding import NoiseLevels
 from tests.models.adm_files import FOLDER, description, golden_weights

@@ -23,7 +23,7 @@ from rad_jax.checkpoints.model_folder import (
     read_record,
     write_model,
 )
-from rad_jax.diffusion.schedule import ScheduleConfig
+from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.unet import abstract_params

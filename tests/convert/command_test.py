@@ -20,7 +20,7 @@ from rad_jax.checkpoints.model_folder import read_model, read_record, write_mode
 from rad_jax.cli.main import main
 from rad_jax.convert import adm
 from rad_jax.convert.presets import PRESETS, Preset
-from rad_jax.diffusion.schedule import ScheduleConfig
+from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.weight_files import lazy_array, name_table
 from rad_jax.weight_files.read import read_state_dict
 from rad_jax.weight_files.write import write_safetensors, write_torch

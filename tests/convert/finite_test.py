@@ -11,7 +11,7 @@ from rad_jax.checkpoints.model import Model
 from rad_jax.checkpoints.model_folder import read_model, write_model
 from rad_jax.convert.adm import adm_to_params
 from rad_jax.convert.peft import write_adapters
-from rad_jax.diffusion.schedule import ScheduleConfig
+from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.models.lora import adapted_params, partition
 from rad_jax.models.unet import abstract_params

@@ -9,6 +9,7 @@ from rad_jax.convert.presets import PRESETS, base_process
 from rad_jax.diffusion import gaussian, sampling
 from rad_jax.diffusion import schedule as sch
 from rad_jax.diffusion.betas import make_betas, scaled_ends
+from rad_jax.diffusion.clock import time_timestep
 from rad_jax.diffusion.losses import LossConfig, hybrid_loss
 from rad_jax.diffusion.respacing import space_timesteps
 from tests.golden_files import FOLDER
@@ -26,9 +27,8 @@ def test_tables(kind):
     betas = make_betas(kind, 4000, scaled_ends(4000))
     index = GOLDEN["index4000"]
     np.testing.assert_allclose(betas[index], GOLDEN[f"{kind}4000_beta"], rtol=1e-12)
-    log_alpha_bar = sch.make_schedule(
-        base_process(kind, 4000, rescaled=False)
-    ).base_log_alpha_bar
+    schedule = sch.make_schedule(base_process(kind, 4000, rescaled=False))
+    log_alpha_bar = schedule.clock.table
     expected = np.log(GOLDEN[f"{kind}4000_alpha_bar"])
     np.testing.assert_allclose(log_alpha_bar[1 + index], expected, rtol=1e-9)
 
@@ -116,7 +116,7 @@ def test_levels_of_both_phases(kind):
     levels = jax.vmap(lambda step: gaussian.pixel_levels(step, weight))(step)
     expected = LEVELS[f"iddpm_{kind}_log_abar"]
     np.testing.assert_allclose(levels.t[..., 0], expected, rtol=2e-6, atol=1e-6)
-    told = sch.timestep_map(RESCALED, levels.t)[..., 0]
+    told = RESCALED.clock.told(levels.t)[..., 0]
     np.testing.assert_allclose(told, LEVELS[f"iddpm_{kind}_told"], atol=2e-3)
     if kind == "binary":
         known, hole = (step.timesteps[:, i, None] for i in (0, 1))
@@ -147,9 +147,9 @@ def test_levels_of_both_phases(kind):
 def test_the_whole_time_goes_on_in_phase_2():
     """One timestep for the image: of 1000 where rescaled, of 4000 where not."""
     for schedule in (RESCALED, RAW):
-        largest = schedule.config.largest_timestep
-        told = sch.level_timesteps(schedule, np.array([4000, 8000]))
-        found = sch.time_timestep(schedule, jnp.asarray(told))[:, 0]
+        largest, t = schedule.clock.span, np.array([4000, 8000])
+        told = sch.steps(schedule, t, t - 1).timesteps
+        found = time_timestep(schedule.clock, jnp.asarray(told))[:, 0]
         scale = schedule.config.timestep_scale
         np.testing.assert_allclose(found, [largest - scale, 2 * largest - scale])
 

@@ -5,7 +5,8 @@ import pytest
 
 from rad_jax.diffusion import sampling
 from rad_jax.diffusion.respacing import respaced_grid, space_timesteps
-from rad_jax.diffusion.schedule import ScheduleConfig, make_schedule
+from rad_jax.diffusion.schedule import make_schedule
+from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
 
 

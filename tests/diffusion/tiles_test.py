@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rad_jax.diffusion.schedule import ScheduleConfig, make_schedule, steps
+from rad_jax.diffusion.schedule import make_schedule, steps
+from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.diffusion.tiles import blend, cut, tile_corners, tiled
 
 TILE, STEP = 8, 4

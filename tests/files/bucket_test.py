@@ -14,7 +14,7 @@ from rad_jax.checkpoints.checkpoints import Checkpoints
 from rad_jax.checkpoints.load import load, read_frozen
 from rad_jax.checkpoints.model import Model
 from rad_jax.checkpoints.model_folder import write_model
-from rad_jax.diffusion.schedule import ScheduleConfig
+from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.atomic import atomic_folder
 from rad_jax.files.bucket import CHUNK_BYTES, copy_file, copy_files, folder_at

@@ -181,11 +181,9 @@ def test_a_network_that_predicts_v_fills_as_one_that_predicts_noise(quickly):
     seen = {}
 
     def spied(parametrisation):
-        def fake(config):
-            del config
-
-            def apply(params, x, noise, labels):
-                del params, labels
+        def fake(*_):
+            def predict(params, x, level, noise, labels):
+                del params, level, labels
                 t = jnp.round(noise.timesteps[:, 0]).astype(int)
                 bar = jnp.cumprod(1 - jnp.linspace(1e-4, 0.02, 1000))[t]
                 a, b = (jnp.sqrt(y)[:, None, None, None] for y in (bar, 1 - bar))
@@ -194,14 +192,14 @@ def test_a_network_that_predicts_v_fills_as_one_that_predicts_noise(quickly):
                 first = eps if parametrisation == "eps" else v
                 return jnp.concatenate([first, jnp.zeros_like(x)], -1)
 
-            return apply
+            return predict
 
         return fake
 
     for parametrisation in ("eps", "v"):
         comparison.compiled_baseline.cache_clear()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(comparison, "make_apply", spied(parametrisation))
+            patch.setattr(comparison, "make_denoise", spied(parametrisation))
             told = model._replace(parametrisation=parametrisation)
             for method in ("score_sde", "deqir"):
                 seen[method, parametrisation] = fill(

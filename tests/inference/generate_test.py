@@ -10,7 +10,7 @@ import pytest
 from rad_jax.checkpoints.model import Model
 from rad_jax.diffusion.options import SamplerConfig
 from rad_jax.diffusion.respacing import space_timesteps
-from rad_jax.diffusion.schedule import ScheduleConfig
+from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.inference import generate as generation
 from rad_jax.inference.generate import adm_sampler, compiled_generate, enlarge, generate
@@ -133,7 +133,12 @@ def denoiser(monkeypatch):
 
     def replace(config, kind):
         network = nearly_a_denoiser(config, kind)
-        monkeypatch.setattr(generation, "make_apply", lambda _: network)
+
+        def predict(params, x, level, told, labels):
+            del level  # of a process that ADM has
+            return network(params, x, told, labels)
+
+        monkeypatch.setattr(generation, "make_denoise", lambda *_: predict)
         return quick_jit(network)
 
     yield replace

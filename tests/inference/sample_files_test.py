@@ -17,7 +17,7 @@ from rad_jax.checkpoints.load import load_diffusion
 from rad_jax.checkpoints.model import Model
 from rad_jax.checkpoints.model_folder import write_model
 from rad_jax.diffusion.options import SamplerConfig
-from rad_jax.diffusion.schedule import ScheduleConfig
+from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.files.pixel_ranges import to_truncated_bytes
 from rad_jax.inference.generate import adm_sampler, compiled_generate, generate
 from rad_jax.models.unet import abstract_params

@@ -4,7 +4,7 @@ import jax
 
 from rad_jax.checkpoints.model import Model
 from rad_jax.checkpoints.model_folder import write_model
-from rad_jax.diffusion.schedule import ScheduleConfig
+from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.models.apply import init_params
 from rad_jax.models.config import UNetConfig
 

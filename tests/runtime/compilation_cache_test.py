@@ -12,7 +12,7 @@ import pytest
 
 from rad_jax.checkpoints.model import Model
 from rad_jax.checkpoints.model_folder import write_model
-from rad_jax.diffusion.schedule import ScheduleConfig
+from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.paths import cache_home
 from rad_jax.models.unet import abstract_params

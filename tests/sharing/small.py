@@ -7,7 +7,7 @@ import numpy as np
 
 from rad_jax.checkpoints.model import LamaModel, Model
 from rad_jax.checkpoints.model_folder import write_model
-from rad_jax.diffusion.schedule import ScheduleConfig
+from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.lama_config import LamaConfig
 from tests.models.adm_files import random_params

@@ -144,7 +144,7 @@ def drawn(experiment, images):
     def draw(key):
         seen = {}
 
-        def apply(params, x, noise, dropout_keys):
+        def denoise(params, x, level, noise, dropout_keys):
             seen.update(x=x, **noise._asdict())
             seen.update({} if dropout_keys is None else {"dropout_keys": dropout_keys})
             return jnp.zeros((*x.shape[:3], experiment.model.output_channels))
@@ -152,7 +152,7 @@ def drawn(experiment, images):
         keys = jax.random.split(key, len(images))
         blocks = {"model": experiment.model, "schedule": experiment.schedule}
         blocks |= {"mask": experiment.mask, "loss": experiment.loss}
-        loss, totals = batch_loss(apply, None, images, keys, **blocks)
+        loss, totals = batch_loss(denoise, None, images, keys, **blocks)
         vlb = totals.sums["vlb"] / len(images)
         return seen | {"loss": loss, "vlb": vlb}
 

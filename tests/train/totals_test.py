@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from rad_jax.diffusion.schedule import ScheduleConfig, make_schedule, steps
+from rad_jax.diffusion.schedule import make_schedule, steps
+from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.train.totals import BUCKETS, Totals, bucket, means, no_totals
 
 
@@ -24,7 +25,7 @@ def test_bucket_is_that_of_the_pixels_that_get_noisy(time, name):
     schedule = make_schedule(ScheduleConfig())
     times = np.array([time])
     step = jax.tree.map(np.asarray, steps(schedule, times, times - 1))
-    [index] = np.asarray(bucket(step, schedule.config))
+    [index] = np.asarray(bucket(step, schedule))
     assert BUCKETS[index] == name
 
 
@@ -32,8 +33,9 @@ def test_bucket_is_that_of_the_pixels_that_get_noisy(time, name):
 def test_buckets_are_parts_of_the_bases_own_timesteps(scale):
     config = ScheduleConfig("cosine", 4000, 4000, base_steps=4000, timestep_scale=scale)
     times = np.array([1000, 1001, 4000, 8000])
-    step = jax.tree.map(np.asarray, steps(make_schedule(config), times, times - 1))
-    found = [BUCKETS[index] for index in np.asarray(bucket(step, config))]
+    schedule = make_schedule(config)
+    step = jax.tree.map(np.asarray, steps(schedule, times, times - 1))
+    found = [BUCKETS[index] for index in np.asarray(bucket(step, schedule))]
     assert found == ["loss_hole_1", "loss_hole_2", "loss_hole_4", "loss_known_4"]
 
 
