@@ -1,7 +1,7 @@
 """Exactly what a sampler makes of Gaussian data with the ideal denoiser.
 
 Every sampler is then affine in the image and in the noise, so the mean and covariance
-of its results follow from its steps (`sampling.reverse_step`, differentiated), without
+of its results follow from its steps (`reverse.reverse_step`, differentiated), without
 a sample, and can be held against the exact conditional distribution.
 """
 
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rad_jax.diffusion import sampling
+from rad_jax.diffusion import reverse, sampling
 from rad_jax.diffusion.options import SamplerConfig
 from rad_jax.diffusion.sampling import Denoiser
 from rad_jax.diffusion.schedule import (
@@ -90,7 +90,7 @@ def _linearised(
 
     def advance(step, x, previous_x0, noise):
         output = denoise(x[None], step)[0]
-        new = sampling.reverse_step(
+        new = reverse.reverse_step(
             config, step, hole_weight, x, output, previous_x0, noise
         )
         return jnp.stack(new)

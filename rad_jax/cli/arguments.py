@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from rad_jax.baselines.choice import METHODS as OTHER_METHODS
 from rad_jax.baselines.choice import PRESETS, Baseline, parse_settings
-from rad_jax.diffusion.options import GRIDS, METHODS, SamplingOptions
+from rad_jax.diffusion.options import GRIDS, METHODS, TWICE, SamplingOptions
 from rad_jax.errors import UserError
 from rad_jax.files.hub_address import is_hub, parse
 from rad_jax.files.paths import local_path, split_argument
@@ -127,7 +127,7 @@ def add_sampling_flags(sub: Parser) -> None:
         "--steps",
         type=count,
         default=SamplingOptions.steps,
-        help="network evaluations",
+        help="network evaluations; heun and pc take two in a step",
     )
     sub.add_argument(
         "--sampler",
@@ -189,7 +189,7 @@ def sampling_of(
             f"--{min(wrong)} is of the methods {', '.join(OTHER_METHODS)}; give one as "
             "--method"
         )
-    wrong = args.given & {"steps", "sampler", "grid", "eta"}
+    wrong = args.given & {"steps", "sampler", "grid", "eta", "snr"}
     if wrong and "rad" not in (among or [method]):
         raise UserError(
             f"--{min(wrong)} is RAD's; --method {method} takes --preset, --nfe and "
@@ -201,8 +201,11 @@ def sampling_of(
         return Baseline(method, args.preset, args.nfe, settings, label)
     if args.nfe is not None and "steps" in args.given:
         raise UserError("--nfe and --steps say the same of rad; give one")
-    steps, eta = args.nfe or args.steps, getattr(args, "eta", 0.0)
-    return SamplingOptions(steps, args.sampler, args.grid, eta, label)
+    steps = args.steps
+    if args.nfe is not None:
+        steps = max(1, args.nfe // (2 if args.sampler in TWICE else 1))
+    own = {name: getattr(args, name) for name in ("eta", "snr") if hasattr(args, name)}
+    return SamplingOptions(steps, args.sampler, args.grid, label=label, **own)
 
 
 def add_data_flags(sub: Parser, *, required: bool = True) -> None:

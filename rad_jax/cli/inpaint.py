@@ -86,6 +86,12 @@ def add_flags(sub: Parser) -> None:
         default=SamplingOptions.eta,
         help="noise of the sampler ddim, 0 to 1",
     )
+    sub.add_argument(
+        "--snr",
+        type=float,
+        default=SamplingOptions.snr,
+        help="size of the corrections of the sampler pc, 0 to 1",
+    )
     _add_hole_flags(sub)
     sub.add_argument(
         "--strategy",

@@ -3,7 +3,7 @@
 import argparse
 
 from rad_jax.cli.arguments import Parser, add_model_flags, count, path, set_up_jax
-from rad_jax.diffusion.options import GENERATION_METHODS, GenerationOptions
+from rad_jax.diffusion.options import METHODS, GenerationOptions
 from rad_jax.inference.file_options import FileOptions
 
 HELP = "Draw whole images from a model, e.g. a converted one."
@@ -37,7 +37,7 @@ def add_flags(sub: Parser) -> None:
     )
     sub.add_argument(
         "--sampler",
-        choices=GENERATION_METHODS,
+        choices=METHODS,
         default=GenerationOptions.sampler,
         help="method of the reverse process",
     )

@@ -9,7 +9,13 @@ from collections.abc import Sequence
 
 from rad_jax.errors import UserError
 
-METHODS = ("ddpm", "ddim", "dpm++")
+METHODS = (
+    *("ddpm", "ddim", "dpm++"),
+    *("heun", "euler_maruyama", "reverse_diffusion", "pc"),
+)
+TWICE = ("heun", "pc")
+"""Those that ask the network twice in a step."""
+
 VARIANCES = ("learned", "small", "large")
 GRIDS = ("uniform", "quadratic", "log_snr", "official")
 PARAMETRISATIONS = ("eps", "v", "score", "x0")
@@ -23,12 +29,17 @@ class SamplerConfig:
     """How a reverse step is made.
 
     Attributes:
-      method: "ddpm" (ancestral, the paper's), "ddim" or "dpm++" (DPM-Solver++(2M)).
+      method: "ddpm" (ancestral, the paper's), "ddim" or "dpm++" (DPM-Solver++(2M));
+        "heun" (of the probability-flow ODE); of the reverse SDE "euler_maruyama",
+        "reverse_diffusion", and "pc", which is the latter with a Langevin step before
+        each of its own (score_sde's predictor-corrector).
       eta: DDIM's share of the ancestral noise, 0 (deterministic) to 1.
       variance: of "ddpm": "learned" (the network's last channels), "small"
         (posterior) or "large" (b_{t|s}).
       parametrisation: what the network predicts, one of `PARAMETRISATIONS`.
       clip: clip predictions of the clean image to [-1, 1].
+      snr: of "pc", how large its Langevin steps are. score_sde's are 0.16 for CIFAR-10
+        and 0.075 for 256 pixels.
     """
 
     method: str = "ddpm"
@@ -36,6 +47,7 @@ class SamplerConfig:
     variance: str = "learned"
     parametrisation: str = "eps"
     clip: bool = True
+    snr: float = 0.16
 
     def __post_init__(self):
         """Refuses unknown choices."""
@@ -43,6 +55,7 @@ class SamplerConfig:
         require_one_of("variance", self.variance, VARIANCES)
         require_one_of("parametrisation", self.parametrisation, PARAMETRISATIONS)
         require_unit("eta", self.eta)
+        require_unit("snr", self.snr)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,11 +63,12 @@ class SamplingOptions:
     """How holes are filled.
 
     Attributes:
-      steps: network evaluations, 1 .. T1.
+      steps: of the reverse process, 1 .. T1; network evaluations, but for `TWICE`.
       sampler: one of `METHODS`, with what else fits the model; or all of it.
       grid: where the steps lie, one of `GRIDS`; see `sampling.time_grid`.
       eta: of the method "ddim": its share of the ancestral noise, 0 to 1.
       label: what the images show, a class of the model; None for those without.
+      snr: of the method "pc", `SamplerConfig.snr`.
 
     Raises:
       UserError: a choice is unknown, or makes no sense beside the others.
@@ -65,6 +79,7 @@ class SamplingOptions:
     grid: str = "uniform"
     eta: float = 0.0
     label: int | None = None
+    snr: float = SamplerConfig.snr
 
     def __post_init__(self):
         """Refuses what no model can do; how many steps there are its schedule says."""
@@ -72,13 +87,17 @@ class SamplingOptions:
             require_one_of("sampler", self.sampler, METHODS)
         require_one_of("grid", self.grid, GRIDS)
         require_ddim(self.eta, self.sampler)
+        require_unit("snr", self.snr)
+        if self.snr != SamplerConfig.snr and self.sampler != "pc":
+            raise UserError(f"snr is {self.snr}; only the sampler pc takes one")
 
     def __str__(self) -> str:
         """As PNG files and tables name it."""
         sampler = self.sampler
         name = sampler if isinstance(sampler, str) else sampler.method
         eta = f", eta {self.eta:g}" if self.eta else ""
-        return f"{name}, {self.steps} steps, grid {self.grid}{eta}"
+        snr = f", snr {self.snr:g}" if name == "pc" else ""
+        return f"{name}, {self.steps} steps, grid {self.grid}{eta}{snr}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +106,7 @@ class GenerationOptions:
 
     Attributes:
       respacing: which timesteps: "250", "10,20,30" or "ddim25"; see `respacing`.
-      sampler: "ddpm" or "ddim".
+      sampler: one of `METHODS`.
       eta: of "ddim": its share of the ancestral noise, 0 to 1.
       num_samples: how many; None for one for each class or low-resolution picture
         that is given, whichever are more.
@@ -106,11 +125,8 @@ class GenerationOptions:
 
     def __post_init__(self):
         """Refuses what no model can do."""
-        require_one_of("sampler", self.sampler, GENERATION_METHODS)
+        require_one_of("sampler", self.sampler, METHODS)
         require_ddim(self.eta, self.sampler)
-
-
-GENERATION_METHODS = ("ddpm", "ddim")
 
 
 def require_one_of(name: str, value: str, known: Sequence[str]) -> None:

@@ -19,6 +19,12 @@ import numpy as np
 
 from rad_jax.diffusion import gaussian
 from rad_jax.diffusion.options import GRIDS, SamplerConfig, require_one_of
+from rad_jax.diffusion.reverse import (
+    at_arrival,
+    corrected,
+    reverse_step,
+    second_order,
+)
 from rad_jax.diffusion.schedule import (
     LogSignal,
     Schedule,
@@ -32,7 +38,6 @@ from rad_jax.typing import (
     Images,
     LogLevel,
     LogLevels,
-    Output,
     Outputs,
     PRNGKeys,
 )
@@ -122,50 +127,6 @@ def grid_steps(schedule: Schedule, grid: Grid, bucket: int = 1) -> Step:
     return jax.tree.map(lambda a, b: np.concatenate([a, b]), stack, last)
 
 
-def reverse_step(
-    config: SamplerConfig,
-    step: Step,
-    hole_weight: LogLevel,
-    x_t: Image,
-    output: Output,
-    previous_x0: Image,
-    noise: Image,
-) -> tuple[Image, Image]:
-    """One reverse step of one image (vmapped by ``sample``).
-
-    Args:
-      config: the method.
-      step: the times, as data.
-      hole_weight: of the mask (``schedule.mask_to_hole_weight``).
-      x_t: the image at t, (h, w, c).
-      output: the network's, (h, w, c) or (h, w, 2c).
-      previous_x0: clean image predicted in the step before.
-      noise: standard normal, as x_t.
-
-    Returns:
-      x_s and the predicted clean image.
-    """
-    levels = gaussian.pixel_levels(step, hole_weight)
-    prediction = output[..., : x_t.shape[-1]]
-    x0 = gaussian.predict_x0(x_t, prediction, levels.t, config.parametrisation)
-    if config.clip:
-        x0 = jnp.where(levels.t < 0, jnp.clip(x0, -1.0, 1.0), x0)
-    if config.method == "ddim":
-        return gaussian.ddim_step(x_t, x0, levels, config.eta, noise), x0
-    if config.method == "dpm++":
-        previous = log_level(step.previous, hole_weight)
-        x_s = gaussian.dpm_solver_step(x_t, x0, previous_x0, levels, previous)
-        return x_s, x0
-    if config.variance == "learned":
-        log_variance = gaussian.learned_log_variance(
-            output[..., x_t.shape[-1] :], levels, step.variance_floor
-        )
-    else:
-        small, large = gaussian.log_variance_range(levels, step.variance_floor)
-        log_variance = small if config.variance == "small" else large
-    return gaussian.ancestral_step(x_t, x0, levels, log_variance, noise), x0
-
-
 def initial_image(
     image: Image, hole_weight: LogLevel, signal: LogSignal, noise: Image
 ) -> Image:
@@ -215,11 +176,21 @@ def advance(
 ) -> Carry:
     """``sample`` from wherever it is; over all steps in parts it is the same."""
 
+    def of_batch(function, step: Step, *arrays):
+        one_image = functools.partial(function, config, step)
+        return jax.vmap(one_image)(hole_weight, *arrays)
+
     def one_step(carry: Carry, step: Step) -> Carry:
-        output = denoise(carry.x, step)
-        noise = image_noise(keys, step.time, carry.x.shape[1:])
-        one_image = functools.partial(reverse_step, config, step)
-        x, x0 = jax.vmap(one_image)(hole_weight, carry.x, output, carry.x0, noise)
+        x_t, shape = carry.x, carry.x.shape[1:]
+        if config.method == "pc":
+            noise = image_noise(keys, -1 - step.time, shape)
+            x_t = of_batch(corrected, step, x_t, denoise(x_t, step), noise)
+        noise = image_noise(keys, step.time, shape)
+        output = denoise(x_t, step)
+        x, x0 = of_batch(reverse_step, step, x_t, output, carry.x0, noise)
+        if config.method == "heun":
+            output = denoise(x, at_arrival(step))
+            x = of_batch(second_order, step, x_t, x0, x, output)
         return Carry(x, x0)
 
     def body(carry: Carry, step: Step):

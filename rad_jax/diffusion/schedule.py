@@ -48,9 +48,11 @@ class Step(NamedTuple):
         multistep solvers look back at it.
       timesteps: (.., 2), the network's of known pixels and of the hole at t, the order
         of its membership maps.
+      s_timesteps: (.., 2), the same at s.
       variance_floor: log of the posterior variance that ADM puts in place of the zero
         of a pixel's first noising step, over that step's beta.
       time: t itself, int32.
+      s_time: s itself.
       active: False where the step is padding to be skipped.
     """
 
@@ -59,8 +61,10 @@ class Step(NamedTuple):
     delta: LogSignal
     previous: LogSignal
     timesteps: Any
+    s_timesteps: Any
     variance_floor: Any
     time: Any
+    s_time: Any
     active: Any
 
 
@@ -139,6 +143,10 @@ def steps(schedule: Schedule, t: np.ndarray, s: np.ndarray) -> Step:
     def cast(signal: LogSignal) -> LogSignal:
         return LogSignal(np.float32(signal.hole), np.float32(signal.known))
 
+    def told(signal: LogSignal) -> np.ndarray:
+        levels = np.stack([signal.known, signal.hole], -1)
+        return schedule.clock.exact(levels).astype(np.float32)
+
     level_t, level_s = at(t), at(s)
     delta = LogSignal(level_t.hole - level_s.hole, level_t.known - level_s.known)
     return Step(
@@ -146,11 +154,11 @@ def steps(schedule: Schedule, t: np.ndarray, s: np.ndarray) -> Step:
         s=cast(level_s),
         delta=cast(delta),
         previous=cast(at(np.concatenate([t[:1], t[:-1]]))),
-        timesteps=np.float32(
-            schedule.clock.exact(np.stack([level_t.known, level_t.hole], -1))
-        ),
+        timesteps=told(level_t),
+        s_timesteps=told(level_s),
         variance_floor=np.float32(_variance_floor(schedule, t)),
         time=t.astype(np.int32),
+        s_time=s.astype(np.int32),
         active=np.ones(t.shape, bool),
     )
 
@@ -202,10 +210,19 @@ def step_at(schedule: Schedule, time: Float[Array, ""]) -> Step:
     hole, known = jnp.where(shares > 0, level, 0.0)
     level, still = LogSignal(hole, known), LogSignal(jnp.zeros(()), jnp.zeros(()))
     timesteps = clock.told(jnp.stack([known, hole]))
-    floor = jnp.zeros(())
     count = jnp.ceil(time).astype(jnp.int32)
-    moves = jnp.ones((), bool)
-    return Step(level, level, still, level, timesteps, floor, count, moves)
+    return Step(
+        t=level,
+        s=level,
+        delta=still,
+        previous=level,
+        timesteps=timesteps,
+        s_timesteps=timesteps,
+        variance_floor=jnp.zeros(()),
+        time=count,
+        s_time=count,
+        active=jnp.ones((), bool),
+    )
 
 
 def mask_to_hole_weight(schedule: Schedule, mask: Mask) -> LogLevel:

@@ -57,12 +57,14 @@ class Evaluation:
         """Refuses what its record could not say."""
         sampling = self.sampling
         plain = isinstance(sampling, Baseline) or (
-            isinstance(sampling.sampler, str) and not sampling.eta
+            isinstance(sampling.sampler, str)
+            and not sampling.eta
+            and sampling.snr == SamplingOptions.snr
         )
         if sampling.label is not None or not plain:
             raise UserError(
                 "an evaluation takes labels from its data, and the name of a sampler "
-                "without eta; leave label and eta out"
+                "without eta and snr; leave label, eta and snr out"
             )
 
     @property

@@ -153,7 +153,7 @@ def choose(
         return options
     if options != SamplingOptions(label=options.label):
         raise UserError(
-            "steps, sampler, grid and eta are RAD's; give the method's settings"
+            "steps, sampler, grid, eta and snr are RAD's; give the method's settings"
         )
     return dataclasses.replace(method, label=options.label)
 
@@ -275,13 +275,18 @@ def sampler_config(model: Model, options: SamplingOptions) -> SamplerConfig:
       UserError: it needs a learned variance, which the model has not.
     """
     if isinstance(options.sampler, str):
-        return default_sampler(model, options.sampler, options.eta)
+        return default_sampler(model, options.sampler, options.eta, options.snr)
     if options.sampler.variance == "learned" and not model.config.learn_sigma:
         raise UserError("the model has no learned variance; use variance 'small'")
     return options.sampler
 
 
-def default_sampler(model: Model, method: str = "ddpm", eta: float = 0.0):
+def default_sampler(
+    model: Model,
+    method: str = "ddpm",
+    eta: float = 0.0,
+    snr: float = SamplerConfig.snr,
+) -> SamplerConfig:
     """The sampler that fits a model's outputs."""
     variance = "learned" if model.config.learn_sigma else "small"
-    return SamplerConfig(method, eta, variance, model.parametrisation)
+    return SamplerConfig(method, eta, variance, model.parametrisation, snr=snr)

@@ -107,6 +107,7 @@ class Inpainter:
         sampler: str | SamplerConfig = SamplingOptions.sampler,
         grid: str = SamplingOptions.grid,
         eta: float = SamplingOptions.eta,
+        snr: float = SamplingOptions.snr,
         strategy: str = StrategyOptions.strategy,
         context: float = StrategyOptions.context,
         batch_size: int = 16,
@@ -135,9 +136,11 @@ class Inpainter:
           num_samples: results for each picture.
           label: class of the picture, or of each; exactly if the model has classes.
           steps: network evaluations.
-          sampler: "ddpm", "ddim" or "dpm++".
+          sampler: "ddpm", "ddim", "dpm++", "heun", "euler_maruyama",
+            "reverse_diffusion" or "pc"; see docs/bases.md.
           grid: where the steps lie, "uniform", "quadratic", "log_snr" or "official".
           eta: noise of "ddim", 0 to 1.
+          snr: size of the corrections of "pc", 0 to 1.
           strategy: for pictures larger than the model, "auto", "whole", "crop",
             "resize" or "tile"; see docs/inpainting.md.
           context: around a part of the hole, in sides of it.
@@ -160,7 +163,7 @@ class Inpainter:
           TypeError: an image or a mask is none of these.
           UserError: values, sizes or options do not fit; the model gives no numbers.
         """
-        options = choose(SamplingOptions(steps, sampler, grid, eta), method)
+        options = choose(SamplingOptions(steps, sampler, grid, eta, snr=snr), method)
         size = StrategyOptions(strategy, context)
         if output:
             require_one_of("output", output, ("pil", "numpy"))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rad_jax.diffusion import gaussian, options, sampling
+from rad_jax.diffusion import gaussian, options, reverse
 from rad_jax.diffusion import schedule as sch
 from rad_jax.diffusion.betas import linear_betas
 from tests.golden_files import golden, golden_mask
@@ -63,7 +63,7 @@ def golden_reverse_step(kind, j):
     arguments = (golden(f"{kind}_step{j}_x_t"), golden("model_output"))
     config = options.SamplerConfig()
     unused = jnp.zeros((12, 12, 3))
-    return sampling.reverse_step(
+    return reverse.reverse_step(
         config, step, hole_weight, *arguments, unused, golden("z")
     )
 
