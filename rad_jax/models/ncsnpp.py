@@ -123,7 +123,7 @@ class NCSNpp(nnx.Module):
 
 
 class EncoderStage(nnx.Module):
-    """Residual block and attention; or a change of resolution, which meets a pyramid."""
+    """Residual block and attention; or a change of resolution that meets a pyramid."""
 
     def __init__(self, spec: NCSNppStage, config: NCSNppConfig):
         """Builds the layers."""
@@ -144,7 +144,7 @@ class EncoderStage(nnx.Module):
         pyramid: Pyramid,
         conditionings: Conditionings,
         keys: PRNGKeys | None,
-    ) -> tuple[Activation, Pyramid]:
+    ) -> tuple[Pyramid, Pyramid]:
         """The output, and the pyramid of its resolution."""
         conditioning = conditionings[self.spec.resampled_level]
         if self.res is not None:
@@ -157,7 +157,7 @@ class EncoderStage(nnx.Module):
 
 
 class DecoderStage(nnx.Module):
-    """Residual block, attention, pyramid, change of resolution: as the spec has them."""
+    """Residual block; attention, pyramid, change of resolution as the spec has them."""
 
     def __init__(self, spec: NCSNppStage, config: NCSNppConfig):
         """Builds the layers."""
@@ -178,7 +178,7 @@ class DecoderStage(nnx.Module):
         said: Pyramid | None,
         conditionings: Conditionings,
         keys: PRNGKeys | None,
-    ) -> tuple[Activation, Pyramid | None]:
+    ) -> tuple[Pyramid, Pyramid | None]:
         """The output, and what has been said of the network's output until here."""
         keys, resample_keys = split_keys(keys, 2)
         conditioning = conditionings[self.spec.level]

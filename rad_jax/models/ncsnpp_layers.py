@@ -122,9 +122,9 @@ def branch_scale(config: NCSNppConfig) -> float:
 class NCSNppBlock(nnx.Module):
     """Residual block, to which the projected embedding is added between convolutions.
 
-    norm, SiLU, (resampling), conv, embedding, norm, SiLU, dropout, conv; the shortcut is
-    resampled and, where the width or the resolution changes, projected. The layers are
-    named as those of `layers.ResBlock`.
+    norm, SiLU, (resampling), conv, embedding, norm, SiLU, dropout, conv; the shortcut
+    is resampled and, where the width or the resolution changes, projected. The layers
+    are named as those of `layers.ResBlock`.
     """
 
     def __init__(
@@ -237,7 +237,7 @@ class InputPyramid(nnx.Module):
             else Linear(spec.pyramid, spec.inputs, dtype=dtype)
         )
 
-    def __call__(self, h: Activation, pyramid: Pyramid) -> tuple[Activation, Pyramid]:
+    def __call__(self, h: Activation, pyramid: Pyramid) -> tuple[Pyramid, Pyramid]:
         """The output with the pyramid, and the pyramid of its resolution."""
         if isinstance(self.layer, Conv):
             h = self.scale * (resampled(self.layer, pyramid, "down", fir=self.fir) + h)
