@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from rad_jax.models.config import NO_LORA, LoRAConfig, UNetConfig
+from rad_jax.models.config import NO_LORA, LoRAConfig
 from rad_jax.models.convolution import Conv
 from rad_jax.models.layers import Linear
-from rad_jax.models.lora import abstract_unet
-from rad_jax.models.unet import UNet
+from rad_jax.models.lora import abstract_network
+from rad_jax.models.network import NetworkConfig, build_network
 from rad_jax.typing import Outputs, PRNGKey
 
 Params = Any
@@ -22,15 +22,15 @@ Apply = Callable[..., Outputs]
 """``apply(params, x, noise, labels=None, dropout_keys=None)``: `UNet.__call__`."""
 
 
-def init_params(config: UNetConfig, key: PRNGKey) -> Params:
+def init_params(config: NetworkConfig, key: PRNGKey) -> Params:
     """Draws the parameters of a new network, a pure dictionary."""
-    model = UNet(config, rngs=nnx.Rngs(key))
+    model = build_network(config, nnx.Rngs(key))
     # Own buffers: the module's may be donated to a training step.
     return jax.tree.map(jnp.copy, nnx.to_pure_dict(nnx.state(model, nnx.Param)))
 
 
 @functools.cache
-def make_apply(config: UNetConfig, lora: LoRAConfig = NO_LORA) -> Apply:
+def make_apply(config: NetworkConfig, lora: LoRAConfig = NO_LORA) -> Apply:
     """The network's call as a pure function, to be used inside ``jax.jit``.
 
     With a rank the parameters are those of the network with its adapters.
@@ -39,7 +39,7 @@ def make_apply(config: UNetConfig, lora: LoRAConfig = NO_LORA) -> Apply:
     of a call through ``nnx.jit``.
     """
     # Shapes are enough: the weights come with each call.
-    graphdef, _ = nnx.split(abstract_unet(config, lora), nnx.Param)
+    graphdef, _ = nnx.split(abstract_network(config, lora), nnx.Param)
 
     def apply(params: Params, x, noise, labels=None, dropout_keys=None) -> Outputs:
         model = nnx.merge(graphdef, params, copy=True)
@@ -49,7 +49,7 @@ def make_apply(config: UNetConfig, lora: LoRAConfig = NO_LORA) -> Apply:
 
 
 @functools.cache
-def make_rounding(config: UNetConfig) -> Callable[[Params], Params]:
+def make_rounding(config: NetworkConfig) -> Callable[[Params], Params]:
     """``rounded(params)``: rounded as the layers that compute in `UNetConfig.dtype` do.
 
     For before a loop: on NVIDIA's GPUs XLA else rounds them in each step of it, and
@@ -60,7 +60,7 @@ def make_rounding(config: UNetConfig) -> Callable[[Params], Params]:
         return lambda params: params
     layers = {
         path
-        for path, layer in nnx.iter_modules(abstract_unet(config))
+        for path, layer in nnx.iter_modules(abstract_network(config))
         if isinstance(layer, (Conv, Linear))
         and layer.dtype == dtype
         # Their kernels are summed up before they are rounded.

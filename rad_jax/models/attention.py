@@ -1,4 +1,4 @@
-"""Self-attention of the ADM U-Net, by cuDNN's flash attention where it is there."""
+"""Self-attention of the networks, by cuDNN's flash attention where it is there."""
 
 import functools
 
@@ -28,11 +28,23 @@ class Attention(nnx.Module):
         *,
         new_order: bool,
         dtype: Dtype,
+        norm: GroupNorm | None = None,
+        scale: float = 1.0,
     ):
-        """Builds the layers."""
+        """Builds the layers.
+
+        Args:
+          channels: of input and output.
+          heads: among which they are divided.
+          new_order: of the channels of `qkv`, see above.
+          dtype: what is computed in.
+          norm: the normalisation; ADM's by default.
+          scale: the sum of input and attention is multiplied by it.
+        """
         self.heads = heads
         self.new_order = new_order
-        self.norm = GroupNorm(channels)
+        self.scale = scale
+        self.norm = GroupNorm(channels) if norm is None else norm
         self.qkv = Linear(channels, 3 * channels, dtype=dtype)
         self.proj = Linear(channels, channels, dtype=dtype, zero=True)
 
@@ -48,7 +60,8 @@ class Attention(nnx.Module):
             qkv = qkv.reshape(b, h * w, self.heads, 3, -1)
             q, k, v = (qkv[:, :, :, i] for i in range(3))
         attended = attend(q, k, v)
-        return x + self.proj(attended.reshape(b, h, w, c))
+        y = x + self.proj(attended.reshape(b, h, w, c))
+        return y if self.scale == 1 else self.scale * y
 
 
 def attend(

@@ -109,7 +109,7 @@ class UNetConfig:
         """Channels of the network's output."""
         return self.out_channels * (2 if self.learn_sigma else 1)
 
-    def differences(self, other: "UNetConfig") -> dict[str, tuple[Any, Any]]:
+    def differences(self, other: Any) -> dict[str, tuple[Any, Any]]:
         """Attributes in which another network is another function, with both values.
 
         How it is computed, regularised and conditioned on the noise may differ.
@@ -118,7 +118,9 @@ class UNetConfig:
         if self.num_head_channels != -1:
             free |= {"num_heads", "num_heads_upsample"}
         names = {field.name for field in dataclasses.fields(self)} - free
-        pairs = {name: (getattr(self, name), getattr(other, name)) for name in names}
+        pairs = {
+            name: (getattr(self, name), getattr(other, name, None)) for name in names
+        }
         return {
             name: pair for name, pair in sorted(pairs.items()) if pair[0] != pair[1]
         }

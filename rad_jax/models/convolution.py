@@ -18,7 +18,7 @@ Margins = tuple[tuple[int, int], tuple[int, int]]
 
 
 class Conv(nnx.Module):
-    """A 3x3 convolution with one pixel of zeros around.
+    """A 3x3 convolution, by default with one pixel of zeros around.
 
     Also with a stride, or of an image that is upsampled first.
     """
@@ -31,12 +31,13 @@ class Conv(nnx.Module):
         dtype: Dtype,
         stride: int = 1,
         upsampled: bool = False,
+        around: Margins = ((1, 1), (1, 1)),
         zero: bool = False,
         precision: str | None = None,
     ):
         """Builds zero weights; they stay zero with `zero`, see `draw_weights`."""
         self.dtype, self.zero, self.precision = dtype, zero, precision
-        self.stride, self.upsampled = stride, upsampled
+        self.stride, self.upsampled, self.around = stride, upsampled, around
         self.kernel = nnx.Param(jnp.zeros((3, 3, inputs, outputs)))
         self.bias = nnx.Param(jnp.zeros(outputs))
 
@@ -57,8 +58,7 @@ class Conv(nnx.Module):
         x = x.astype(self.dtype)
         if self.upsampled:
             return upsampled_conv(x, kernel, self.precision)
-        around = ((1, 1), (1, 1))
-        return conv(x, kernel, around, self.stride, self.precision)
+        return conv(x, kernel, self.around, self.stride, self.precision)
 
 
 def conv(

@@ -12,14 +12,15 @@ PerChannel = Float[Array, "b 1 1 c"]
 
 
 class GroupNorm(nnx.Module):
-    """Group normalisation with ADM's epsilon, float32 in and out.
+    """Group normalisation, float32 in and out; groups and epsilon are ADM's by default.
 
     Pixels are averaged first and channels after: no map is split into groups of a few
     channels, which is half the time of `nnx.GroupNorm` and suits the tiles of a TPU.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, *, groups: int = GROUPS, epsilon: float = 1e-5):
         """Builds scale 1 and bias 0."""
+        self.groups, self.epsilon = groups, epsilon
         self.scale = nnx.Param(jnp.ones(channels))
         self.bias = nnx.Param(jnp.zeros(channels))
 
@@ -31,11 +32,11 @@ class GroupNorm(nnx.Module):
         """
         moments = zip(*map(_moments, parts), strict=True)
         means, variances = (jnp.concatenate(each, axis=-1) for each in moments)
-        mean = _over_groups(means)
-        variance = _over_groups(variances + jnp.square(means - mean))
+        mean = _over_groups(means, self.groups)
+        variance = _over_groups(variances + jnp.square(means - mean), self.groups)
         shape = (1, 1, 1, -1)
         # Joined while they are vectors: one multiplication per pixel, not two.
-        scale = jax.lax.rsqrt(variance + 1e-5) * self.scale[...].reshape(shape)
+        scale = jax.lax.rsqrt(variance + self.epsilon) * self.scale[...].reshape(shape)
         x = jnp.concatenate(parts, axis=-1).astype(jnp.float32)
         return (x - mean) * scale + self.bias[...].reshape(shape)
 
@@ -58,8 +59,8 @@ def _moments(x: Activation) -> tuple[PerChannel, PerChannel]:
     return mean, square - jnp.square(mean - near)
 
 
-def _over_groups(values: PerChannel) -> PerChannel:
+def _over_groups(values: PerChannel, count: int) -> PerChannel:
     """Mean over the channels of each group, at each of its channels."""
-    groups = values.reshape(*values.shape[:-1], GROUPS, -1)
+    groups = values.reshape(*values.shape[:-1], count, -1)
     means = jnp.broadcast_to(groups.mean(axis=-1, keepdims=True), groups.shape)
     return means.reshape(values.shape)

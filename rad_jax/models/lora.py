@@ -1,4 +1,4 @@
-"""Low-rank adaptation of the U-Net (LoRA; RAD Sec. 3.4), in PEFT's form.
+"""Low-rank adaptation of the network (LoRA; RAD Sec. 3.4), in PEFT's form.
 
 An adapted layer adds ``(alpha / rank) * (x * a) b`` to its output: ``a`` is a layer of
 the same kind to `rank` channels, ``b`` a dense layer back (a 1x1 convolution after a
@@ -24,10 +24,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
 from rad_jax.models.attention import Attention
-from rad_jax.models.config import NO_LORA, LoRAConfig, UNetConfig
+from rad_jax.models.config import NO_LORA, LoRAConfig
 from rad_jax.models.convolution import Activation, Conv
 from rad_jax.models.layers import Linear
-from rad_jax.models.unet import UNet
+from rad_jax.models.network import Network, NetworkConfig, build_network
 from rad_jax.typing import PRNGKey
 
 Params = Mapping[str, Any]
@@ -75,6 +75,7 @@ class AdaptedConv(Conv):
         """Takes the layer's parameters over; the adapter is zero."""
         self.dtype, self.zero, self.precision = layer.dtype, layer.zero, layer.precision
         self.stride, self.upsampled = layer.stride, layer.upsampled
+        self.around = layer.around
         self.kernel, self.bias = layer.kernel, layer.bias
         self.scale = config.alpha / config.rank
         *size, outputs = layer.kernel.shape
@@ -160,9 +161,11 @@ def _beside(layer: AdaptedLinear | AdaptedConv, *parts: Array) -> Array:
     return layer.scale * jnp.matmul(hidden, b, precision=layer.precision)
 
 
-def adapted_unet(config: UNetConfig, lora: LoRAConfig, *, rngs: nnx.Rngs) -> UNet:
+def adapted_network(
+    config: NetworkConfig, lora: LoRAConfig, *, rngs: nnx.Rngs
+) -> Network:
     """The network with its adapters, if there are any; these are zero."""
-    model = UNet(config, rngs=rngs)
+    model = build_network(config, rngs)
     if not lora.rank:
         return model
     # A list, since layers are replaced on the way.
@@ -182,26 +185,26 @@ def _adapted(layer: Conv | Linear, module: nnx.Module, lora: LoRAConfig) -> Adap
 
 
 @functools.cache
-def abstract_unet(config: UNetConfig, lora: LoRAConfig = NO_LORA) -> UNet:
-    """`adapted_unet` without weights, for reading alone: traced once, then kept."""
-    return nnx.eval_shape(lambda: adapted_unet(config, lora, rngs=nnx.Rngs(0)))
+def abstract_network(config: NetworkConfig, lora: LoRAConfig = NO_LORA) -> Network:
+    """`adapted_network` without weights, for reading alone: traced once, then kept."""
+    return nnx.eval_shape(lambda: adapted_network(config, lora, rngs=nnx.Rngs(0)))
 
 
-def adapted_params(config: UNetConfig, lora: LoRAConfig) -> dict[str, Any]:
+def adapted_params(config: NetworkConfig, lora: LoRAConfig) -> dict[str, Any]:
     """Shapes of all parameters of the adapted network, a pure dict."""
-    return nnx.to_pure_dict(nnx.state(abstract_unet(config, lora), nnx.Param))
+    return nnx.to_pure_dict(nnx.state(abstract_network(config, lora), nnx.Param))
 
 
 @functools.cache
-def _trainable_paths(config: UNetConfig, lora: LoRAConfig) -> frozenset[tuple]:
+def _trainable_paths(config: NetworkConfig, lora: LoRAConfig) -> frozenset[tuple]:
     # Without adapters all of the network trains; the filter would freeze most of it.
     what = TRAINABLE if lora.rank else nnx.Param
-    state = nnx.state(abstract_unet(config, lora), what)
+    state = nnx.state(abstract_network(config, lora), what)
     return frozenset(flatten_dict(nnx.to_pure_dict(state)))
 
 
 def partition(
-    config: UNetConfig, lora: LoRAConfig, params: Params
+    config: NetworkConfig, lora: LoRAConfig, params: Params
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What trains of the parameters, and what is frozen; `combine` is the inverse."""
     paths = _trainable_paths(config, lora)
@@ -216,9 +219,11 @@ def combine(trainable: Params, frozen: Params) -> dict[str, Any]:
     return unflatten_dict(flatten_dict(frozen) | flatten_dict(trainable))
 
 
-def draw_adapters(config: UNetConfig, lora: LoRAConfig, key: PRNGKey) -> dict[str, Any]:
+def draw_adapters(
+    config: NetworkConfig, lora: LoRAConfig, key: PRNGKey
+) -> dict[str, Any]:
     """New adapters: a is normal of deviation 1 / rank (PEFT's "gaussian"), b zero."""
-    state = nnx.state(abstract_unet(config, lora), nnx.LoRAParam)
+    state = nnx.state(abstract_network(config, lora), nnx.LoRAParam)
     flat = cast(dict[tuple, Any], flatten_dict(nnx.to_pure_dict(state)))
     sizes = {path: leaf.size for path, leaf in flat.items() if path[-1] == "lora_a"}
     # One draw for all, see `layers.draw_weights`.
@@ -236,7 +241,7 @@ def draw_adapters(config: UNetConfig, lora: LoRAConfig, key: PRNGKey) -> dict[st
     )
 
 
-def merge(config: UNetConfig, lora: LoRAConfig, params: Params) -> dict[str, Any]:
+def merge(config: NetworkConfig, lora: LoRAConfig, params: Params) -> dict[str, Any]:
     """Parameters of the plain network that computes the same, float32.
 
     Args:
@@ -248,7 +253,7 @@ def merge(config: UNetConfig, lora: LoRAConfig, params: Params) -> dict[str, Any
 
 
 def plain_params(
-    config: UNetConfig, lora: LoRAConfig, trainable: Params, frozen: Params
+    config: NetworkConfig, lora: LoRAConfig, trainable: Params, frozen: Params
 ) -> Params:
     """`merge` of both parts of the parameters, compiled; ready for inference."""
     if not lora.rank:
@@ -257,21 +262,21 @@ def plain_params(
 
 
 @functools.cache
-def _compiled_merge(config: UNetConfig, lora: LoRAConfig) -> Callable[..., Params]:
+def _compiled_merge(config: NetworkConfig, lora: LoRAConfig) -> Callable[..., Params]:
     return jax.jit(lambda *parts: merge(config, lora, combine(*parts)))
 
 
 def unmerge(
-    config: UNetConfig, lora: LoRAConfig, merged: Params, adapters: Params
+    config: NetworkConfig, lora: LoRAConfig, merged: Params, adapters: Params
 ) -> dict[str, Any]:
     """The plain network before these adapters were merged into it, up to rounding."""
     return _add_updates(config, lora, combine(adapters, merged), -1.0)
 
 
 def _add_updates(
-    config: UNetConfig, lora: LoRAConfig, params: Params, sign: float
+    config: NetworkConfig, lora: LoRAConfig, params: Params, sign: float
 ) -> dict[str, Any]:
-    graphdef, _ = nnx.split(abstract_unet(config, lora), nnx.Param)
+    graphdef, _ = nnx.split(abstract_network(config, lora), nnx.Param)
     # Frozen kernels may be bfloat16 (`base_dtype`), too coarse to add updates in.
     params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), params)
     model = nnx.merge(graphdef, params, copy=True)

@@ -153,15 +153,17 @@ class Stage(nnx.Module):
         keys, resample_keys = split_keys(keys, 2)
         if self.res is not None:
             conditioning = conditionings[self.spec.level]
-            h = _run(self.res, self.use_remat, parts, conditioning, keys)
+            h = run_block(self.res, self.use_remat, parts, conditioning, keys)
         else:
             (h,) = parts  # only the decoder's have several, and they have a block
         if self.attn is not None:
-            h = _run(self.attn, self.use_remat, h)
+            h = run_block(self.attn, self.use_remat, h)
         # Of what changes the resolution, only a residual block is conditioned.
         if isinstance(self.resample, ResBlock):
             conditioning = conditionings[self.spec.resampled_level]
-            h = _run(self.resample, self.use_remat, (h,), conditioning, resample_keys)
+            h = run_block(
+                self.resample, self.use_remat, (h,), conditioning, resample_keys
+            )
         elif self.resample is not None:
             h = self.resample(h)
         return h
@@ -184,9 +186,9 @@ class Middle(nnx.Module):
     ) -> Activation:
         """Applies all three."""
         keys1, keys2 = split_keys(keys, 2)
-        h = _run(self.res1, self.use_remat, (h,), conditioning, keys1)
-        h = _run(self.attn, self.use_remat, h)
-        return _run(self.res2, self.use_remat, (h,), conditioning, keys2)
+        h = run_block(self.res1, self.use_remat, (h,), conditioning, keys1)
+        h = run_block(self.attn, self.use_remat, h)
+        return run_block(self.res2, self.use_remat, (h,), conditioning, keys2)
 
 
 def split_keys(keys: PRNGKeys | None, num: int) -> list[PRNGKeys | None]:
@@ -197,7 +199,7 @@ def split_keys(keys: PRNGKeys | None, num: int) -> list[PRNGKeys | None]:
     return list(jax.vmap(lambda key: jax.random.split(key, num), out_axes=1)(keys))
 
 
-def _run(block, use_remat: bool, *args):
+def run_block(block, use_remat: bool, *args):
     """Applies a block; with remat the backward pass recomputes what is in it."""
     return jax.checkpoint(block.__call__)(*args) if use_remat else block(*args)
 
