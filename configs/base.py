@@ -41,7 +41,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.noise_embedding = "spatial"  # or "time": one timestep for all pixels
 
     config.schedule = ml_collections.ConfigDict()
-    config.schedule.kind = "linear"  # or "cosine"
+    config.schedule.kind = "linear"  # "cosine"; continuous "vp", "subvp" or "ve"
     config.schedule.hole_steps = 1000  # T1
     config.schedule.known_steps = 1000  # T2
     config.schedule.hole_betas = (1e-4, 0.02)  # first and last of phase 1
@@ -49,9 +49,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.schedule.timestep_offset = 0  # 1: the authors' table
     config.schedule.base_steps = 1000  # of the pretrained model's process
     config.schedule.timestep_scale = 1.0  # 1000 / base_steps: iDDPM's rescaled ones
+    config.schedule.sigmas = (0.01, 50.0)  # least and largest noise of kind "ve"
 
     config.loss = ml_collections.ConfigDict()
-    config.loss.parametrisation = "eps"  # or "v"
+    config.loss.parametrisation = "eps"  # "v", "score" or "x0"
     config.loss.vlb_weight = 1e-3  # ADM's would be T / 1000
     config.loss.all_pixels = False  # True: average the MSE over clean pixels too
 

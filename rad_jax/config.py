@@ -25,7 +25,8 @@ from rad_jax.errors import UserError
 from rad_jax.files.from_dict import build
 from rad_jax.files.paths import plain, split_argument
 from rad_jax.masks.training import MaskConfig
-from rad_jax.models.config import LoRAConfig, UNetConfig
+from rad_jax.models.config import LoRAConfig
+from rad_jax.models.network import NetworkConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +167,7 @@ class Experiment:
     seed: int
     pretrained: str
     data: DataConfig
-    model: UNetConfig
+    model: NetworkConfig
     schedule: ScheduleConfig
     mask: MaskConfig
     loss: LossConfig

@@ -7,24 +7,24 @@ import numpy as np
 
 from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
-from rad_jax.models import lama, unet
+from rad_jax.models import lama, network
 from rad_jax.models.apply import Params
-from rad_jax.models.config import UNetConfig
 from rad_jax.models.lama_config import LamaConfig
+from rad_jax.models.network import NetworkConfig
 from rad_jax.typing import Labels
 
 
 class Model(NamedTuple):
-    """A trained denoiser and what it was trained for.
+    """A trained denoiser and what it was trained for: any base of RAD.
 
     Attributes:
-      config: its architecture.
-      schedule: the noise it knows.
-      parametrisation: what it predicts, "eps" or "v".
+      config: its network.
+      schedule: the noise it knows: RAD's phases, and the clock of its base.
+      parametrisation: what it predicts, one of `options.PARAMETRISATIONS`.
       params: its parameters; float32, the kernels maybe bfloat16.
     """
 
-    config: UNetConfig
+    config: NetworkConfig
     schedule: ScheduleConfig
     parametrisation: str
     params: Params
@@ -36,7 +36,7 @@ class Model(NamedTuple):
 
     def abstract_params(self) -> dict[str, Any]:
         """Shapes and dtypes of its parameters."""
-        return unet.abstract_params(self.config)
+        return network.abstract_params(self.config)
 
 
 class LamaModel(NamedTuple):
@@ -82,7 +82,7 @@ def require_diffusion(model: AnyModel, use: str) -> Model:
     return model
 
 
-def require_inpainting(config: UNetConfig) -> None:
+def require_inpainting(config: NetworkConfig) -> None:
     """Refuses a network that cannot inpaint.
 
     Raises:
@@ -95,7 +95,7 @@ def require_inpainting(config: UNetConfig) -> None:
         )
 
 
-def check_labels(config: UNetConfig | LamaConfig, labels: np.ndarray | None) -> None:
+def check_labels(config: NetworkConfig | LamaConfig, labels: np.ndarray | None) -> None:
     """Refuses labels that a network does not have, and missing ones.
 
     Raises:
@@ -115,7 +115,7 @@ def check_labels(config: UNetConfig | LamaConfig, labels: np.ndarray | None) -> 
 
 
 def batch_labels(
-    config: UNetConfig | LamaConfig,
+    config: NetworkConfig | LamaConfig,
     count: int,
     labels: Labels | None,
     label: int | None,

@@ -2,20 +2,23 @@
 
 import dataclasses
 import json
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rad_jax.checkpoints.damage import short_reason
 from rad_jax.checkpoints.model import AnyModel, LamaModel, Model
-from rad_jax.diffusion.betas import ADM_STEPS
+from rad_jax.diffusion.betas import ADM_STEPS, KINDS
+from rad_jax.diffusion.continuous import CONTINUOUS, SIGMAS
 from rad_jax.diffusion.losses import LossConfig
+from rad_jax.diffusion.options import PARAMETRISATIONS
 from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath
-from rad_jax.files.from_dict import build
-from rad_jax.models.config import UNetConfig
+from rad_jax.files.from_dict import build, build_one_of
 from rad_jax.models.lama_config import LamaConfig
+from rad_jax.models.network import NetworkConfig
 from rad_jax.version import __version__
 
 FORMAT = 1
@@ -24,12 +27,16 @@ NAMED_FORMAT = 2
 whose base is of another process than ADM's.
 """
 
-ADM_PROCESS = {"base_steps": ADM_STEPS, "timestep_scale": 1.0}
+ADM_PROCESS = {"base_steps": ADM_STEPS, "timestep_scale": 1.0, "sigmas": SIGMAS}
 """Of `ScheduleConfig`: what was taken for granted before there were others. What is
 stored does not say it then, so that it is what it was, and older versions read it.
 """
 
 LAMA = "lama"
+ARCHITECTURES = tuple(kind.architecture for kind in get_args(NetworkConfig))
+
+PLACES = ("codec", "text")
+"""Parts of a base in latents, which are not built yet: None."""
 
 
 def write_record(
@@ -53,20 +60,37 @@ def record_of(
     model: AnyModel, provenance: Mapping[str, Any], **others: Any
 ) -> dict[str, Any]:
     """What the file of a model holds, as `write_record` writes it."""
+    network = dataclasses.asdict(model.config)
+    network.pop("architecture", None)  # which stands beside it
     record: dict[str, Any] = {
         "format": NAMED_FORMAT,
         "rad_jax": __version__,
-        "model": dataclasses.asdict(model.config),
+        "model": network,
     }
     if isinstance(model, LamaModel):
         record["architecture"] = LAMA
     else:
         schedule = dataclasses.asdict(model.schedule)
-        if ADM_PROCESS.items() <= schedule.items():
+        if _is_adm(model):
             record["format"] = FORMAT
             schedule = {x: schedule[x] for x in schedule if x not in ADM_PROCESS}
+        else:
+            record["architecture"] = model.config.architecture
+            record |= dict.fromkeys(PLACES)
         record |= {"schedule": schedule, "parametrisation": model.parametrisation}
     return record | {"provenance": dict(provenance), **others}
+
+
+def _is_adm(model: Model) -> bool:
+    """Whether format 1 can say what it is."""
+    schedule = model.schedule
+    granted = all(getattr(schedule, name) == x for name, x in ADM_PROCESS.items())
+    return (
+        granted
+        and schedule.kind in KINDS
+        and model.config.architecture == "adm"
+        and model.parametrisation in ("eps", "v")
+    )
 
 
 def read_record(path: AnyPath, kind: str) -> dict[str, Any]:
@@ -100,21 +124,40 @@ def described(path: AnyPath, record: Mapping[str, Any]) -> AnyModel:
     Raises:
       UserError: it is damaged, or of an unknown architecture.
     """
-    architecture = record.get("architecture")
-    if architecture not in (None, LAMA):
-        raise UserError(
-            f"{path}: is of an architecture that this version of rad_jax does not "
-            "know; update it"
-        )
+    architecture = record.get("architecture", ARCHITECTURES[0])
+    _check_known(path, record)
     try:
         if architecture == LAMA:
             return LamaModel(build(LamaConfig, record["model"], "model."), {})
-        config = build(UNetConfig, record["model"], "model.")
+        network = {**record["model"], "architecture": architecture}
+        config = build_one_of(get_args(NetworkConfig), network, "model.")
         schedule = build(ScheduleConfig, record["schedule"], "schedule.")
         parametrisation = LossConfig(record["parametrisation"]).parametrisation
     except (UserError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: is damaged ({error})") from error
     return Model(config, schedule, parametrisation, {})
+
+
+def _check_known(path: AnyPath, record: Mapping[str, Any]) -> None:
+    """Refuses a base of a kind that a later version has brought.
+
+    Raises:
+      UserError: naming the part of it.
+    """
+    schedule = record.get("schedule")
+    kind = schedule.get("kind") if isinstance(schedule, Mapping) else None
+    parts = (
+        ("architecture", record.get("architecture"), (*ARCHITECTURES, LAMA)),
+        ("schedule.kind", kind, (*KINDS, *CONTINUOUS)),
+        ("parametrisation", record.get("parametrisation"), PARAMETRISATIONS),
+        *((name, record.get(name), ()) for name in PLACES),
+    )
+    for name, value, known in parts:
+        if value is not None and value not in known:
+            raise UserError(
+                f"{path}: {name} is {reprlib.repr(value)}, which this version of "
+                "rad_jax does not know; update it"
+            )
 
 
 def check_free(

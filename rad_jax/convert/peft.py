@@ -29,6 +29,7 @@ from rad_jax.files.from_dict import build
 from rad_jax.files.paths import local_path
 from rad_jax.models.config import LoRAConfig, UNetConfig
 from rad_jax.models.lora import adapted_params, partition, plain_params
+from rad_jax.models.network import differences
 from rad_jax.weight_files import name_table
 from rad_jax.weight_files.name_table import Entry, Layout
 from rad_jax.weight_files.read import read_state_dict
@@ -117,6 +118,11 @@ def write_adapters(
     step, experiment, trained = load_trained(workdir)
     config, lora = experiment.model, experiment.lora
     base = Path(experiment.pretrained).name
+    if not isinstance(config, UNetConfig):
+        raise UserError(
+            f"{workdir}: is of the architecture {config.architecture}, of whose layers "
+            "PEFT has no names; convert the run without --to"
+        )
     if not lora.rank:
         raise UserError(f"{workdir}: has no adapters, all of its parameters trained")
     abstract, _ = partition(config, lora, adapted_params(config, lora))
@@ -173,12 +179,13 @@ def with_adapters(base: AnyModel, folder: str | Path) -> Model:
     except (UserError, KeyError, TypeError) as error:
         raise UserError(f"{folder / RECORD}: is damaged ({error})") from error
     # In the adapters' file queries, keys and values stand apart, whatever their order.
-    different = base.config.differences(config).keys() - {"use_new_attention_order"}
+    different = differences(base.config, config).keys() - {"use_new_attention_order"}
     if different:
         raise UserError(
             f"{folder}: these adapters are of another architecture than the base "
             f"({', '.join(sorted(different))})"
         )
+    assert isinstance(base.config, UNetConfig)  # none are written of others
     abstract, _ = partition(base.config, lora, adapted_params(base.config, lora))
     state = read_state_dict(folder / WEIGHTS)
     try:

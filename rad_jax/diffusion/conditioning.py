@@ -13,13 +13,13 @@ import jax.numpy as jnp
 
 from rad_jax.diffusion.clock import time_timestep
 from rad_jax.diffusion.schedule import Schedule, Step, levels_at
-from rad_jax.models.config import UNetConfig
+from rad_jax.models.network import NetworkConfig
 from rad_jax.models.noise_embedding import Noise, NoiseLevels, NoiseMap, membership
 from rad_jax.typing import LogLevels, Masks
 
 
 def conditioning(
-    config: UNetConfig,
+    config: NetworkConfig,
     schedule: Schedule,
     masks: Masks,
     hole_weight: LogLevels,

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from rad_jax.diffusion.schedule import Schedule
 from rad_jax.models.apply import Params, make_apply
-from rad_jax.models.config import NO_LORA, LoRAConfig, UNetConfig
+from rad_jax.models.config import NO_LORA, LoRAConfig
+from rad_jax.models.network import NetworkConfig
 from rad_jax.models.noise_embedding import Noise
 from rad_jax.typing import Images, Labels, LogLevels, Outputs, PRNGKeys
 
@@ -30,7 +31,7 @@ Returns:
 
 
 def make_denoise(
-    config: UNetConfig, schedule: Schedule, lora: LoRAConfig = NO_LORA
+    config: NetworkConfig, schedule: Schedule, lora: LoRAConfig = NO_LORA
 ) -> Denoise:
     """The call of a base; to be used inside ``jax.jit``."""
     apply, clock = make_apply(config, lora), schedule.clock

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import reprlib
+import types
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +15,8 @@ def build(cls: type, values: Any, prefix: str) -> Any:
     """A dataclass from a dictionary, field by field.
 
     Args:
-      cls: the dataclass; fields of it may be dataclasses, tuples and plain values.
+      cls: the dataclass; fields of it may be dataclasses, one of several
+        dataclasses, tuples and plain values.
       values: the dictionary, as JSON stores it.
       prefix: what errors put before the name of a key, e.g. "model.".
 
@@ -44,7 +46,32 @@ def build(cls: type, values: Any, prefix: str) -> Any:
     return cls(**arguments)
 
 
+def build_one_of(kinds: Sequence[Any], values: Any, prefix: str) -> Any:
+    """`build` of the one of several dataclasses that a block is of.
+
+    They are told apart by ``architecture``, an attribute of each class, and a key of
+    the block; a block without it is of the first.
+
+    Raises:
+      UserError: as `build`, or none is of this architecture.
+    """
+    known = {kind.architecture: kind for kind in kinds}
+    if not isinstance(values, Mapping):
+        return build(kinds[0], values, prefix)
+    tag = values.get("architecture", kinds[0].architecture)
+    if not isinstance(tag, str) or tag not in known:
+        raise UserError(
+            f"config {prefix}architecture is {reprlib.repr(tag)}; use one of "
+            f"{', '.join(known)}"
+        )
+    others = {key: value for key, value in values.items() if key != "architecture"}
+    return build(known[tag], others, prefix)
+
+
 def _value(kind: Any, value: Any, name: str) -> Any:
+    several = typing.get_args(kind) if isinstance(kind, types.UnionType) else ()
+    if any(map(dataclasses.is_dataclass, several)):
+        return build_one_of(several, value, f"{name}.")
     if dataclasses.is_dataclass(kind):
         return build(typing.cast(type, kind), value, f"{name}.")
     if typing.get_origin(kind) in (tuple, Sequence):

@@ -30,7 +30,7 @@ from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.inference.results import NON_FINITE
 from rad_jax.models.apply import make_rounding
-from rad_jax.models.config import UNetConfig
+from rad_jax.models.network import NetworkConfig
 from rad_jax.models.noise_embedding import NoiseLevels
 from rad_jax.runtime.cpu_convolutions import convolution_options
 from rad_jax.runtime.memory import Call
@@ -151,7 +151,7 @@ def resolved(model: Model, baseline: Baseline) -> Settings:
 
 @functools.cache
 def compiled_baseline(
-    config: UNetConfig,
+    config: NetworkConfig,
     schedule_config: ScheduleConfig,
     settings: Settings,
     parametrisation: str,

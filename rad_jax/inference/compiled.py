@@ -21,14 +21,14 @@ from rad_jax.diffusion.schedule import (
 )
 from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.models.apply import make_rounding
-from rad_jax.models.config import UNetConfig
+from rad_jax.models.network import NetworkConfig
 from rad_jax.runtime.cpu_convolutions import convolution_options
 from rad_jax.typing import Images, LogLevels, Masks
 
 
 @functools.cache
 def compiled_fill(
-    config: UNetConfig,
+    config: NetworkConfig,
     schedule_config: ScheduleConfig,
     sampler: SamplerConfig,
     binary: bool,
@@ -68,7 +68,7 @@ class Parts(NamedTuple):
 
 @functools.cache
 def compiled_parts(
-    config: UNetConfig,
+    config: NetworkConfig,
     schedule_config: ScheduleConfig,
     sampler: SamplerConfig,
     binary: bool,
@@ -97,7 +97,7 @@ def hole_weights(schedule: Schedule, masks: Masks) -> LogLevels:
 
 
 def make_network(
-    config: UNetConfig, schedule_config: ScheduleConfig, binary: bool, tiled: bool
+    config: NetworkConfig, schedule_config: ScheduleConfig, binary: bool, tiled: bool
 ) -> Callable[..., tuple[sampling.Denoiser, LogLevels]]:
     """The network with its conditioning on masks.
 

@@ -21,7 +21,7 @@ from rad_jax.diffusion.schedule import Step, levels_at, make_schedule
 from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.models.apply import make_rounding
-from rad_jax.models.config import UNetConfig
+from rad_jax.models.network import NetworkConfig
 from rad_jax.models.noise_embedding import NoiseLevels
 from rad_jax.runtime.cpu_convolutions import convolution_options
 from rad_jax.runtime.memory import Call
@@ -104,7 +104,9 @@ def adm_sampler(model: Model, method: str = "ddpm", eta: float = 0.0) -> Sampler
     return SamplerConfig(method, eta, variance, model.parametrisation)
 
 
-def _check(config: UNetConfig, labels: Labels | None, low_res: Images | None) -> None:
+def _check(
+    config: NetworkConfig, labels: Labels | None, low_res: Images | None
+) -> None:
     """Refuses arrays that do not fit the model."""
     check_labels(config, None if labels is None else np.asarray(labels))
     if low_res is None:
@@ -118,12 +120,12 @@ def _check(config: UNetConfig, labels: Labels | None, low_res: Images | None) ->
         )
 
 
-def is_upsampler(config: UNetConfig) -> bool:
+def is_upsampler(config: NetworkConfig) -> bool:
     """Whether the network sees a low-resolution image beside the noisy one."""
     return config.in_channels == 2 * config.out_channels
 
 
-def check_low_res(config: UNetConfig, size: tuple[int, int] | None) -> None:
+def check_low_res(config: NetworkConfig, size: tuple[int, int] | None) -> None:
     """Refuses low-resolution images of a size that makes no sense, and missing ones."""
     if config.in_channels != config.out_channels and not is_upsampler(config):
         raise UserError(
@@ -155,7 +157,7 @@ def enlarge(low_res: Images, size: int) -> Float[Array, "b _ _ c"]:
 
 @functools.cache
 def compiled_generate(
-    config: UNetConfig, schedule: ScheduleConfig, sampler: SamplerConfig
+    config: NetworkConfig, schedule: ScheduleConfig, sampler: SamplerConfig
 ) -> Callable[..., Images]:
     """The whole sampler as one compiled function of parameters, times and keys."""
     predict = make_denoise(config, make_schedule(schedule))

@@ -31,7 +31,7 @@ from rad_jax.inference.comparison import prepare_baseline
 from rad_jax.inference.compiled import compiled_fill
 from rad_jax.inference.lama import prepare_lama, require_one_pass
 from rad_jax.inference.sizes import sizes_of
-from rad_jax.models.config import UNetConfig
+from rad_jax.models.network import NetworkConfig
 from rad_jax.runtime.memory import Call, RetryOnOOM
 from rad_jax.runtime.sharding import on_all_devices
 from rad_jax.typing import Images, Labels, Masks, PRNGKey, PRNGKeys
@@ -225,7 +225,7 @@ def prepare_steps(
     return stack, LogSignal(*(np.float32(x[times.start]) for x in schedule.signal))
 
 
-def takes_two_levels(config: UNetConfig, masks: Masks) -> bool:
+def takes_two_levels(config: NetworkConfig, masks: Masks) -> bool:
     """Whether two noise levels and their maps say all of these masks.
 
     One timestep for the whole image needs no map, whatever the mask.

@@ -36,7 +36,7 @@ from rad_jax.inference.generate import (
     prepare_generate,
 )
 from rad_jax.inference.results import png_text, require_finite
-from rad_jax.models.config import UNetConfig
+from rad_jax.models.network import NetworkConfig
 from rad_jax.progress import progress
 from rad_jax.runtime.batching import balanced_batch_size
 from rad_jax.runtime.memory import Call, RetryOnOOM
@@ -110,7 +110,7 @@ def sample_files(
     _draw_all(RetryOnOOM(prepare_numbered), outputs, texts, files.batch_size)
 
 
-def _pictures(config: UNetConfig, low_res: Path | None, output: Path) -> list[Path]:
+def _pictures(config: NetworkConfig, low_res: Path | None, output: Path) -> list[Path]:
     """Low-resolution pictures, whose sizes fit."""
     if low_res is None:
         check_low_res(config, None)
@@ -131,7 +131,7 @@ def _pictures(config: UNetConfig, low_res: Path | None, output: Path) -> list[Pa
 
 
 def _labels(
-    config: UNetConfig, classes: Sequence[int] | None, count: int, seed: int
+    config: NetworkConfig, classes: Sequence[int] | None, count: int, seed: int
 ) -> Classes | None:
     """A class for each sample; without a choice, one from its seed and number."""
     if classes is not None or config.num_classes is None:
@@ -178,7 +178,7 @@ def _is_empty_folder(path: Path) -> bool:
 
 
 def _read_low_res(
-    config: UNetConfig, pictures: Sequence[Path], numbers: Numbers
+    config: NetworkConfig, pictures: Sequence[Path], numbers: Numbers
 ) -> Images | None:
     """The samples' low-resolution pictures, enlarged: they may differ in size."""
     if not pictures:

@@ -5,7 +5,7 @@ The modules are built from these stages, and the converters name their weights b
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from rad_jax.errors import UserError
 
@@ -73,6 +73,7 @@ class UNetConfig:
     dtype: str = "float32"
     use_remat: bool = False
     noise_embedding: str = "spatial"
+    architecture: ClassVar[str] = "adm"
 
     def __post_init__(self):
         """Takes lists (of a JSON file) for tuples, and refuses what cannot be built."""
@@ -110,10 +111,7 @@ class UNetConfig:
         return self.out_channels * (2 if self.learn_sigma else 1)
 
     def differences(self, other: Any) -> dict[str, tuple[Any, Any]]:
-        """Attributes in which another network is another function, with both values.
-
-        How it is computed, regularised and conditioned on the noise may differ.
-        """
+        """`network.differences` of two of these."""
         free = {"dropout", "dtype", "use_remat", "noise_embedding"}
         if self.num_head_channels != -1:
             free |= {"num_heads", "num_heads_upsample"}

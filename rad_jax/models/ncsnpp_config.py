@@ -130,14 +130,11 @@ class NCSNppConfig:
         """It has no labels."""
         return None
 
-    def differences(self, other: Any) -> dict[str, tuple[Any, Any]]:
-        """Attributes in which another network is another function, with both values.
-
-        How it is computed, regularised and conditioned on the noise may differ.
-        """
+    def differences(self, other: "NCSNppConfig") -> dict[str, tuple[Any, Any]]:
+        """`network.differences` of two of these."""
         free = {"dropout", "dtype", "use_remat", "noise_embedding"}
         names = {field.name for field in dataclasses.fields(self)} - free
-        pairs = {n: (getattr(self, n), getattr(other, n, None)) for n in sorted(names)}
+        pairs = {n: (getattr(self, n), getattr(other, n)) for n in sorted(names)}
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
     def has_attention(self, level: int) -> bool:

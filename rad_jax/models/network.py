@@ -23,6 +23,18 @@ def build_network(config: NetworkConfig, rngs: nnx.Rngs) -> Network:
     return UNet(config, rngs=rngs)
 
 
+def differences(a: NetworkConfig, b: NetworkConfig) -> dict[str, tuple[Any, Any]]:
+    """Attributes in which one network is another function than the other, with both.
+
+    How it is computed, regularised and conditioned on the noise may differ.
+    """
+    if isinstance(a, UNetConfig) and isinstance(b, UNetConfig):
+        return a.differences(b)
+    if isinstance(a, NCSNppConfig) and isinstance(b, NCSNppConfig):
+        return a.differences(b)
+    return {"architecture": (a.architecture, b.architecture)}
+
+
 def abstract_params(config: NetworkConfig) -> dict[str, Any]:
     """Shapes and dtypes of its parameters, a pure dict; no weight is made."""
     if isinstance(config, NCSNppConfig):

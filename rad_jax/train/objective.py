@@ -26,8 +26,8 @@ from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.files.pixel_ranges import to_float
 from rad_jax.masks.training import MaskConfig, training_mask
 from rad_jax.models.apply import Params
-from rad_jax.models.config import UNetConfig
 from rad_jax.models.lora import combine
+from rad_jax.models.network import NetworkConfig
 from rad_jax.train.totals import BUCKETS, Totals, bucket
 from rad_jax.typing import Images, PRNGKey, PRNGKeys, Scalar
 
@@ -61,7 +61,7 @@ def batch_loss(
     images: Images,
     keys: PRNGKeys,
     *,
-    model: UNetConfig,
+    model: NetworkConfig,
     schedule: ScheduleConfig,
     mask: MaskConfig,
     loss: LossConfig,

@@ -14,8 +14,9 @@ from rad_jax.config import Experiment
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath
 from rad_jax.models.apply import Params
-from rad_jax.models.config import LoRAConfig, UNetConfig
+from rad_jax.models.config import LoRAConfig
 from rad_jax.models.lora import combine, partition
+from rad_jax.models.network import NetworkConfig, differences
 
 
 def load_pretrained(experiment: Experiment) -> Model:
@@ -31,11 +32,11 @@ def load_pretrained(experiment: Experiment) -> Model:
             f"pretrained {experiment.pretrained}: has {model.config.num_classes} "
             "classes, and training with labels is not built yet; take a model without"
         )
-    pairs = {
-        f"model.{name}": pair
-        for name, pair in model.config.differences(experiment.model).items()
+    networks = model.config, experiment.model
+    pairs: dict[str, tuple[Any, Any]] = {
+        f"model.{name}": pair for name, pair in differences(*networks).items()
     }
-    for name in ("kind", "base_steps", "timestep_scale"):
+    for name in ("kind", "base_steps", "timestep_scale", "sigmas"):
         both = model.schedule, experiment.schedule
         pairs[f"schedule.{name}"] = tuple(getattr(each, name) for each in both)
     pairs["loss.parametrisation"] = (
@@ -72,7 +73,7 @@ def write_base(experiment: Experiment, workdir: AnyPath, model: Model) -> None:
     )
 
 
-def _stored(config: UNetConfig, lora: LoRAConfig, params: Params) -> dict[str, Any]:
+def _stored(config: NetworkConfig, lora: LoRAConfig, params: Params) -> dict[str, Any]:
     dtype = jnp.dtype(lora.base_dtype)
 
     def store(leaf: Any) -> np.ndarray:
