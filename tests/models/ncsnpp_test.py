@@ -74,7 +74,7 @@ def images(size=(8, 8)):
     return jax.random.normal(jax.random.key(5), (2, *size, 3))
 
 
-LEVELS = np.float32([0.5, 2.0])
+LEVELS = np.array([0.5, 2.0], np.float32)
 
 
 @functools.cache
@@ -208,7 +208,7 @@ def test_gradients_with_remat_and_no_training_of_frequencies():
     traced = jax.jit(gradient).trace(params)
     names = re.findall(r"\b(?:remat2|checkpoint)\b", str(traced.jaxpr))
     assert len(names) >= 8  # a block each, and the attention
-    quick = {"xla_backend_optimization_level": "0"}
+    quick: dict[str, str | bool] = {"xla_backend_optimization_level": "0"}
     (_, output), gradients = traced.lower().compile(compiler_options=quick)(params)
     assert relative_error(output, expected) < 1e-6
     for path, leaf in flat(gradients).items():
