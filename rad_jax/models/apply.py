@@ -19,7 +19,7 @@ Params = Any
 """Nested dictionaries of float32 arrays, as ``init_params`` makes them."""
 
 Apply = Callable[..., Outputs]
-"""``apply(params, x, noise, labels=None, dropout_keys=None)``: `UNet.__call__`."""
+"""``apply(params, x, noise, labels=None, dropout_keys=None)``: the network's call."""
 
 
 def init_params(config: NetworkConfig, key: PRNGKey) -> Params:

@@ -116,12 +116,8 @@ class UNetConfig:
         if self.num_head_channels != -1:
             free |= {"num_heads", "num_heads_upsample"}
         names = {field.name for field in dataclasses.fields(self)} - free
-        pairs = {
-            name: (getattr(self, name), getattr(other, name, None)) for name in names
-        }
-        return {
-            name: pair for name, pair in sorted(pairs.items()) if pair[0] != pair[1]
-        }
+        pairs = {n: (getattr(self, n), getattr(other, n, None)) for n in sorted(names)}
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
     def has_attention(self, level: int) -> bool:
         """Whether resolution `level` (0 is the finest) has attention."""

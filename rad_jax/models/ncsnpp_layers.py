@@ -187,7 +187,8 @@ class ConvResample(nnx.Module):
 
     def __init__(self, channels: int, resampling: Resampling, config: NCSNppConfig):
         """Builds the layers."""
-        self.resampling, self.fir = resampling, config.fir
+        self.resampling: Resampling = resampling
+        self.fir = config.fir
         self.conv = resampling_conv(channels, channels, resampling, config)
 
     def __call__(self, x: Activation) -> Float[Array, "b _ _ c"]:

@@ -21,9 +21,10 @@ def filtered(x, kernel, before, after):
     """The correlation with a kernel for each channel, zeros around."""
     x = np.pad(x, ((0, 0), (before, after), (before, after), (0, 0)))
     h, w = x.shape[1] - 3, x.shape[2] - 3
-    return sum(
-        kernel[i, j] * x[:, i : i + h, j : j + w] for i in range(4) for j in range(4)
-    )
+    y = np.zeros((x.shape[0], h, w, x.shape[3]))
+    for i, j in np.ndindex(4, 4):
+        y += kernel[i, j] * x[:, i : i + h, j : j + w]
+    return y
 
 
 def zeros_between(x):
