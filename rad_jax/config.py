@@ -18,6 +18,7 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
+from rad_jax.diffusion.denoise import check_base
 from rad_jax.diffusion.losses import LossConfig
 from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.diffusion.schedule_config import ScheduleConfig
@@ -179,16 +180,7 @@ class Experiment:
         """Makes the path plain; refuses blocks that contradict each other."""
         if self.pretrained:
             _make_plain(self, "pretrained")
-        if self.loss.vlb_weight and not self.model.learn_sigma:
-            raise UserError(
-                "loss.vlb_weight trains the variance, which model.learn_sigma=False "
-                "does not predict; set one of them"
-            )
-        if self.loss.vlb_weight and self.schedule.is_continuous:
-            raise UserError(
-                f"loss.vlb_weight is of steps, and schedule.kind={self.schedule.kind} "
-                "has a continuous time; set loss.vlb_weight to 0"
-            )
+        check_base(self.model, self.schedule, self.loss)
         if self.model.num_classes is not None:
             raise UserError("model.num_classes: training with labels is not built yet")
         # Upsamplers take a second image, which the data sets do not have.

@@ -124,13 +124,13 @@ def described(path: AnyPath, record: Mapping[str, Any]) -> AnyModel:
     Raises:
       UserError: it is damaged, or of an unknown architecture.
     """
-    architecture = record.get("architecture", ARCHITECTURES[0])
+    architecture = record.get("architecture")
     _check_known(path, record)
     try:
         if architecture == LAMA:
             return LamaModel(build(LamaConfig, record["model"], "model."), {})
-        network = {**record["model"], "architecture": architecture}
-        config = build_one_of(get_args(NetworkConfig), network, "model.")
+        kinds = get_args(NetworkConfig)
+        config = build_one_of(kinds, record["model"], "model.", architecture)
         schedule = build(ScheduleConfig, record["schedule"], "schedule.")
         parametrisation = LossConfig(record["parametrisation"]).parametrisation
     except (UserError, KeyError, TypeError, ValueError) as error:

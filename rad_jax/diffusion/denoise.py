@@ -7,9 +7,13 @@ process the base was trained on.
 
 from collections.abc import Callable
 
+from rad_jax.diffusion.losses import LossConfig
 from rad_jax.diffusion.schedule import Schedule
+from rad_jax.diffusion.schedule_config import ScheduleConfig
+from rad_jax.errors import UserError
 from rad_jax.models.apply import Params, make_apply
 from rad_jax.models.config import NO_LORA, LoRAConfig
+from rad_jax.models.ncsnpp_config import NCSNppConfig
 from rad_jax.models.network import NetworkConfig
 from rad_jax.models.noise_embedding import Noise
 from rad_jax.typing import Images, Labels, LogLevels, Outputs, PRNGKeys
@@ -28,6 +32,40 @@ Args:
 Returns:
   What the network predicts, and behind it the variance if it learns one.
 """
+
+
+def check_base(
+    config: NetworkConfig, schedule: ScheduleConfig, loss: LossConfig
+) -> None:
+    """Refuses parts that make no base, or a loss that it does not have.
+
+    Raises:
+      UserError: naming the keys, as those of a config.
+    """
+    kind = schedule.kind
+    if isinstance(config, NCSNppConfig):
+        fourier = config.embedding == "fourier"
+        if fourier != (kind == "ve"):
+            raise UserError(
+                f"model.embedding={config.embedding} and schedule.kind={kind} do not "
+                "go together: log sigma, of which ve tells the network, needs fourier, "
+                "and all else positional"
+            )
+    elif kind in ("ve", "ve_index"):
+        raise UserError(
+            f"schedule.kind={kind} tells of sigmas, which model.architecture="
+            f"{config.architecture} does not know; use ncsnpp"
+        )
+    if loss.vlb_weight and not config.learn_sigma:
+        raise UserError(
+            "loss.vlb_weight trains the variance, which the model (learn_sigma=False) "
+            "does not predict; set loss.vlb_weight to 0"
+        )
+    if loss.vlb_weight and schedule.is_continuous:
+        raise UserError(
+            f"loss.vlb_weight is of steps, which the continuous time of {kind} has "
+            "not; set it to 0"
+        )
 
 
 def make_denoise(

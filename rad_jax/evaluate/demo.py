@@ -82,18 +82,28 @@ def demo(output: Path, overrides: Sequence[str]) -> int:
     return 0
 
 
-def measure(model: Model, data_dir: Path) -> tuple[dict[str, Any], Rows]:
+def measure(
+    model: Model,
+    data_dir: Path,
+    *,
+    steps: int = STEPS,
+    num_samples: int = NUM_SAMPLES,
+    num_images: int | None = None,
+) -> tuple[dict[str, Any], Rows]:
     """Inpaints the held-out digits and asks a classifier what it reads in them.
 
     Args:
       model: trained on digits.
       data_dir: folder of the prepared data set.
+      steps: of filling.
+      num_samples: of each digit, 2 at least.
+      num_images: the first of the held-out digits; None for all.
 
     Returns:
       The numbers of each kind of mask, and the rows of a picture.
     """
     train_images, train_labels = load_split("digits", data_dir, "train", 1)
-    images, labels = load_split("digits", data_dir, "test", 1)
+    images, labels = load_split("digits", data_dir, "test", 1, most=num_images)
     classifier = new_classifier()
     classifier.fit(features(train_images), train_labels)
 
@@ -105,7 +115,8 @@ def measure(model: Model, data_dir: Path) -> tuple[dict[str, Any], Rows]:
     rows: Rows = []
     for kind in KINDS:
         masks = hole_masks(kind, images)
-        samples, seconds = _samples(model, images, masks, kind)
+        fillings = f"inpaint {kind}", steps, num_samples
+        samples, seconds = _samples(model, images, masks, *fillings)
         hole = masks[..., None] > 0
         results[kind] = {
             "accuracy_inpainted": float(np.mean([accuracy(s) for s in samples])),
@@ -149,16 +160,21 @@ def hole_masks(kind: str, images: Pixels) -> Holes:
 
 
 def _samples(
-    model: Model, images: Pixels, masks: Holes, kind: str
+    model: Model,
+    images: Pixels,
+    masks: Holes,
+    what: str,
+    steps: int,
+    num_samples: int,
 ) -> tuple[UInt8[np.ndarray, "s n h w 1"], float]:
-    """NUM_SAMPLES inpaintings of every image, and seconds per image.
+    """Several inpaintings of every image, and seconds per image.
 
     The first batch is made twice, so that compiling does not count.
     """
     count, batch = len(images), min(BATCH_SIZE, len(images))
-    pixels = np.tile(to_float(images), (NUM_SAMPLES, 1, 1, 1))
-    holes = np.tile(masks, (NUM_SAMPLES, 1, 1))
-    keys = jax.random.split(jax.random.key(1), NUM_SAMPLES * count)
+    pixels = np.tile(to_float(images), (num_samples, 1, 1, 1))
+    holes = np.tile(masks, (num_samples, 1, 1))
+    keys = jax.random.split(jax.random.key(1), num_samples * count)
 
     def run(start: int) -> np.ndarray:
         # The last batch overlaps the one before: all have one shape.
@@ -168,20 +184,18 @@ def _samples(
             jnp.asarray(pixels[part][:batch]),
             jnp.asarray(holes[part][:batch]),
             keys[part][:batch],
-            steps=STEPS,
+            steps=steps,
         )
         return to_bytes(np.asarray(filled))
 
     run(0)
     began = time.monotonic()
     out = np.empty(pixels.shape, np.uint8)
-    for start in progress(
-        range(0, len(pixels), batch), desc=f"inpaint {kind}", unit="batch"
-    ):
+    for start in progress(range(0, len(pixels), batch), desc=what, unit="batch"):
         begin = min(start, len(pixels) - batch)
         out[begin : begin + batch] = run(start)
     seconds = (time.monotonic() - began) / len(pixels)
-    return out.reshape(NUM_SAMPLES, count, *images.shape[1:]), seconds
+    return out.reshape(num_samples, count, *images.shape[1:]), seconds
 
 
 def rms(difference: np.ndarray, hole: np.ndarray) -> float:

@@ -46,11 +46,19 @@ def build(cls: type, values: Any, prefix: str) -> Any:
     return cls(**arguments)
 
 
-def build_one_of(kinds: Sequence[Any], values: Any, prefix: str) -> Any:
+def build_one_of(
+    kinds: Sequence[Any], values: Any, prefix: str, tag: Any = None
+) -> Any:
     """`build` of the one of several dataclasses that a block is of.
 
-    They are told apart by ``architecture``, an attribute of each class, and a key of
-    the block; a block without it is of the first.
+    They are told apart by ``architecture``, an attribute of each class.
+
+    Args:
+      kinds: the dataclasses.
+      values: the block.
+      prefix: as of `build`.
+      tag: the architecture, if the block has no key that says it; a block of which
+        nothing says it is of the first.
 
     Raises:
       UserError: as `build`, or none is of this architecture.
@@ -58,7 +66,7 @@ def build_one_of(kinds: Sequence[Any], values: Any, prefix: str) -> Any:
     known = {kind.architecture: kind for kind in kinds}
     if not isinstance(values, Mapping):
         return build(kinds[0], values, prefix)
-    tag = values.get("architecture", kinds[0].architecture)
+    tag = values.get("architecture", tag or kinds[0].architecture)
     if not isinstance(tag, str) or tag not in known:
         raise UserError(
             f"config {prefix}architecture is {reprlib.repr(tag)}; use one of "

@@ -325,7 +325,8 @@ def test_configs_of_every_field_are_kept(tmp_path):
         dtype="bfloat16",
         use_remat=True,
     )
-    schedule = ScheduleConfig("cosine", 10, 20, (1e-3, 2e-3), (3e-3, 4e-3), 1, 40, 2.0)
+    betas = (1e-3, 2e-3), (3e-3, 4e-3)
+    schedule = ScheduleConfig("cosine", 10, 20, *betas, 1, 40, 2.0, (0.1, 2.0))
     for value, default in ((config, CONFIG), (schedule, ScheduleConfig())):
         for field in dataclasses.fields(value):
             if field.default is not dataclasses.MISSING:

@@ -9,7 +9,7 @@ from rad_jax.convert.presets import PRESETS, base_process
 from rad_jax.diffusion import gaussian, sampling
 from rad_jax.diffusion import schedule as sch
 from rad_jax.diffusion.betas import make_betas, scaled_ends
-from rad_jax.diffusion.clock import time_timestep
+from rad_jax.diffusion.clock import DiscreteClock, time_timestep
 from rad_jax.diffusion.losses import LossConfig, hybrid_loss
 from rad_jax.diffusion.respacing import space_timesteps
 from tests.golden_files import FOLDER
@@ -28,6 +28,7 @@ def test_tables(kind):
     index = GOLDEN["index4000"]
     np.testing.assert_allclose(betas[index], GOLDEN[f"{kind}4000_beta"], rtol=1e-12)
     schedule = sch.make_schedule(base_process(kind, 4000, rescaled=False))
+    assert isinstance(schedule.clock, DiscreteClock)
     log_alpha_bar = schedule.clock.table
     expected = np.log(GOLDEN[f"{kind}4000_alpha_bar"])
     np.testing.assert_allclose(log_alpha_bar[1 + index], expected, rtol=1e-9)

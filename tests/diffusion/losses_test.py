@@ -197,7 +197,7 @@ def test_velocity_target(key):
 @pytest.mark.parametrize(
     "bad, message",
     [
-        ({"parametrisation": "x0"}, "loss.parametrisation is 'x0'"),
+        ({"parametrisation": "xt"}, "loss.parametrisation is 'xt'"),
         ({"vlb_weight": -1.0}, "loss.vlb_weight is -1.0"),
     ],
 )

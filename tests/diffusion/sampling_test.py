@@ -300,7 +300,7 @@ def test_bad_grids_are_refused(arguments, message):
     [
         ({"method": "euler"}, "method is 'euler'; use one of ddpm, ddim"),
         ({"variance": "tiny"}, "variance is 'tiny'"),
-        ({"parametrisation": "x0"}, "parametrisation is 'x0'"),
+        ({"parametrisation": "xt"}, "parametrisation is 'xt'"),
         ({"eta": 1.5}, "eta is 1.5"),
     ],
 )

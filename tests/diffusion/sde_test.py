@@ -180,7 +180,7 @@ def filled(kind, config, num_steps, grid="uniform"):
     out = np.asarray(out, np.float64).reshape(COUNT, -1)
     known = HOLE.ravel() == 0
     np.testing.assert_array_equal(
-        out[:, known], np.float32(TRUTH)[None, known].repeat(COUNT, 0)
+        out[:, known], TRUTH[None, known].astype(np.float32).repeat(COUNT, 0)
     )
     return out[:, ~known]
 

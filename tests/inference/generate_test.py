@@ -208,7 +208,8 @@ def test_an_image_depends_on_its_key_and_label_alone():
 
 def test_one_program_serves_all_respacings():
     draw([0, 1, 2], [4, 4, 0])
-    program = compiled_generate(CLASSES, adm_sampler(model_of(CLASSES)))
+    model = model_of(CLASSES)
+    program = compiled_generate(CLASSES, model.schedule, adm_sampler(model))
     before = program._cache_size()
     for respacing in ("1", "ddim2", "2,3"):
         draw([0, 1, 2], [4, 4, 0], respacing)
