@@ -102,7 +102,8 @@ def is_msgpack(head: bytes) -> bool:
         return False
     short, long = found.groups()
     length = long[0] if short is None else short[0] & 31
-    return FIRST_NAMES.fullmatch(head[found.end() :][:length]) is not None
+    name = head[found.end() :][:length]
+    return len(name) == length and FIRST_NAMES.fullmatch(name) is not None
 
 
 def read_msgpack(file: BinaryIO) -> Unpickled:
