@@ -2,7 +2,8 @@
 
 Programs save weights beside much else: under a name, or several, or with a prefix
 before every key. They are found by keys that the network always has, its markers: what
-stands before those is the prefix.
+stands before those is the prefix. Markers with a "/" are of networks whose arrays
+stand in dictionaries within each other (`nested`).
 """
 
 import re
@@ -13,7 +14,9 @@ from typing import Any, NamedTuple
 from rad_jax.files.remarks import some
 from rad_jax.weight_files.bad_file import BadFile, shown
 from rad_jax.weight_files.lazy_array import Span
+from rad_jax.weight_files.nested import flattened, is_nested
 from rad_jax.weight_files.read import MAX_NAME
+from rad_jax.weight_files.script_arrays import MAX_LETTERS
 
 Markers = Sequence[Sequence[str]]
 """Of each kind of network, keys that every one of its kind has."""
@@ -85,7 +88,7 @@ def find(tree: Any, markers: Markers) -> list[Weights]:
       BadFile: there are more than anybody would save.
     """
     found = []
-    for path, spans in _dictionaries(tree):
+    for path, spans in _dictionaries(tree, markers):
         keys: dict[str, str] = {}
         for key in spans:
             keys.setdefault(WRAPPERS.sub("", key), key)
@@ -95,19 +98,27 @@ def find(tree: Any, markers: Markers) -> list[Weights]:
     return found
 
 
-def _dictionaries(tree: Any) -> Iterator[tuple[tuple[str, ...], dict[Any, Span]]]:
+def _dictionaries(
+    tree: Any, markers: Markers
+) -> Iterator[tuple[tuple[str, ...], dict[Any, Span]]]:
     """The dictionaries that have arrays, and their names; each object is visited once.
 
     What a file holds may contain itself, and may be shared without end.
     """
     outer = [tree] if type(tree) in (dict, list, tuple) else []
     waiting: deque[tuple[tuple[str, ...], Any]] = deque(((), each) for each in outer)
-    seen = set()
+    seen: set[int] = set()
+    letters = MAX_LETTERS
     while waiting:
         path, node = waiting.popleft()
         if id(node) in seen:
             continue
         seen.add(id(node))
+        if type(node) is dict and is_nested(node, markers):
+            inner = flattened(node, seen, letters)
+            letters -= sum(map(len, inner))
+            yield path, inner
+            continue  # its parts are no networks of their own
         named = node if type(node) is dict else dict(enumerate(node))
         spans = {k: x for k, x in named.items() if type(x) is Span and _is_usable(k)}
         if spans:

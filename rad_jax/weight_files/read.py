@@ -1,4 +1,4 @@
-"""What files of other programs hold: .pt and .pth, .safetensors, .npz.
+"""What files of other programs hold: .pt and .pth, .safetensors, .npz, Flax's msgpack.
 
 Files are recognised by their content, not by their name. None is trusted: what is wrong
 with one is said in a line, nothing in it is run, and nothing of a size that it merely
@@ -18,7 +18,7 @@ import numpy as np
 import safetensors
 
 from rad_jax.errors import UserError
-from rad_jax.weight_files import torch_file
+from rad_jax.weight_files import msgpack_file, torch_file
 from rad_jax.weight_files.bad_file import BadFile, shown
 from rad_jax.weight_files.lazy_array import (
     Extent,
@@ -117,6 +117,8 @@ def _read(file: BinaryIO, path: Path) -> Unpickled:
         return Unpickled(_safetensors_spans(file, path))
     if head.startswith(b"\x80"):  # a pickle
         return torch_file.read_legacy(file)
+    if msgpack_file.is_msgpack(head):
+        return msgpack_file.read_msgpack(file)
     raise BadFile(_what_else(head))
 
 

@@ -22,11 +22,13 @@ from pathlib import Path
 import hypothesis
 import numpy as np
 from hypothesis import HealthCheck
+from flax import serialization
 from hypothesis import strategies as st
 
-from rad_jax.convert.infer import MARKERS
+from rad_jax.convert import infer
 from rad_jax.data.sources import open_images
 from rad_jax.errors import UserError
+from rad_jax.weight_files import score_sde
 from rad_jax.weight_files.lazy_array import MAX_REPEATED
 from rad_jax.weight_files.network import read_network
 from rad_jax.weight_files.read import read_state_dict
@@ -43,6 +45,8 @@ from tests.weight_files.pickles import (
     text,
     zipped,
 )
+
+MARKERS = (*infer.MARKERS, *score_sde.MARKERS)
 
 SECONDS = 5
 """Of the processor, for a case; most take a thousandth of one."""
@@ -289,6 +293,11 @@ def _intact(path):
     yield path.with_suffix(".npz").read_bytes()
     yield saved(path, {"model": state, "ema": state}).read_bytes()
     yield legacy(path, named(legacy_tensor())).read_bytes()
+    weights = {"all_modules.0.weight": state["b"], "sigmas": state["b"]}
+    averages = {"shadow_params": [state["b"]]}
+    yield saved(path, {"model": weights, "ema": averages}).read_bytes()
+    net = {"Conv_0": {"kernel": state["b"]}, "Dense_0": {"kernel": state["b"]}}
+    yield serialization.to_bytes({"optimizer": {"target": net}, "params_ema": net})
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a/1.png", b"1" * 100)
         with archive.open("2.png", "w", force_zip64=True) as member:
