@@ -5,7 +5,7 @@ import argparse
 from rad_jax.cli.arguments import Parser, count, model_place, path
 from rad_jax.convert.choices import FILES, Choices
 
-HELP = "Make a model folder of a checkpoint of ADM or LaMa, and back."
+HELP = "Make a model folder of a checkpoint of ADM, score_sde or LaMa, and back."
 
 
 def boolean(text: str) -> bool:
@@ -35,8 +35,9 @@ def add_flags(sub: Parser) -> None:
         "--input",
         type=model_place,
         required=True,
-        help="checkpoint (.pt, .pth, .safetensors, .npz, index of shards), or folder "
-        "of a model (also hf://owner/name@revision), of a run or of diffusers",
+        help="checkpoint (.pt, .pth, .safetensors, .npz, Flax's msgpack, index of "
+        "shards), or folder of a model (also hf://owner/name@revision), of a run or of "
+        "diffusers",
     )
     sub.add_argument("--output", type=path, required=True, help="new folder or file")
     sub.add_argument(

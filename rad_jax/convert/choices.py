@@ -24,8 +24,25 @@ FILES = {
     "iddpm_lsun_bedroom": "lsun_uncond_100M_2400K_bs64.pt",
     "iddpm_lsun_bedroom_1200k": "lsun_uncond_100M_1200K_bs128.pt",
     "iddpm_upsampler_64_256": "upsample_cond_500K.pt",
+    "ncsnpp_ffhq256": "ve/ffhq_256_ncsnpp_continuous",
+    "ncsnpp_celebahq256": "ve/celebahq_256_ncsnpp_continuous",
+    "ncsnpp_bedroom256": "ve/bedroom_ncsnpp_continuous",
+    "ncsnpp_church256": "ve/church_ncsnpp_continuous",
+    "ncsnpp_ffhq1024": "ve/ffhq_1024_ncsnpp_continuous",
+    "ncsnpp_cifar10": "ve/cifar10_ncsnpp_continuous",
+    "ncsnpp_cifar10_deep": "ve/cifar10_ncsnpp_deep_continuous",
+    "ncsnpp_cifar10_discrete": "ve/cifar10_ncsnpp",
+    "ddpmpp_cifar10": "vp/cifar10_ddpmpp_continuous",
+    "ddpmpp_cifar10_deep": "vp/cifar10_ddpmpp_deep_continuous",
+    "ddpmpp_cifar10_discrete": "vp/cifar10_ddpmpp",
+    "ddpmpp_cifar10_subvp": "subvp/cifar10_ddpmpp_continuous",
+    "ddpmpp_cifar10_deep_subvp": "subvp/cifar10_ddpmpp_deep_continuous",
+    "ddpm_cifar10": "vp/cifar10_ddpm",
+    "ddpm_cifar10_continuous": "vp/cifar10_ddpm_continuous",
 }
-"""Published file of each of `presets.PRESETS`, by name."""
+"""Published file of each of `presets.PRESETS`, by name, and of score_sde's
+`sde_presets.SDE_PRESETS` the folder of its checkpoints.
+"""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from rad_jax.checkpoints.load import is_model_folder, load, read_folder
 from rad_jax.checkpoints.model import AnyModel, LamaModel
 from rad_jax.checkpoints.model_folder import check_free, write_model
 from rad_jax.checkpoints.training_record import shared_name
-from rad_jax.convert import peft
+from rad_jax.convert import from_score_sde, peft
 from rad_jax.convert.choices import Choices
 from rad_jax.convert.diffusers_folder import unet_folder
 from rad_jax.convert.finite import FiniteCheck
@@ -20,6 +20,7 @@ from rad_jax.convert.presets import choices_of
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath, in_bucket
 from rad_jax.files.hub_address import is_hub
+from rad_jax.models.ncsnpp_config import NCSNppConfig
 from rad_jax.weight_files import name_table
 from rad_jax.weight_files.write import write_safetensors, write_torch
 
@@ -52,10 +53,10 @@ def convert(
     printed.
 
     Args:
-      source: file of an ADM in the layout of guided-diffusion or diffusers, or of a
-        LaMa (see `read_network`), folder of diffusers, workdir of a training run (its
-        averaged parameters), with `to` a model folder, or with `base` a folder of
-        adapters. A model folder may be one of the Hub, hf://owner/name@revision.
+      source: file of an ADM in the layout of guided-diffusion or diffusers, of
+        score_sde, or of a LaMa (see `read_network`), folder of diffusers, workdir of a
+        training run (its averaged parameters), with `to` a model folder, or with
+        `base` a folder of adapters. A model folder may be one of the Hub, hf://owner/name@revision.
       output: the new model folder, or with `to` the new file.
       preset: of a file: name in `presets.PRESETS` that says what shapes do not tell.
       choices: of a file: the same by hand, instead of a preset or before it.
@@ -234,6 +235,17 @@ def write_file(
     if isinstance(model, LamaModel):
         if to == "diffusers":
             raise UserError(f"{folder}: is a LaMa, of which there is no such layout")
+    elif isinstance(model.config, NCSNppConfig):
+        layout = from_score_sde.TORCH
+        if to == "diffusers":
+            raise UserError(
+                f"{folder}: is of score_sde's architecture, of which there is no such "
+                "layout; use torch or safetensors"
+            )
+        unstored = (
+            f"process {model.schedule.kind}, prediction {model.parametrisation}, and "
+            "the table sigmas"
+        )
     else:
         layout = DIFFUSERS if to == "diffusers" else OPENAI
         # What came in RAD's layout goes back to it.

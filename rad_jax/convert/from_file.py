@@ -15,7 +15,7 @@ import numpy as np
 
 from rad_jax.checkpoints.model import AnyModel, LamaModel, Model
 from rad_jax.checkpoints.model_folder import check_free, write_model
-from rad_jax.convert import adm, diffusers, lama
+from rad_jax.convert import adm, diffusers, from_score_sde, lama
 from rad_jax.convert.choices import Choices
 from rad_jax.convert.diffusers_folder import describe
 from rad_jax.convert.finite import FiniteCheck
@@ -34,6 +34,7 @@ ENTRIES: dict[str, Callable[[Any], list[Entry]]] = {
     DIFFUSERS: diffusers.entries,
     RAD: functools.partial(diffusers.entries, pointwise_time=True),
     LAMA: lama.entries,
+    **from_score_sde.TABLES,
 }
 """The table of each layout."""
 
@@ -61,6 +62,9 @@ def convert_file(job: Job) -> None:
     network = _read(job.source, job.key)
     if lama.FIRST in network.arrays:
         _convert_lama(job, network)
+        return
+    if layout := from_score_sde.layout_of(network.arrays):
+        _convert_score_sde(job, network, layout)
         return
     with _naming(job.source):
         layout, facts = _infer(network)
@@ -92,6 +96,20 @@ def _convert_lama(job: Job, network: Network) -> None:
         told = {name: getattr(config, name) for name in ("num_blocks", "base_channels")}
         _say(job.source, network, LAMA, told)
     _write(job, network, LAMA, LamaModel(config, {}))
+
+
+def _convert_score_sde(job: Job, network: Network, layout: str) -> None:
+    """The same of score_sde, of which a preset tells all."""
+    with _naming(job.source):
+        if made := job.choices.made():
+            raise UserError(
+                f"--{min(made)} has no use with a network of score_sde, of which a "
+                "preset says all; leave it out"
+            )
+        shapes = {key: span.shape for key, span in network.arrays.spans.items()}
+        model = from_score_sde.model_of(layout, shapes, job.preset)
+    _say(job.source, network, layout, {"preset": job.preset})
+    _write(job, network, layout, model)
 
 
 def _without_counters(network: Network) -> tuple[Network, int]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from rad_jax.convert import lama
 from rad_jax.errors import UserError
 from rad_jax.models.config import UNetConfig
+from rad_jax.weight_files import score_sde
 
 Shapes = Mapping[str, Sequence[int]]
 """Shape of each array of a file, by key."""
@@ -27,8 +28,9 @@ MARKERS = (
     ("time_embed.0.weight", "input_blocks.0.0.weight"),
     ("time_embedding.linear_1.weight",),
     lama.MARKERS,
+    *score_sde.MARKERS,
 )
-"""Keys that every network has of guided-diffusion, of diffusers, and of LaMa."""
+"""Keys that every network has of guided-diffusion, diffusers, LaMa, and score_sde."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +91,8 @@ def infer(shapes: Shapes) -> tuple[str, Facts]:
     raise UserError(
         "is of no network that can be converted: it has neither the keys of "
         "guided-diffusion (time_embed.0.weight) nor of diffusers' UNet2DModel "
-        f"(time_embedding.linear_1.weight) nor of LaMa ({lama.FIRST})"
+        f"(time_embedding.linear_1.weight) nor of LaMa ({lama.FIRST}) nor of score_sde "
+        f"({score_sde.FIRST[1]})"
     )
 
 
