@@ -21,8 +21,8 @@ from pathlib import Path
 
 import hypothesis
 import numpy as np
-from hypothesis import HealthCheck
 from flax import serialization
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 
 from rad_jax.convert import infer

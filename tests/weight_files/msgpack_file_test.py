@@ -304,7 +304,7 @@ def test_a_sample_that_is_changed_at_random(tmp_path):
     refusals = 0
     tracemalloc.start()
     for case in range(200):
-        data = bytearray(whole if case % 20 == 0 else small)
+        data = bytearray(whole if case % 50 == 0 else small)
         for _ in range(generator.randint(1, 3)):
             at = generator.randrange(8, len(data))
             patch = generator.choice([*patches, generator.randbytes(2)])
