@@ -9,7 +9,7 @@ demo: $(VENV)/base
 	$(BIN)/rad-jax demo --output demo
 
 test: $(VENV)/dev
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --max-worker-restart 0
 
 test-slow: $(VENV)/dev
 	$(BIN)/pytest -m slow

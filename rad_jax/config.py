@@ -180,7 +180,8 @@ class Experiment:
         """Makes the path plain; refuses blocks that contradict each other."""
         if self.pretrained:
             _make_plain(self, "pretrained")
-        check_base(self.model, self.schedule, self.loss)
+        weight_decay = self.optimizer.weight_decay
+        check_base(self.model, self.schedule, self.loss, weight_decay)
         if self.model.num_classes is not None:
             raise UserError("model.num_classes: training with labels is not built yet")
         # Upsamplers take a second image, which the data sets do not have.

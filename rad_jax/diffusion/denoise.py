@@ -35,9 +35,12 @@ Returns:
 
 
 def check_base(
-    config: NetworkConfig, schedule: ScheduleConfig, loss: LossConfig
+    config: NetworkConfig,
+    schedule: ScheduleConfig,
+    loss: LossConfig,
+    weight_decay: float = 0.0,
 ) -> None:
-    """Refuses parts that make no base, or a loss that it does not have.
+    """Refuses parts that make no base, or a training that it cannot have.
 
     Raises:
       UserError: naming the keys, as those of a config.
@@ -50,6 +53,11 @@ def check_base(
                 f"model.embedding={config.embedding} and schedule.kind={kind} do not "
                 "go together: log sigma, of which ve tells the network, needs fourier, "
                 "and all else positional"
+            )
+        if fourier and weight_decay:
+            raise UserError(
+                "optimizer.weight_decay would move the Fourier frequencies, which are "
+                "not trained; set it to 0"
             )
     elif kind in ("ve", "ve_index"):
         raise UserError(

@@ -1,0 +1,152 @@
+"""RAD on bases of score-based SDEs: trained, adapted, and filled by commands."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs.digits_base import BASES
+from rad_jax.checkpoints.load import load_diffusion
+from rad_jax.config import from_dict, load_config, to_dict
+from rad_jax.diffusion.schedule import make_schedule
+from rad_jax.errors import UserError
+from rad_jax.models.apply import init_params
+from rad_jax.train.objective import continuous_time
+from rad_jax.train.totals import BUCKETS, bucket
+from tests.conftest import ROOT, TINY
+
+CONFIG = ROOT / "configs" / "digits_base.py"
+
+# What a network of 32 channels of each kind has, at one resolution.
+SMALL = {
+    "model.model_channels": 8,
+    "model.channel_mult": "(1, 1)",
+    "model.attention_resolutions": "(8,)",
+}
+
+
+@pytest.fixture(scope="module")
+def changes(digits_dir):
+    """``changes("train.num_steps=4")``: overrides for a network that trains fast."""
+    tiny = [x for x in TINY if not x.startswith(("model.", "loss."))]
+    small = [f"{name}={value}" for name, value in SMALL.items()]
+
+    def overrides(*more):
+        data = f"data.data_dir={digits_dir}"
+        return [f"--config.{x}" for x in (data, *tiny, *small, *more)]
+
+    return overrides
+
+
+@pytest.fixture
+def trains(rad, changes):
+    """``trains("ve", folder, ...)`` runs the verb; returns its messages."""
+
+    def run(base, folder, *more):
+        config = ("--config", f"{CONFIG}:{base}", "--workdir", folder)
+        return rad("train", *config, *changes("train.num_steps=4", *more))
+
+    return run
+
+
+def test_a_run(quickly, trains, tmp_path):
+    """Its loss is a number, and no step moves the Fourier frequencies."""
+    assert trains("ve", tmp_path / "run", "train.num_steps=2")[0] == 0
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert all(0 < json.loads(line)["loss"] < 3 for line in lines) and len(lines) == 2
+    model = load_diffusion(tmp_path / "run")
+    # Of the same seed, as `init_state` draws them.
+    new = init_params(model.config, jax.random.fold_in(jax.random.key(0), 0))
+    before, after = (each["time_embed"] for each in (new, model.params))
+    np.testing.assert_array_equal(after["frequencies"], before["frequencies"])
+    assert (after["linear1"]["kernel"] != before["linear1"]["kernel"]).any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("base", ["ve", "vp"])
+def test_from_a_plain_model_to_rad(base, quickly, trains, rad, tmp_path):
+    """Pretrained, adapted by LoRA, and its holes filled; known pixels are kept."""
+    plain = ("mask.kind=full", "schedule.known_steps=0")
+    assert trains(base, tmp_path / "plain", *plain)[0] == 0
+    lora = (
+        f"pretrained={tmp_path / 'plain'}",
+        "lora.rank=2",
+        "optimizer.clip_norm=0.5",
+    )
+    assert trains(base, tmp_path / "rad", *lora)[0] == 0
+    model = load_diffusion(tmp_path / "rad")
+    assert model.schedule.kind == base and model.schedule.known_steps == 1000
+    lines = (tmp_path / "rad" / "metrics.jsonl").read_text().splitlines()
+    losses = [json.loads(line)["loss"] for line in lines]
+    assert len(losses) == 4 and all(0 < x < 3 for x in losses)
+    if base == "ve":  # which no step has moved
+        before = load_diffusion(tmp_path / "plain").params["time_embed"]
+        after = model.params["time_embed"]
+        np.testing.assert_array_equal(after["frequencies"], before["frequencies"])
+
+    picture = np.random.default_rng(0).integers(0, 256, (16, 16), np.uint8)
+    hole = np.zeros((16, 16), np.uint8)
+    hole[4:12, 4:12] = 255
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    Image.fromarray(hole).save(tmp_path / "h.png")
+    files = ("--image", tmp_path / "a.png", "--mask", tmp_path / "h.png")
+    where = ("--model", tmp_path / "rad", "--output", tmp_path / "o.png")
+    assert rad("inpaint", *where, *files, "--steps", 3)[0] == 0
+    with Image.open(tmp_path / "o.png") as image:
+        filled = np.asarray(image)
+    np.testing.assert_array_equal(filled[hole == 0], picture[hole == 0])
+    flags = ("--to", "adapters", "--output", tmp_path / "adapters")
+    code, _, err = rad("convert", "--input", tmp_path / "rad", *flags)
+    assert code == 2 and "architecture ncsnpp, of whose layers PEFT" in err[0]
+    # Another process, and another network, than the base's.
+    other = f"pretrained={tmp_path / 'plain'}"
+    if base == "ve":
+        _, _, err = trains("ve", tmp_path / "x", other, "schedule.sigmas=(0.01, 30.0)")
+        assert "schedule.sigmas is (0.01, 20.0) there, (0.01, 30.0) here" in err[0]
+    _, _, err = trains({"ve": "vp", "vp": "ve"}[base], tmp_path / "x", other)
+    assert "model.embedding is" in err[0] and "schedule.kind is" in err[0]
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_configs_come_back(base, changes):
+    more = [] if base in ("ve", "vp") else ["--config.model.num_head_channels=8"]
+    overrides = [x for x in changes() if "model" not in x or base in ("ve", "vp")]
+    experiment = load_config(f"{CONFIG}:{base}", [*overrides, *more])
+    assert from_dict(to_dict(experiment)) == experiment
+
+
+@pytest.mark.parametrize(
+    ("base", "change", "message"),
+    [
+        ("ve", "loss.vlb_weight=1.0", "does not predict; set loss.vlb_weight to 0"),
+        ("ve", "schedule.kind=vp", "model.embedding=fourier and schedule.kind=vp do"),
+        ("vp", "schedule.kind=ve", "model.embedding=positional and schedule.kind=ve"),
+        ("adm", "schedule.kind=ve", "model.architecture=adm does not know; use ncsnpp"),
+        ("adm", "schedule.kind=vp", "continuous time of vp has not; set it to 0"),
+        ("ve", "schedule.sigmas=(3.0, 1.0)", "schedule.sigmas is (3.0, 1.0)"),
+        ("ve", "model.architecture=unet", "model.architecture is 'unet'; use one of"),
+        ("ve", "optimizer.weight_decay=0.1", "would move the Fourier frequencies"),
+        ("sd", "seed=1", "base is 'sd'; use one of adm, iddpm, vp, ve"),
+    ],
+)
+def test_what_makes_no_base(base, change, message):
+    with pytest.raises(UserError) as error:
+        load_config(f"{CONFIG}:{base}", [f"--config.{change}"])
+    assert message in str(error.value), error.value
+
+
+def test_all_times_are_drawn(changes):
+    """Of both phases, uniformly, the moving pixels' levels between those of steps."""
+    schedule = make_schedule(load_config(f"{CONFIG}:ve", []).schedule)
+    keys = jax.random.split(jax.random.key(0), 4000)
+    step = jax.vmap(continuous_time(schedule))(keys)
+    counts = np.bincount(bucket(step, schedule), minlength=len(BUCKETS))
+    assert (np.abs(counts - 500) < 5 * np.sqrt(500)).all(), counts
+    hole = np.asarray(step.t.hole)
+    assert len(set(hole[np.asarray(step.time) <= 1000].tolist())) > 1900
+    last = np.asarray(step.time) > 1000
+    np.testing.assert_array_equal(hole[last], np.float32(schedule.log_total))
+    assert (np.asarray(step.t.known)[~last] == 0).all()
+    assert (np.asarray(step.t.known)[last] < 0).all()
