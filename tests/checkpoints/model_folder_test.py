@@ -23,9 +23,12 @@ from rad_jax.checkpoints.model_folder import (
     read_record,
     write_model,
 )
+from rad_jax.checkpoints.model_record import record_of
 from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
+from rad_jax.models import network
 from rad_jax.models.config import UNetConfig
+from rad_jax.models.ncsnpp_config import NCSNppConfig
 from rad_jax.models.unet import abstract_params
 from tests.models.adm_files import random_params
 
@@ -271,9 +274,18 @@ def test_a_damaged_record(written, tmp_path, content, match):
         ("model", "image_size", 0, "image_size is 0"),
         ("model", "channel_mult", "12", "is damaged"),
         ("model", "wings", 2, r"no key model\.wings"),
-        ("schedule", "kind", "square", r"schedule\.kind is 'square'"),
+        (
+            "schedule",
+            "kind",
+            "square",
+            r"kind is 'square', which this version of rad_j",
+        ),
         ("schedule", "hole_betas", ["a", "b"], "is damaged"),
-        (None, "parametrisation", "x", "parametrisation is 'x'"),
+        (None, "parametrisation", "x", "parametrisation is 'x', which this version"),
+        (None, "parametrisation", ["eps"], r"parametrisation is \['eps'\], which"),
+        (None, "architecture", "dit", "architecture is 'dit', .*; update it"),
+        (None, "codec", {"factor": 8}, "codec is .*, which this version of rad_jax"),
+        (None, "text", "clip", "text is 'clip', which this version of rad_jax does"),
         (None, "model", None, "must be a block of keys"),
         (None, "crc32", 1, "params: is damaged; convert the model again"),
         ("model", "model_channels", 64, r"params: does not fit model\.json"),
@@ -286,6 +298,37 @@ def test_a_record_that_fits_nothing(written, tmp_path, block, key, value, match)
     (record if block is None else record[block])[key] = value
     (folder / "model.json").write_text(json.dumps(record))
     refused(folder, match)
+
+
+def test_a_base_of_another_architecture_and_process(tmp_path):
+    """Format 2 names both, and leaves places for a codec and text."""
+    config = NCSNppConfig(16, 8, (1, 2), 1, (8,), embedding="positional", dropout=0.1)
+    schedule = ScheduleConfig("subvp", 100, 0)
+    params = random_params(network.abstract_params(config))
+    model = Model(config, schedule, "score", params)
+    write_model(tmp_path / "a", model, {})
+    record = json.loads((tmp_path / "a" / "model.json").read_text())
+    assert (record["format"], record["architecture"]) == (2, "ncsnpp")
+    assert "architecture" not in record["model"]
+    assert record["codec"] is record["text"] is None
+    found = read_model(tmp_path / "a")
+    assert found[:3] == model[:3]
+    assert_equal(found.params, params)
+
+
+def test_what_format_1_cannot_say_is_format_2():
+    """And all else is format 1, which older versions read."""
+    formats = {}
+    for name, change in {
+        "adm": {},
+        "v": {"parametrisation": "v"},
+        "score": {"parametrisation": "score"},
+        "vp": {"schedule": ScheduleConfig("vp")},
+        "sigmas": {"schedule": ScheduleConfig(sigmas=(0.1, 1.0))},
+    }.items():
+        formats[name] = record_of(MODEL._replace(**change), {})["format"]
+    expected = {"adm": 1, "v": 1, "score": 2, "vp": 2, "sigmas": 2}
+    assert formats == expected
 
 
 def test_damaged_parameters_are_told(written, tmp_path):
