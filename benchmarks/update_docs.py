@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks import (
+    base_tables,
     chip_tables,
     method_settings,
     method_tables,
@@ -27,6 +28,7 @@ from benchmarks.adapter_tables import adapters_table, merged_text, study_table
 from benchmarks.large_tables import large_pictures_text
 from benchmarks.prose import filled, source_of
 from rad_jax.convert.presets import PRESETS, Preset, choices_of
+from rad_jax.convert.sde_presets import SDE_PRESETS
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -212,8 +214,10 @@ def documents() -> dict[Path, str]:
         },
         "docs/converting.md": {
             "presets": presets_table(PRESETS),
+            "presets of score_sde": base_tables.sde_presets_table(SDE_PRESETS),
             "time and memory": convert_text(stored("convert")),
         },
+        "docs/bases.md": {"digits": base_tables.bases_text(RESULTS / "bases")},
         "docs/training.md": {
             "study": study_table(stored("digits_lora")),
             "adapters": adapters_table(stored("lora")),

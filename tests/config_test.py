@@ -10,10 +10,11 @@ import pytest
 
 from rad_jax.config import OptimizerConfig, from_dict, load_config, to_dict
 from rad_jax.convert.presets import PRESETS
+from rad_jax.convert.sde_presets import SDE_PRESETS
 from rad_jax.diffusion.schedule import make_schedule
 from rad_jax.errors import UserError
 from rad_jax.models.config import LoRAConfig
-from rad_jax.models.unet import abstract_params
+from rad_jax.models.network import abstract_params, differences
 from rad_jax.train.state import init_state
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -39,6 +40,15 @@ def test_every_config_builds(path):
     assert (trained < 0.5 * whole) == bool(experiment.lora.rank)
 
 
+def test_rad_on_the_published_ncsnpp():
+    """The network and the process are the preset's, and can be started from."""
+    experiment = load_config(ROOT / "configs/ffhq256_ncsnpp.py", [])
+    preset = SDE_PRESETS["ncsnpp_ffhq256"]
+    assert not differences(preset.config, experiment.model)
+    assert experiment.schedule == preset.schedule
+    assert experiment.loss.parametrisation == preset.parametrisation
+
+
 @pytest.mark.parametrize(
     "name, preset, batch_size, num_steps",
     [
@@ -50,7 +60,7 @@ def test_every_config_builds(path):
 def test_settings_of_the_paper(name, preset, batch_size, num_steps):
     """RAD Sec. 4.2; the network is the published one, and can be started from."""
     experiment = load_config(ROOT / f"configs/{name}.py", [])
-    assert not PRESETS[preset].config.differences(experiment.model)
+    assert not differences(PRESETS[preset].config, experiment.model)
     assert experiment.pretrained == f"models/{preset}"
     assert experiment.lora == LoRAConfig(rank=16, alpha=16)
     assert experiment.optimizer == OptimizerConfig(learning_rate=1e-4)
