@@ -56,7 +56,7 @@ def _what(facts: Facts) -> str:
         UPSAMPLER: f"A diffusion model that enlarges pictures to {size}x{size} pixels.",
         RAD: "A region-aware diffusion model "
         f"([RAD]({paper}paper.html)) that fills holes of {of}.",
-        PLAIN: f"A plain diffusion model (ADM) of {of}. It knows one noise level for a "
+        PLAIN: f"A plain diffusion model ({facts.network}) of {of}. It knows one noise level for a "
         "whole picture: a network to train RAD from, to sample from, and for the "
         "methods that RAD is compared with.",
     }
@@ -119,7 +119,8 @@ def _architecture(facts: Facts) -> str:
     predicts = facts.record.get("parametrisation")
     if predicts is not None:
         blocks["parametrisation"] = predicts
-    table = _table("architecture", {**facts.record["model"], **blocks})
+    named = {"network": facts.network} if "architecture" in facts.record else {}
+    table = _table("architecture", {**named, **facts.record["model"], **blocks})
     return f"{facts.parameters[:1].upper()}{facts.parameters[1:]}.\n\n{table}"
 
 

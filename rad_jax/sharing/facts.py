@@ -8,6 +8,9 @@ from rad_jax.evaluate.results import Record
 
 LAMA, UPSAMPLER, RAD, PLAIN = "LaMa", "upsampler", "RAD", "plain"
 
+NETWORKS = {"adm": "ADM", "ncsnpp": "NCSN++", "lama": LAMA}
+"""What people call the architectures of a record, which names none of an ADM."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
@@ -48,6 +51,12 @@ class Facts:
         if config.get("in_channels", 3) != config.get("out_channels", 3):
             return UPSAMPLER
         return PLAIN if block(self.record, "schedule").get("known_steps") == 0 else RAD
+
+    @property
+    def network(self) -> str:
+        """What its architecture is called."""
+        name = str(self.record.get("architecture", "adm"))
+        return NETWORKS.get(name, text_of(name))
 
 
 def data_of(facts: Facts) -> str:

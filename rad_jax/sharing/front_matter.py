@@ -15,7 +15,8 @@ TAGS = ("image-inpainting", "inpainting", "jax", "flax")
 
 def front_matter(facts: Facts) -> dict[str, Any]:
     """What the Hub reads of a card."""
-    kinds = {RAD: ("diffusion", "rad"), PLAIN: ("diffusion", "adm"), LAMA: ("lama",)}
+    plain = ("diffusion", str(facts.record.get("architecture", "adm")))
+    kinds = {RAD: ("diffusion", "rad"), PLAIN: plain, LAMA: ("lama",)}
     fills = facts.kind != UPSAMPLER
     head: dict[str, Any] = {"license": facts.license} if facts.license else {}
     head |= {

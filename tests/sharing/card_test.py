@@ -9,8 +9,11 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
+from rad_jax.checkpoints.model import Model
 from rad_jax.checkpoints.model_record import record_of
 from rad_jax.checkpoints.training_record import shared_name
+from rad_jax.diffusion.schedule_config import ScheduleConfig
+from rad_jax.models.ncsnpp_config import NCSNppConfig
 from rad_jax.sharing.card import card
 from rad_jax.sharing.facts import Facts
 from rad_jax.sharing.front_matter import front_matter, yaml_lines
@@ -66,6 +69,11 @@ def test_each_kind_says_what_it_is_and_how_it_is_used():
     assert "--method repaint --label 0" in plain and "```python" not in plain
     assert "Converted from `a.pt`, of another program." in plain
     assert "It takes no text and no classes" not in plain
+    config = NCSNppConfig(16, 8, (1,), 1, ())
+    score_based = Model(config, ScheduleConfig("ve", known_steps=0), "score", {})
+    text = card(facts(score_based, {"file": "checkpoint_48.pth"}))
+    assert "A plain diffusion model (NCSN++)" in text and "| network | NCSN++ |" in text
+    assert '"adm"' not in text and "| schedule.kind | ve |" in text
     large = card(facts(network(in_channels=6, out_channels=3), {}))
     assert "A diffusion model that enlarges pictures" in large
     assert "rad-jax sample --model hf://owner/name --low_res small" in large
