@@ -56,9 +56,9 @@ def _what(facts: Facts) -> str:
         UPSAMPLER: f"A diffusion model that enlarges pictures to {size}x{size} pixels.",
         RAD: "A region-aware diffusion model "
         f"([RAD]({paper}paper.html)) that fills holes of {of}.",
-        PLAIN: f"A plain diffusion model ({facts.network}) of {of}. It knows one noise level for a "
-        "whole picture: a network to train RAD from, to sample from, and for the "
-        "methods that RAD is compared with.",
+        PLAIN: f"A plain diffusion model ({facts.network}) of {of}. It knows one noise "
+        "level for a whole picture: a network to train RAD from, to sample from, and "
+        "for the methods that RAD is compared with.",
     }
     return f"{texts[facts.kind]} In the format of {LIBRARY} (JAX, Flax)."
 
