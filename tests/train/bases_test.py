@@ -71,8 +71,8 @@ def test_a_run(quickly, changes, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("base", ["ve", "vp"])
-def test_from_a_plain_model_to_rad(base, quickly, trains, rad, tmp_path):
-    """Pretrained, adapted by LoRA, and its holes filled; known pixels are kept."""
+def test_from_a_plain_model_to_rad(base, quickly, trains, rad, digits_dir, tmp_path):
+    """Pretrained, adapted by LoRA, its holes filled, scored beside another method."""
     plain = ("mask.kind=full", "schedule.known_steps=0")
     assert trains(base, tmp_path / "plain", *plain)[0] == 0
     lora = (
@@ -102,6 +102,14 @@ def test_from_a_plain_model_to_rad(base, quickly, trains, rad, tmp_path):
     with Image.open(tmp_path / "o.png") as image:
         filled = np.asarray(image)
     np.testing.assert_array_equal(filled[hole == 0], picture[hole == 0])
+    data = ("--data", "digits", "--data_dir", digits_dir, "--num_images", 4)
+    where = ("--model", tmp_path / "rad", "--output", tmp_path / "scores")
+    assert rad("evaluate", *where, *data, "--masks", "box", "--steps", 2)[0] == 0
+    results = json.loads((tmp_path / "scores" / "results.json").read_text())
+    assert 0 <= results["masks"]["box"]["accuracy"] <= 1
+    where = ("--model", tmp_path / "plain", "--output", tmp_path / "repaint")
+    other = ("--method", "repaint", "--set", "variance=small", "--set", "steps=3")
+    assert rad("evaluate", *where, *data, "--masks", "box", *other)[0] == 0
     flags = ("--to", "adapters", "--output", tmp_path / "adapters")
     code, _, err = rad("convert", "--input", tmp_path / "rad", *flags)
     assert code == 2 and "architecture ncsnpp, of whose layers PEFT" in err[0]
