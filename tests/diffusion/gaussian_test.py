@@ -293,3 +293,24 @@ def test_gradients_are_finite_at_clean_pixels(key):
 
     for t, s in [(1, 0), (1000, 10), (1001, 1000), (2000, 1999)]:
         assert np.all(np.isfinite(jax.grad(total)(x_t, t, s)))
+
+
+@pytest.mark.parametrize("parametrisation", options.PARAMETRISATIONS)
+def test_what_a_network_should_predict_is_read_back(parametrisation):
+    """The target's clean image and noise are those that it was made of."""
+    x0, noise = draw(jax.random.key(0), "x0", "noise")
+    level = jnp.full((4, 5, 1), -1.5)
+    x_t = gaussian.forward_marginal(x0, level, noise)
+    predicted = gaussian.target(x0, noise, level, parametrisation)
+    clean = gaussian.predict_x0(x_t, predicted, level, parametrisation)
+    np.testing.assert_allclose(clean, x0, atol=1e-5)
+    found = gaussian.predict_noise(x_t, predicted, level, parametrisation)
+    np.testing.assert_allclose(found, noise, atol=1e-5)
+
+
+def test_a_score_is_the_noise_with_the_other_sign():
+    """Times the deviation; x0 is the clean image itself."""
+    x0, noise = draw(jax.random.key(0), "x0", "noise")
+    level = jnp.full((4, 5, 1), -1.5)
+    np.testing.assert_array_equal(gaussian.target(x0, noise, level, "score"), -noise)
+    np.testing.assert_array_equal(gaussian.target(x0, noise, level, "x0"), x0)

@@ -25,7 +25,10 @@ from rad_jax.errors import UserError
         (SamplingOptions, {"eta": 0.5}, "eta is 0.5; only the sampler ddim takes one"),
         (SamplingOptions, {"sampler": "ddim", "eta": 2.0}, "eta is 2.0; it must lie"),
         (SamplingOptions, {"sampler": SamplerConfig(), "eta": 0.5}, "only the sampler"),
-        (GenerationOptions, {"sampler": "dpm++"}, "sampler is 'dpm\\+\\+'; use one of"),
+        (GenerationOptions, {"sampler": "plms"}, "sampler is 'plms'; use one of ddpm"),
+        (SamplingOptions, {"snr": 0.1}, "snr is 0.1; only the sampler pc takes one"),
+        (SamplingOptions, {"sampler": "pc", "snr": 2.0}, "snr is 2.0; it must lie in"),
+        (SamplerConfig, {"snr": -1.0}, "snr is -1.0; it must lie in"),
         (GenerationOptions, {"eta": 0.5}, "eta is 0.5; only the sampler ddim takes"),
         (SamplerConfig, {"variance": "none"}, "variance is 'none'; use one of learned"),
         (SamplerConfig, {"eta": -1.0}, "eta is -1.0; it must lie in"),
@@ -40,6 +43,8 @@ def test_a_sampler_names_itself():
     assert str(SamplingOptions()) == "ddpm, 100 steps, grid uniform"
     ddim = SamplingOptions(10, "ddim", "quadratic", eta=0.5)
     assert str(ddim) == "ddim, 10 steps, grid quadratic, eta 0.5"
+    corrected = SamplingOptions(10, "pc", snr=0.1)
+    assert str(corrected) == "pc, 10 steps, grid uniform, snr 0.1"
     exact = SamplingOptions(sampler=SamplerConfig("dpm++", variance="small"))
     assert str(exact) == "dpm++, 100 steps, grid uniform"
 

@@ -307,3 +307,26 @@ def test_bad_grids_are_refused(arguments, message):
 def test_bad_samplers_are_refused(bad, message):
     with pytest.raises(UserError, match=message):
         options.SamplerConfig(**bad)
+
+
+@pytest.mark.parametrize("method", options.METHODS)
+def test_how_often_the_network_is_asked_in_a_step(method):
+    """Of "heun" also at the levels of arrival, and of "pc" twice at those of t."""
+    denoise, images, hole_weight, keys = small_problem(1)
+    stack = sampling.grid_steps(DEFAULT, sampling.time_grid(DEFAULT, 2))
+    start = jax.tree.map(lambda x: x[0], stack.t)
+    asked = []
+
+    def counted(x, step):
+        jax.debug.callback(lambda *at: asked.append(at), step.time, step.timesteps)
+        return denoise(x, step)
+
+    config = options.SamplerConfig(method)
+    sampling.inpaint(counted, config, stack, start, images, hole_weight, keys)
+    jax.effects_barrier()
+    times = [int(time) for time, _ in asked]
+    expected = {"heun": [1000, 500, 500, 0], "pc": [1000, 1000, 500, 500]}
+    assert sorted(times, reverse=True) == expected.get(method, [1000, 500])
+    assert (len(times) == 4) == (method in options.TWICE)
+    for time, told in asked:  # k = t - 1 in the hole, -1 where it is known
+        np.testing.assert_array_equal(told, [-1, int(time) - 1])

@@ -14,11 +14,12 @@ from rad_jax.evaluate.settings import Evaluation
     [
         SamplingOptions(label=3),
         SamplingOptions(sampler="ddim", eta=0.5),
+        SamplingOptions(sampler="pc", snr=0.1),
         SamplingOptions(sampler=SamplerConfig()),
     ],
 )
 def test_what_its_record_could_not_say(sampling):
-    with pytest.raises(UserError, match="leave label and eta out"):
+    with pytest.raises(UserError, match="leave label, eta and snr out"):
         Evaluation("digits", Path("data"), sampling=sampling)
 
 

@@ -9,15 +9,20 @@ from PIL import Image
 
 from configs.digits_base import BASES
 from rad_jax.checkpoints.load import load_diffusion
+from rad_jax.checkpoints.model import Model
+from rad_jax.checkpoints.model_folder import write_model
 from rad_jax.config import from_dict, load_config, to_dict
 from rad_jax.diffusion.schedule import make_schedule
 from rad_jax.errors import UserError
 from rad_jax.models.apply import init_params
+from rad_jax.models.network import abstract_params
 from rad_jax.train.loop import train
 from rad_jax.train.objective import continuous_time
+from rad_jax.train.pretrained import load_pretrained
 from rad_jax.train.stop import StopRequest
 from rad_jax.train.totals import BUCKETS, bucket
-from tests.conftest import ROOT, TINY
+from tests.conftest import DIGITS, ROOT, TINY
+from tests.models.adm_files import random_params
 
 CONFIG = ROOT / "configs" / "digits_base.py"
 
@@ -163,3 +168,26 @@ def test_all_times_are_drawn(changes):
     np.testing.assert_array_equal(hole[last], np.float32(schedule.log_total))
     assert (np.asarray(step.t.known)[~last] == 0).all()
     assert (np.asarray(step.t.known)[last] < 0).all()
+
+
+def test_a_base_of_another_process_or_network_is_refused(changes, tmp_path):
+    """Naming the keys, before anything is trained."""
+    experiment = load_config(f"{CONFIG}:ve", changes())
+    params = random_params(abstract_params(experiment.model))
+    base = Model(experiment.model, experiment.schedule, "score", params)
+    write_model(tmp_path / "base", base, {})
+    given = f"pretrained={tmp_path / 'base'}"
+    assert load_pretrained(load_config(f"{CONFIG}:ve", changes(given)))[:3] == base[:3]
+    for config, more, message in (
+        ("ve", "schedule.sigmas=(0.01, 30.0)", "schedule.sigmas is (0.01, 20.0) there"),
+        ("ve", "model.progressive_input=none", "model.progressive_input is residual"),
+        ("vp", "seed=1", "model.embedding is fourier there, positional here"),
+        ("vp", "seed=2", "schedule.kind is ve there, vp here"),
+    ):
+        other = load_config(f"{CONFIG}:{config}", changes(given, more))
+        with pytest.raises(UserError) as error:
+            load_pretrained(other)
+        assert message in str(error.value), error.value
+    adm = load_config(DIGITS, [f"--config.{given}"])
+    with pytest.raises(UserError, match="architecture is ncsnpp there, adm here"):
+        load_pretrained(adm)
