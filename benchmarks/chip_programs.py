@@ -28,7 +28,7 @@ from rad_jax.config import Experiment, load_config
 from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.inference import compiled
 from rad_jax.inference.for_chips import Batch, compile_fill, fill_flops
-from rad_jax.models.unet import abstract_params
+from rad_jax.models.network import abstract_params
 from rad_jax.runtime.sharding import abstract_mesh
 from rad_jax.train.for_chips import compile_step
 from rad_jax.train.plan import step_flops

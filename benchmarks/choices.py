@@ -19,9 +19,9 @@ from benchmarks.timing import in_turns, medians, ratio
 from benchmarks.unet import inputs, two_levels
 from rad_jax.config import load_config
 from rad_jax.models.apply import Params, make_apply
-from rad_jax.models.config import NO_LORA, LoRAConfig, UNetConfig
+from rad_jax.models.config import NO_LORA, LoRAConfig
 from rad_jax.models.lora import combine, draw_adapters
-from rad_jax.models.unet import abstract_params
+from rad_jax.models.network import NetworkConfig, abstract_params
 from rad_jax.runtime.sharding import on_all_devices, use_cpu_cores
 from tests.models.adm_files import random_params, relative_error
 
@@ -53,7 +53,7 @@ MAPS = "membership maps made in every call"
 ADAPTERS = "adapters beside the kernels, not merged (rank 16)"
 
 
-def calls_of(config: UNetConfig, batch: int) -> dict[str, Callable[[], jax.Array]]:
+def calls_of(config: NetworkConfig, batch: int) -> dict[str, Callable[[], jax.Array]]:
     """A call with each change, compiled."""
     params = random_params(abstract_params(config))  # of new ones the output is zero
     x, hole = inputs(config, batch)

@@ -16,7 +16,7 @@ from rad_jax.checkpoints.load import load_diffusion
 from rad_jax.config import Experiment, load_config
 from rad_jax.evaluate.demo import NUM_SAMPLES, STEPS, measure
 from rad_jax.models.lora import adapted_params, partition
-from rad_jax.models.unet import abstract_params
+from rad_jax.models.network import abstract_params
 from rad_jax.prepare.command import prepare
 from rad_jax.runtime.sharding import use_cpu_cores
 from rad_jax.train.loop import train

@@ -17,8 +17,8 @@ from benchmarks.timing import in_turns, medians, ratio
 from benchmarks.unet import inputs, two_levels
 from rad_jax.config import load_config
 from rad_jax.models.apply import make_apply
-from rad_jax.models.config import NO_LORA, UNetConfig
-from rad_jax.models.unet import abstract_params
+from rad_jax.models.config import NO_LORA
+from rad_jax.models.network import NetworkConfig, abstract_params
 from rad_jax.runtime.cpu_convolutions import EIGEN
 from rad_jax.runtime.sharding import on_all_devices, use_cpu_cores
 from tests.models.adm_files import random_params
@@ -32,7 +32,7 @@ GRADIENT = (("digits", 16, 32), ("ffhq256", 64, 2))
 
 
 def call_of(
-    config: UNetConfig, batch: int, gradient: bool, options: Any
+    config: NetworkConfig, batch: int, gradient: bool, options: Any
 ) -> Callable[[], Any]:
     """A call with XLA's options, compiled."""
     params = random_params(abstract_params(config))

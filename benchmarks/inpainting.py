@@ -20,7 +20,7 @@ from rad_jax.config import load_config
 from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.inference.inpaint import fill
 from rad_jax.models.apply import init_params, make_apply
-from rad_jax.models.config import UNetConfig
+from rad_jax.models.network import NetworkConfig
 from rad_jax.runtime.sharding import (
     everywhere,
     local_mesh,
@@ -36,7 +36,7 @@ STEPS = {"cpu": {"digits": (100, 50, 20, 10), "ffhq256": (2,)}, "gpu": {}}
 ALL_STEPS = (100, 50, 20, 10)
 
 
-def random_model(config: UNetConfig) -> Model:
+def random_model(config: NetworkConfig) -> Model:
     """With random weights, placed as `load` does."""
     params = init_params(config, jax.random.key(0))
     params = jax.device_put(params, everywhere(local_mesh()))

@@ -33,7 +33,7 @@ from rad_jax.inference.regions import described, plan
 from rad_jax.inference.sizes import sizes_of
 from rad_jax.inference.strategy import StrategyOptions
 from rad_jax.metrics.image import rms_in_hole, seam, seam_ratio
-from rad_jax.models.unet import abstract_params
+from rad_jax.models.network import abstract_params
 from rad_jax.runtime.sharding import use_cpu_cores
 
 STRATEGIES = ("auto", "whole", "crop", "resize", "tile")

@@ -19,15 +19,15 @@ from benchmarks.measured import measured, store
 from benchmarks.unet import inputs, two_levels
 from rad_jax.config import load_config
 from rad_jax.models.apply import make_apply
-from rad_jax.models.config import NO_LORA, UNetConfig
-from rad_jax.models.unet import abstract_params
+from rad_jax.models.config import NO_LORA
+from rad_jax.models.network import NetworkConfig, abstract_params
 from tests.models.adm_files import random_params
 
 CASES = {"digits": 16, "ffhq256": 64}
 """Networks, with random weights, and the image sizes."""
 
 
-def output(config: UNetConfig, dtype: str) -> np.ndarray:
+def output(config: NetworkConfig, dtype: str) -> np.ndarray:
     """Of RAD's network."""
     config = dataclasses.replace(config, dtype=dtype, dropout=0.0)
     x, hole = inputs(config, 1)

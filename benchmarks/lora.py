@@ -19,8 +19,9 @@ from benchmarks.measured import measured, store
 from benchmarks.timing import in_turns, medians
 from rad_jax.config import load_config
 from rad_jax.models.apply import init_params, make_apply
-from rad_jax.models.config import LoRAConfig, UNetConfig
+from rad_jax.models.config import LoRAConfig
 from rad_jax.models.lora import combine, draw_adapters, partition
+from rad_jax.models.network import NetworkConfig
 from rad_jax.models.noise_embedding import NoiseLevels, membership
 
 CASES = {
@@ -30,7 +31,7 @@ CASES = {
 
 
 def gradients(
-    config: UNetConfig, lora: LoRAConfig, size: int, batch: int
+    config: NetworkConfig, lora: LoRAConfig, size: int, batch: int
 ) -> dict[str, tuple[Callable[[], Any], float]]:
     """For each way a function that computes a gradient, and the MiB it needs."""
     key = jax.random.key(0)

@@ -21,6 +21,7 @@ from benchmarks.timing import ADM, in_turns, matmul, rates
 from rad_jax.config import load_config
 from rad_jax.models.apply import init_params, make_apply
 from rad_jax.models.config import UNetConfig
+from rad_jax.models.network import NetworkConfig
 from rad_jax.models.noise_embedding import NoiseLevels, NoiseMap, membership
 from rad_jax.runtime.flops import count_flops
 from rad_jax.runtime.sharding import on_all_devices, use_cpu_cores
@@ -36,7 +37,7 @@ TIMESTEP = 500.0
 Call = Callable[[], Any]
 
 
-def inputs(config: UNetConfig, batch: int) -> tuple[jax.Array, jax.Array]:
+def inputs(config: NetworkConfig, batch: int) -> tuple[jax.Array, jax.Array]:
     """Noise, and masks with a hole in the middle."""
     size = config.image_size
     x = jax.random.normal(jax.random.key(1), (batch, size, size, config.in_channels))
@@ -44,7 +45,7 @@ def inputs(config: UNetConfig, batch: int) -> tuple[jax.Array, jax.Array]:
     return x, jnp.zeros((batch, size, size)).at[:, middle, middle].set(1)
 
 
-def two_levels(config: UNetConfig, hole: jax.Array) -> NoiseLevels:
+def two_levels(config: NetworkConfig, hole: jax.Array) -> NoiseLevels:
     """RAD's noise: none where the image is known, some in the hole.
 
     The maps depend on the masks alone: they are made once per image.
@@ -53,7 +54,7 @@ def two_levels(config: UNetConfig, hole: jax.Array) -> NoiseLevels:
     return NoiseLevels(timesteps, membership(hole, config.num_resolutions))
 
 
-def ours(config: UNetConfig, batch: int) -> tuple[dict[str, Call], dict[str, float]]:
+def ours(config: NetworkConfig, batch: int) -> tuple[dict[str, Call], dict[str, float]]:
     """Our calls by name, and the operations of each."""
     params = init_params(config, jax.random.key(0))
     apply = make_apply(config)
@@ -76,11 +77,12 @@ def ours(config: UNetConfig, batch: int) -> tuple[dict[str, Call], dict[str, flo
     return calls, flops
 
 
-def peers(config: UNetConfig, batch: int) -> dict[str, Call]:
+def peers(config: NetworkConfig, batch: int) -> dict[str, Call]:
     """PyTorch's calls, those that run."""
     import torch  # pyright: ignore[reportMissingImports] (an extra)
     import torch_peer
 
+    assert isinstance(config, UNetConfig)  # PyTorch's is of no other
     gpu = jax.default_backend() == "gpu"
     device, dtype = "cuda" if gpu else "cpu", getattr(torch, config.dtype)
     model = torch_peer.build(config, device=device, dtype=dtype)
@@ -108,7 +110,7 @@ def peers(config: UNetConfig, batch: int) -> dict[str, Call]:
 
 
 def measure(
-    config: UNetConfig, batch: int, rounds: int, with_torch: bool
+    config: NetworkConfig, batch: int, rounds: int, with_torch: bool
 ) -> dict[str, Any]:
     """One row: seconds, ratios and shares of the peak, by name."""
     calls, flops = ours(config, batch)

@@ -23,7 +23,7 @@ from rad_jax.checkpoints.model import Model
 from rad_jax.checkpoints.model_folder import write_model
 from rad_jax.cli import main
 from rad_jax.config import load_config
-from rad_jax.models.unet import abstract_params
+from rad_jax.models.network import abstract_params
 from tests.conftest import ROOT
 from tests.data.image_files import (
     FILES,

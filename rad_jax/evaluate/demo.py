@@ -73,7 +73,9 @@ def demo(output: Path, overrides: Sequence[str]) -> int:
         return 130 if stop.signal == signal.SIGINT else 0
     trained = time.monotonic()
 
-    results, rows = measure(load_diffusion(workdir), data_dir)
+    results, rows = measure(
+        load_diffusion(workdir), data_dir, steps=STEPS, num_samples=NUM_SAMPLES
+    )
     picture = output / "inpainted.png"
     save_png(_labelled(rows), picture)
     metrics = output / "metrics.json"

@@ -15,7 +15,7 @@ from rad_jax.chips.slices import find_slice
 from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.inference import for_chips
 from rad_jax.inference.for_chips import Batch, compile_fill
-from rad_jax.models.unet import abstract_params
+from rad_jax.models.network import abstract_params
 from rad_jax.runtime.sharding import abstract_mesh
 from rad_jax.train.for_chips import compile_step
 from rad_jax.train.plan import make_plan, step_shapes

@@ -21,6 +21,7 @@ from rad_jax.cli.main import main
 from rad_jax.convert import adm
 from rad_jax.convert.presets import PRESETS, Preset
 from rad_jax.diffusion.schedule_config import ScheduleConfig
+from rad_jax.models.config import UNetConfig
 from rad_jax.weight_files import lazy_array, name_table
 from rad_jax.weight_files.read import read_state_dict
 from rad_jax.weight_files.write import write_safetensors, write_torch
@@ -124,7 +125,8 @@ def test_diffusers_files_there_and_back(tmp_path, converts, kind):
     converts("a", "m", *flags(stated))
     assert read_record(tmp_path / "m")["provenance"]["layout"] == kind
     config, schedule, _, _ = read_model(tmp_path / "m")
-    assert config.use_new_attention_order and schedule.kind == "cosine"
+    assert isinstance(config, UNetConfig) and config.use_new_attention_order
+    assert schedule.kind == "cosine"
     converts("m", "b", "--to", "diffusers")
     again = read_state_dict(tmp_path / "b")
     assert_equal({key: again[key] for key in state}, state)

@@ -156,7 +156,7 @@ def test_without_a_scheduler_the_schedule_is_asked_for(
     pipeline(scheduler=None)
     match = f"{tmp_path / 'p'}: has no scheduler/scheduler_config.json; give --noise_sc"
     refuses("p", "m", match=match)
-    match = "schedule.kind is 'square'; use 'linear' or 'cosine'"
+    match = "schedule.kind is 'square'; use one of linear, cosine"
     refuses("p", "m", "--noise_schedule", "square", match=match)
     converts("p", "m", "--noise_schedule", "cosine")
     assert_converted(tmp_path / "m", "cosine")

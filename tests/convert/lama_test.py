@@ -148,7 +148,7 @@ def test_unknown_architectures_are_refused(tmp_path, converts, rad, name):
     path.write_text(json.dumps(record))
     code, _, err = rad("info", tmp_path / "m")
     assert code == 2 and len(err) == 1
-    assert "of an architecture that this version of rad_jax does not know" in err[0]
+    assert f"architecture is {name!r}, which this version of rad_jax does" in err[0]
 
 
 # Variants, each of which must be a line.

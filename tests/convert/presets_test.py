@@ -18,6 +18,7 @@ from rad_jax.convert.presets import (
     config_of,
     fitting,
 )
+from rad_jax.convert.sde_presets import SDE_PRESETS
 from rad_jax.errors import UserError
 from rad_jax.models.unet import abstract_params
 from rad_jax.weight_files import name_table
@@ -42,7 +43,7 @@ STATED = Choices(
 
 
 def test_presets_are_those_that_help_lists():
-    assert list(PRESETS) == list(FILES)
+    assert [*PRESETS, *SDE_PRESETS] == list(FILES)
 
 
 @pytest.mark.parametrize("name", NAMES)

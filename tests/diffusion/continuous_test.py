@@ -148,7 +148,7 @@ def test_discrete_and_continuous_vp_agree_as_one_over_n():
         ]
         signal = []
         for table in tables:
-            share = np.float64(sch.mask_to_hole_weight(table, masks))[0]
+            share = np.asarray(sch.mask_to_hole_weight(table, masks), np.float64)[0]
             level = share * table.signal.hole + (1 - share) * table.signal.known
             signal.append(np.exp(level))
         errors.append(np.abs(signal[0] - signal[1]).max())

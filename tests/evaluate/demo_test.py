@@ -27,9 +27,9 @@ KEYS = {
 def run(tiny, tmp_path, monkeypatch, capsys):
     """Runs the demo with 24 held-out digits."""
 
-    def few(name, data_dir, split, channels):
+    def few(name, data_dir, split, channels, **options):
         part = "test[:24]" if split == "test" else split
-        return load_split(name, data_dir, part, channels)
+        return load_split(name, data_dir, part, channels, **options)
 
     monkeypatch.setattr(demo, "load_split", few)
     monkeypatch.setattr(demo, "STEPS", 2)

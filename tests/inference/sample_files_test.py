@@ -240,7 +240,7 @@ def test_what_is_there_stays_unless_told_otherwise(sample, tmp_path):
             "out",
             "respacing 'some': 'some' is not a co",
         ),
-        ("grey", ["--sampler", "dpm++"], "out", "argument --sampler: invalid choice"),
+        ("grey", ["--sampler", "plms"], "out", "argument --sampler: invalid choice"),
         (
             "grey",
             ["--eta", "0.5"],
@@ -287,7 +287,8 @@ def test_too_little_memory_for_the_batch(sample, tmp_path, monkeypatch):
     """The files are those of a batch that fits, and it is said once what fits."""
     assert sample("grey", "--num_samples", 5, "--batch_size", 2, output="fits")[0] == 0
     limited = Limited(
-        compiled_generate(GREY, SamplerConfig(variance="learned")), most=2
+        compiled_generate(GREY, ScheduleConfig(), SamplerConfig(variance="learned")),
+        most=2,
     )
     monkeypatch.setattr(
         "rad_jax.inference.generate.compiled_generate", lambda *_: limited

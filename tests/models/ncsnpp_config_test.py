@@ -8,6 +8,7 @@ import pytest
 from rad_jax.errors import UserError
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.ncsnpp_config import NCSNppConfig, decoder_stages, encoder_stages
+from rad_jax.models.network import differences
 
 BLOCK = {
     "image_size": 64,
@@ -61,15 +62,16 @@ def test_what_cannot_be_built_is_named(change, message):
 
 
 def test_differences():
-    """Of what the network computes; an ADM differs in all that it has not."""
+    """Of what the network computes; an ADM is another altogether."""
     config = NCSNppConfig(**BLOCK)
     same = dataclasses.replace(config, noise_embedding="time", dtype="bfloat16")
     assert config != same and not config.differences(same)
     other = dataclasses.replace(config, fir=False, groups=4)
     assert config.differences(other) == {"fir": (True, False), "groups": (0, 4)}
     unet = UNetConfig(64, 32, (1, 2), 2, (32,), num_heads=1)
-    assert config.differences(unet)["architecture"] == ("ncsnpp", None)
-    assert unet.differences(config)["resblock_updown"] == (True, None)
+    assert differences(config, other) == config.differences(other)
+    assert differences(config, unet) == {"architecture": ("ncsnpp", "adm")}
+    assert not differences(unet, dataclasses.replace(unet, dropout=0.1))
 
 
 def test_attention_of_the_way_up_stands_at_the_end_of_a_resolution():

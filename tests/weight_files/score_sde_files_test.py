@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flax import serialization
 
-from rad_jax.convert.infer import MARKERS as OTHERS
+from rad_jax.convert.infer import MARKERS as ALL
 from rad_jax.errors import UserError
 from rad_jax.weight_files import find
 from rad_jax.weight_files.network import read_network
@@ -22,6 +22,8 @@ W = np.arange(4, dtype=np.float32)
 DENSE = np.arange(6, dtype=np.float32).reshape(3, 2)
 BIAS = np.arange(3, dtype=np.float32)
 SIGMAS = np.arange(5, dtype=np.float64)
+
+OTHERS = [each for each in ALL if each not in MARKERS]
 
 
 @pytest.fixture
@@ -179,7 +181,7 @@ def test_a_list_beside_another_network_stays_as_it_is(tmp_path):
     """Other programs have such lists, too, in an order that only they know."""
     model = {"conv_in.weight": DENSE, "time_embedding.linear_1.weight": DENSE}
     path = written(tmp_path, [DENSE + 1, DENSE + 2], model)
-    network = read_network(path, (*OTHERS, *MARKERS))
+    network = read_network(path, ALL)
     assert_same(network.arrays, model)
     assert network.notes == ["weights: model"]
 
@@ -187,7 +189,7 @@ def test_a_list_beside_another_network_stays_as_it_is(tmp_path):
 def test_a_table_of_this_name_in_another_network_is_kept(tmp_path):
     model = {"sigmas": SIGMAS, "time_embedding.linear_1.weight": DENSE}
     path = saved(tmp_path / "a.pth", model)
-    assert_same(read_network(path, (*OTHERS, *MARKERS)).arrays, model)
+    assert_same(read_network(path, ALL).arrays, model)
 
 
 # Networks as dictionaries within dictionaries.
