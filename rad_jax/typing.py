@@ -48,7 +48,9 @@ ScalarLike = Float[ArrayLike, ""]
 """The same, or one that JAX makes of a Python or NumPy number."""
 
 Timesteps = Float[Array, "*shape"]
-"""ADM timesteps, -1 (clean) to 999, fractions allowed."""
+"""What a network is told of noise: ADM's timesteps, -1 (clean) to 999, fractions
+allowed; of other bases what their `diffusion.clock` says.
+"""
 
 PRNGKey = Key[Array, ""]
 """One typed random key (``jax.random.key``)."""

@@ -91,10 +91,19 @@ class SamplingOptions:
         if self.snr != SamplerConfig.snr and self.sampler != "pc":
             raise UserError(f"snr is {self.snr}; only the sampler pc takes one")
 
+    @property
+    def method(self) -> str:
+        """Of the sampler, one of `METHODS`."""
+        return self.sampler if isinstance(self.sampler, str) else self.sampler.method
+
+    @property
+    def evaluations(self) -> int:
+        """How often the network is asked for an image."""
+        return self.steps * (2 if self.method in TWICE else 1)
+
     def __str__(self) -> str:
         """As PNG files and tables name it."""
-        sampler = self.sampler
-        name = sampler if isinstance(sampler, str) else sampler.method
+        name = self.method
         eta = f", eta {self.eta:g}" if self.eta else ""
         snr = f", snr {self.snr:g}" if name == "pc" else ""
         return f"{name}, {self.steps} steps, grid {self.grid}{eta}{snr}"

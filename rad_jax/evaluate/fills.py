@@ -78,7 +78,7 @@ def filler(model: AnyModel, sampling: SamplingOptions | Baseline) -> Fill:
         fill = by_seed(prepare_baseline(model, sampling))
     else:
         images_alone = fill_by_seed(model, sampling)
-        evaluations = 1 if isinstance(model, LamaModel) else sampling.steps
+        evaluations = 1 if isinstance(model, LamaModel) else sampling.evaluations
 
         def fill(*batch: np.ndarray) -> Filled:
             images = images_alone(*batch)

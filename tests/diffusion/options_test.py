@@ -49,6 +49,12 @@ def test_a_sampler_names_itself():
     assert str(exact) == "dpm++, 100 steps, grid uniform"
 
 
+def test_evaluations_of_the_network():
+    assert SamplingOptions(20).evaluations == 20
+    assert SamplingOptions(20, "heun").evaluations == 40
+    assert SamplingOptions(20, SamplerConfig("pc")).evaluations == 40
+
+
 def test_python_has_the_defaults_of_the_command_line():
     parameters = inspect.signature(rad_jax.inpaint).parameters
     options = SamplingOptions()

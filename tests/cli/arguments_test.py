@@ -1,0 +1,19 @@
+"""What flags become."""
+
+import argparse
+
+import pytest
+
+from rad_jax.cli.arguments import sampling_of
+
+
+@pytest.mark.parametrize(
+    ("sampler", "nfe", "steps"),
+    [("ddpm", 21, 21), ("heun", 21, 10), ("pc", 1, 1), ("dpm++", None, 100)],
+)
+def test_nfe_is_of_evaluations(sampler, nfe, steps):
+    """At most so many: two in each step of some samplers."""
+    args = argparse.Namespace(
+        given=set(), nfe=nfe, steps=100, sampler=sampler, grid="uniform", set=None
+    )
+    assert sampling_of(args, "rad").steps == steps
