@@ -105,7 +105,8 @@ class SamplingOptions:
         """As PNG files and tables name it."""
         name = self.method
         eta = f", eta {self.eta:g}" if self.eta else ""
-        snr = f", snr {self.snr:g}" if name == "pc" else ""
+        own = self if isinstance(self.sampler, str) else self.sampler
+        snr = f", snr {own.snr:g}" if name == "pc" else ""
         return f"{name}, {self.steps} steps, grid {self.grid}{eta}{snr}"
 
 

@@ -5,6 +5,7 @@ import argparse
 import pytest
 
 from rad_jax.cli.arguments import sampling_of
+from rad_jax.diffusion.options import SamplingOptions
 
 
 @pytest.mark.parametrize(
@@ -16,4 +17,5 @@ def test_nfe_is_of_evaluations(sampler, nfe, steps):
     args = argparse.Namespace(
         given=set(), nfe=nfe, steps=100, sampler=sampler, grid="uniform", set=None
     )
-    assert sampling_of(args, "rad").steps == steps
+    options = sampling_of(args, "rad")
+    assert isinstance(options, SamplingOptions) and options.steps == steps

@@ -45,6 +45,8 @@ def test_a_sampler_names_itself():
     assert str(ddim) == "ddim, 10 steps, grid quadratic, eta 0.5"
     corrected = SamplingOptions(10, "pc", snr=0.1)
     assert str(corrected) == "pc, 10 steps, grid uniform, snr 0.1"
+    whole = SamplingOptions(10, SamplerConfig("pc", snr=0.2))
+    assert str(whole) == "pc, 10 steps, grid uniform, snr 0.2"
     exact = SamplingOptions(sampler=SamplerConfig("dpm++", variance="small"))
     assert str(exact) == "dpm++, 100 steps, grid uniform"
 
