@@ -324,10 +324,11 @@ def test_what_format_1_cannot_say_is_format_2():
         "v": {"parametrisation": "v"},
         "score": {"parametrisation": "score"},
         "vp": {"schedule": ScheduleConfig("vp")},
+        "ddpm": {"config": NCSNppConfig(16, 8, (1,), 1, (), embedding="positional")},
         "sigmas": {"schedule": ScheduleConfig(sigmas=(0.1, 1.0))},
     }.items():
         formats[name] = record_of(MODEL._replace(**change), {})["format"]
-    expected = {"adm": 1, "v": 1, "score": 2, "vp": 2, "sigmas": 2}
+    expected = {"adm": 1, "v": 1, "score": 2, "vp": 2, "ddpm": 2, "sigmas": 2}
     assert formats == expected
 
 
