@@ -111,7 +111,7 @@ def test_from_a_plain_model_to_rad(base, quickly, trains, rad, digits_dir, tmp_p
     where = ("--model", tmp_path / "rad", "--output", tmp_path / "scores")
     assert rad("evaluate", *where, *data, "--masks", "box", "--steps", 2)[0] == 0
     results = json.loads((tmp_path / "scores" / "results.json").read_text())
-    assert 0 <= results["masks"]["box"]["accuracy"] <= 1
+    assert 0 <= results["masks"]["box"]["accuracy"]["mean"] <= 1
     where = ("--model", tmp_path / "plain", "--output", tmp_path / "repaint")
     other = ("--method", "repaint", "--set", "variance=small", "--set", "steps=3")
     assert rad("evaluate", *where, *data, "--masks", "box", *other)[0] == 0
