@@ -8,7 +8,12 @@ from typing import NoReturn
 
 from rad_jax.baselines.choice import METHODS as OTHER_METHODS
 from rad_jax.baselines.choice import PRESETS, Baseline, parse_settings
-from rad_jax.diffusion.options import GRIDS, METHODS, TWICE, SamplingOptions
+from rad_jax.diffusion.options import (
+    GRIDS,
+    METHODS,
+    SamplingOptions,
+    evaluations_in_a_step,
+)
 from rad_jax.errors import UserError
 from rad_jax.files.hub_address import is_hub, parse
 from rad_jax.files.paths import local_path, split_argument
@@ -203,7 +208,7 @@ def sampling_of(
         raise UserError("--nfe and --steps say the same of rad; give one")
     steps = args.steps
     if args.nfe is not None:
-        steps = max(1, args.nfe // (2 if args.sampler in TWICE else 1))
+        steps = max(1, args.nfe // evaluations_in_a_step(args.sampler))
     own = {name: getattr(args, name) for name in ("eta", "snr") if hasattr(args, name)}
     return SamplingOptions(steps, args.sampler, args.grid, label=label, **own)
 

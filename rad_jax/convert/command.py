@@ -56,9 +56,11 @@ def convert(
       source: file of an ADM in the layout of guided-diffusion or diffusers, of
         score_sde, or of a LaMa (see `read_network`), folder of diffusers, workdir of a
         training run (its averaged parameters), with `to` a model folder, or with
-        `base` a folder of adapters. A model folder may be one of the Hub, hf://owner/name@revision.
+        `base` a folder of adapters. A model folder may be one of the Hub,
+        hf://owner/name@revision.
       output: the new model folder, or with `to` the new file.
-      preset: of a file: name in `presets.PRESETS` that says what shapes do not tell.
+      preset: of a file: name in `presets.PRESETS` or `sde_presets.SDE_PRESETS` that
+        says what shapes do not tell.
       choices: of a file: the same by hand, instead of a preset or before it.
       key: of a file: where in it the weights are, dotted; or a prefix of their keys.
       to: one of `FORMATS`, or `ADAPTERS` of a training run.

@@ -24,6 +24,11 @@ deviation (which is the noise with the other sign), or the clean image.
 """
 
 
+def evaluations_in_a_step(method: str) -> int:
+    """How often one of `METHODS` asks the network."""
+    return 2 if method in TWICE else 1
+
+
 @dataclasses.dataclass(frozen=True)
 class SamplerConfig:
     """How a reverse step is made.
@@ -99,7 +104,7 @@ class SamplingOptions:
     @property
     def evaluations(self) -> int:
         """How often the network is asked for an image."""
-        return self.steps * (2 if self.method in TWICE else 1)
+        return self.steps * evaluations_in_a_step(self.method)
 
     def __str__(self) -> str:
         """As PNG files and tables name it."""

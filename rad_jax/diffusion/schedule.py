@@ -204,8 +204,8 @@ def step_at(schedule: Schedule, time: Float[Array, ""]) -> Step:
       A Step that does not move.
     """
     config, clock = schedule.config, schedule.clock
-    shares = time / config.hole_steps, time - config.hole_steps
-    shares = jnp.stack([shares[0], shares[1] / max(config.known_steps, 1)])
+    after = (time - config.hole_steps) / max(config.known_steps, 1)
+    shares = jnp.stack([time / config.hole_steps, after])
     level = process(config).level(jnp.clip(shares, LEAST_SHARE, 1.0))
     hole, known = jnp.where(shares > 0, level, 0.0)
     level, still = LogSignal(hole, known), LogSignal(jnp.zeros(()), jnp.zeros(()))
