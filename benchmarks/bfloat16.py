@@ -29,8 +29,8 @@ from rad_jax.inference.inpaint import fill
 from rad_jax.masks.evaluation import evaluation_mask
 from rad_jax.models.apply import Params, make_apply
 from rad_jax.models.config import UNetConfig
+from rad_jax.models.network import abstract_params
 from rad_jax.models.noise_embedding import NoiseLevels, membership
-from rad_jax.models.unet import abstract_params
 from rad_jax.weight_files import name_table
 from tests.models.adm_files import golden_weights
 

@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.measured import measured, store
 from rad_jax.convert import adm
 from rad_jax.convert.presets import PRESETS
-from rad_jax.models.unet import abstract_params
+from rad_jax.models.network import abstract_params
 from rad_jax.weight_files import name_table
 from rad_jax.weight_files.write import write_torch
 

@@ -26,10 +26,9 @@ import torch._inductor.config as inductor
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rad_jax.models.architecture import Resampling, StageSpec
 from rad_jax.models.config import (
     GROUPS,
-    Resampling,
-    StageSpec,
     UNetConfig,
     decoder_stages,
     encoder_stages,

@@ -123,7 +123,7 @@ def test_a_config_is_found_from_anywhere(tmp_path, monkeypatch):
         ),
         ("model.in_channels=3", "in_channels and out_channels must be equal"),
         ("mask.blur=-1", r"mask.blur is -1.0; it must lie in \[0, 32\] pixels"),
-        ("model.noise_embedding=none", "noise_embedding is 'none'; use 'spatial' or"),
+        ("model.noise_embedding=none", "noise_embedding is 'none'; use spatial or"),
         ("optimizer.decay=linear", "optimizer.decay is 'linear'; use 'constant'"),
         ("optimizer.ema_decay=1.0", "optimizer.ema_decay is 1.0"),
         ("optimizer.clip_norm=0.0", "learning_rate and clip_norm must be > 0"),

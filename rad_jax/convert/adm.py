@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 
 from rad_jax.errors import UserError
+from rad_jax.models.architecture import StageSpec
 from rad_jax.models.config import (
-    StageSpec,
     UNetConfig,
     decoder_stages,
     encoder_stages,
 )
-from rad_jax.models.unet import abstract_params
+from rad_jax.models.network import abstract_params
 from rad_jax.weight_files import name_table
 from rad_jax.weight_files.name_table import Entry, Path
 

@@ -8,8 +8,8 @@ from rad_jax.convert.score_sde import entries, flax_names
 from rad_jax.convert.sde_presets import SDE_PRESETS, SDEPreset
 from rad_jax.errors import UserError
 from rad_jax.files.remarks import some
-from rad_jax.models.ncsnpp import abstract_params
 from rad_jax.models.ncsnpp_config import NCSNppConfig
+from rad_jax.models.network import abstract_params
 from rad_jax.weight_files import name_table, score_sde
 from rad_jax.weight_files.bad_file import shown
 from rad_jax.weight_files.name_table import Entry, Layout

@@ -5,37 +5,22 @@ The modules are built from these stages, and the converters name their weights b
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 from rad_jax.errors import UserError
+from rad_jax.models.architecture import DTYPES, Architecture, StageSpec
 
 GROUPS = 32
 """Groups of every normalisation (ADM); all widths are multiples of it."""
 
-DTYPES = ("float32", "bfloat16")
-
-NOISE_EMBEDDINGS = ("spatial", "time")
-
-Resampling = Literal["down", "up"]
-
 
 @dataclasses.dataclass(frozen=True)
-class UNetConfig:
-    """Architecture of a `UNet`; a config block splats into it.
+class UNetConfig(Architecture):
+    """Architecture of a `UNet`; widths are multiples of 32.
 
     Attributes:
-      image_size: pixels; gives `attention_resolutions` their meaning. The network runs
-        on any size that its stride divides.
-      model_channels: width C of a resolution at multiplier 1; a multiple of 32.
-      channel_mult: width of each resolution in C, finest first; int(mult * C). Kept as
-        a tuple.
-      num_res_blocks: residual blocks of a resolution on the way down (one more on the
-        way up).
-      attention_resolutions: sides in pixels, at image_size, that have attention. Kept
-        as a tuple.
-      in_channels: channels of the input.
-      out_channels: channels predicted; the output has twice as many with learn_sigma.
-      learn_sigma: the network also predicts what its variance is made of.
+      learn_sigma: the network also predicts what its variance is made of: its output
+        has twice as many channels.
       num_heads: attention heads where num_head_channels is -1.
       num_head_channels: channels of a head, or -1.
       num_heads_upsample: num_heads of the way up, or -1 for the same.
@@ -43,24 +28,11 @@ class UNetConfig:
       use_scale_shift_norm: the embedding scales and shifts; else it is added.
       resblock_updown: residual blocks change the resolution; else convolutions do.
       num_classes: number of labels, or None without labels.
-      dropout: rate in [0, 1), where the call gives a key.
-      dtype: of convolutions and attention, "float32" or "bfloat16". Parameters, and
-        all that is small and delicate, are float32.
-      use_remat: recompute each block in the backward pass instead of storing it.
-      noise_embedding: what the network is conditioned on: "spatial" (RAD), each
-        pixel's noise level; or "time", one timestep for the image (`conditioning`).
+      architecture: "adm".
 
-    Raises:
-      UserError: naming the key whose value cannot be built.
+    Others, and what is raised, as of `Architecture`.
     """
 
-    image_size: int
-    model_channels: int
-    channel_mult: Sequence[float | int]
-    num_res_blocks: int
-    attention_resolutions: Sequence[int]
-    in_channels: int = 3
-    out_channels: int = 3
     learn_sigma: bool = True
     num_heads: int = 4
     num_head_channels: int = -1
@@ -69,59 +41,24 @@ class UNetConfig:
     use_scale_shift_norm: bool = True
     resblock_updown: bool = True
     num_classes: int | None = None
-    dropout: float | int = 0.0
-    dtype: str = "float32"
-    use_remat: bool = False
-    noise_embedding: str = "spatial"
     architecture: ClassVar[str] = "adm"
 
     def __post_init__(self):
-        """Takes lists (of a JSON file) for tuples, and refuses what cannot be built."""
-        # What compiles a network is cached by its configuration: lists have no hash.
-        for name in ("channel_mult", "attention_resolutions"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        _check_numbers(self)
-        _check_resolutions(self)
+        """Refuses what cannot be built."""
+        super().__post_init__()
+        if self.num_classes is not None and self.num_classes < 1:
+            raise UserError(f"num_classes is {self.num_classes}; give a number or None")
         _check_widths(self)
-
-    @property
-    def num_resolutions(self) -> int:
-        """Number of resolutions, each half the size of the one before."""
-        return len(self.channel_mult)
-
-    @property
-    def stride(self) -> int:
-        """Heights and widths of inputs are multiples of it."""
-        return 2 ** (self.num_resolutions - 1)
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Channels of each resolution."""
-        # Cut, not rounded: so ADM does with multipliers such as 0.5.
-        return tuple(int(mult * self.model_channels) for mult in self.channel_mult)
-
-    @property
-    def embedding_channels(self) -> int:
-        """Width of the time embedding."""
-        return 4 * self.model_channels
 
     @property
     def output_channels(self) -> int:
         """Channels of the network's output."""
         return self.out_channels * (2 if self.learn_sigma else 1)
 
-    def differences(self, other: Any) -> dict[str, tuple[Any, Any]]:
-        """`network.differences` of two of these."""
-        free = {"dropout", "dtype", "use_remat", "noise_embedding"}
-        if self.num_head_channels != -1:
-            free |= {"num_heads", "num_heads_upsample"}
-        names = {field.name for field in dataclasses.fields(self)} - free
-        pairs = {n: (getattr(self, n), getattr(other, n, None)) for n in sorted(names)}
-        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-
-    def has_attention(self, level: int) -> bool:
-        """Whether resolution `level` (0 is the finest) has attention."""
-        return self.image_size >> level in self.attention_resolutions
+    def free(self) -> set[str]:
+        """As of `Architecture`."""
+        unread = {"num_heads", "num_heads_upsample"}
+        return super().free() | (unread if self.num_head_channels != -1 else set())
 
     def heads(self, channels: int, *, up: bool) -> int:
         """Attention heads of a block of this width, on the way up or not."""
@@ -178,32 +115,6 @@ class LoRAConfig:
 NO_LORA = LoRAConfig()
 
 
-@dataclasses.dataclass(frozen=True)
-class StageSpec:
-    """What stands between two skip connections of the network.
-
-    Attributes:
-      level: resolution at which it starts, 0 the finest.
-      inputs: channels that come in.
-      outputs: channels that go out.
-      residual: has a residual block; a stage of the encoder that halves has none.
-      heads: of the attention after the residual block, 0 without attention.
-      resampling: changes the resolution, after these.
-    """
-
-    level: int
-    inputs: int
-    outputs: int
-    residual: bool
-    heads: int
-    resampling: Resampling | None
-
-    @property
-    def resampled_level(self) -> int:
-        """Resolution at which it ends."""
-        return self.level + {None: 0, "down": 1, "up": -1}[self.resampling]
-
-
 def encoder_stages(config: UNetConfig) -> list[StageSpec]:
     """Stages of the way down; each one's output, and the input's, becomes a skip."""
     stages = []
@@ -232,41 +143,6 @@ def decoder_stages(config: UNetConfig) -> list[StageSpec]:
             stages.append(StageSpec(level, inputs, width, True, heads, up))
             channels = width
     return stages
-
-
-def _check_numbers(config: UNetConfig) -> None:
-    positive = "image_size model_channels num_res_blocks in_channels out_channels"
-    for name in positive.split():
-        if getattr(config, name) < 1:
-            raise UserError(f"{name} is {getattr(config, name)}; it must be positive")
-    if config.num_classes is not None and config.num_classes < 1:
-        raise UserError(f"num_classes is {config.num_classes}; give a number or None")
-    # Asked this way round, NaN is refused, too.
-    if not 0 <= config.dropout < 1:
-        raise UserError(f"dropout is {config.dropout}; it must lie in [0, 1)")
-    if config.dtype not in DTYPES:
-        raise UserError(f"dtype is {config.dtype!r}; use one of {', '.join(DTYPES)}")
-    if config.noise_embedding not in NOISE_EMBEDDINGS:
-        raise UserError(
-            f"noise_embedding is {config.noise_embedding!r}; use 'spatial' or 'time'"
-        )
-
-
-def _check_resolutions(config: UNetConfig) -> None:
-    if not config.channel_mult:
-        raise UserError("channel_mult is empty; give a multiplier per resolution")
-    if config.image_size % config.stride:
-        raise UserError(
-            f"image_size is {config.image_size}; the {config.num_resolutions} "
-            f"resolutions of channel_mult need a multiple of {config.stride}"
-        )
-    sides = [config.image_size >> level for level in range(config.num_resolutions)]
-    for side in config.attention_resolutions:
-        if side not in sides:
-            raise UserError(
-                f"attention_resolutions has {side}; the network has the resolutions "
-                f"{', '.join(map(str, sides))}"
-            )
 
 
 def _check_widths(config: UNetConfig) -> None:

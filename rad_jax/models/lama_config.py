@@ -3,7 +3,7 @@
 import dataclasses
 
 from rad_jax.errors import UserError
-from rad_jax.models.config import DTYPES
+from rad_jax.models.architecture import DTYPES
 
 LEVELS = 3
 """Times that LaMa halves its images before the Fourier convolutions."""

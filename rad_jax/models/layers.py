@@ -15,7 +15,7 @@ from flax import nnx
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
-from rad_jax.models.config import Resampling
+from rad_jax.models.architecture import Resampling
 from rad_jax.models.convolution import Activation, Conv, Parts, conv
 from rad_jax.models.group_norm import GroupNorm
 from rad_jax.models.noise_embedding import Conditioning, project, sinusoid

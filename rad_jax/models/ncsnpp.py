@@ -3,15 +3,13 @@
 NCSN++, DDPM++ and their DDPM are one U-Net with more or fewer parts.
 """
 
-import functools
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from rad_jax.models.config import Resampling
+from rad_jax.models.architecture import Resampling
+from rad_jax.models.blocks import Conditionings, Middle, run_block, split_keys
 from rad_jax.models.convolution import Activation, Conv, Parts
 from rad_jax.models.layers import draw_weights
 from rad_jax.models.ncsnpp_config import (
@@ -31,7 +29,6 @@ from rad_jax.models.ncsnpp_layers import (
     group_norm,
 )
 from rad_jax.models.noise_embedding import Conditioning, Noise, check_size, condition
-from rad_jax.models.unet import Conditionings, run_block, split_keys
 from rad_jax.typing import Images, Labels, PRNGKeys
 
 
@@ -52,7 +49,7 @@ class NCSNpp(nnx.Module):
         self.encoder = nnx.List(
             [EncoderStage(spec, config) for spec in encoder_stages(config)]
         )
-        self.middle = Middle(config)
+        self.middle = _middle(config)
         self.decoder = nnx.List(
             [DecoderStage(spec, config) for spec in decoder_stages(config)]
         )
@@ -193,25 +190,14 @@ class DecoderStage(nnx.Module):
         return h, said
 
 
-class Middle(nnx.Module):
-    """Residual block, attention, residual block at the coarsest resolution."""
-
-    def __init__(self, config: NCSNppConfig):
-        """Builds the layers."""
-        width = config.widths[-1]
-        self.use_remat = config.use_remat
-        self.res1 = NCSNppBlock(width, width, config)
-        self.attn = attention(width, config)
-        self.res2 = NCSNppBlock(width, width, config)
-
-    def __call__(
-        self, h: Activation, conditioning: Conditioning, keys: PRNGKeys | None
-    ) -> Activation:
-        """Applies all three."""
-        keys1, keys2 = split_keys(keys, 2)
-        h = run_block(self.res1, self.use_remat, (h,), conditioning, keys1)
-        h = run_block(self.attn, self.use_remat, h)
-        return run_block(self.res2, self.use_remat, (h,), conditioning, keys2)
+def _middle(config: NCSNppConfig) -> Middle:
+    width = config.widths[-1]
+    return Middle(
+        NCSNppBlock(width, width, config),
+        attention(width, config),
+        NCSNppBlock(width, width, config),
+        config.use_remat,
+    )
 
 
 def _resample(
@@ -233,19 +219,3 @@ def _apply(
     if isinstance(resample, ConvResample):
         return resample(h)
     return run_block(resample, use_remat, (h,), conditioning, keys)
-
-
-def abstract_params(config: NCSNppConfig) -> dict[str, Any]:
-    """Shapes and dtypes of the parameters, a pure dict; no weight is made."""
-    # A dictionary of the caller's own: what is kept must not change.
-    return jax.tree.map(lambda leaf: leaf, _abstract_params(config))
-
-
-@functools.lru_cache(maxsize=16)
-def _abstract_params(config: NCSNppConfig) -> dict[str, Any]:
-    """Kept, since to trace the network takes a tenth of a second and more."""
-
-    def params():
-        return nnx.to_pure_dict(nnx.state(NCSNpp(config, rngs=nnx.Rngs(0))))
-
-    return jax.eval_shape(params)

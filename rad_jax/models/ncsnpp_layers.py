@@ -9,8 +9,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from rad_jax.models.architecture import Resampling
 from rad_jax.models.attention import Attention
-from rad_jax.models.config import Resampling
 from rad_jax.models.convolution import Activation, Conv, Parts
 from rad_jax.models.fir import (
     fir_downsample,

@@ -1,10 +1,11 @@
 """The networks that denoise, by their configurations."""
 
+import functools
 from typing import Any
 
+import jax
 from flax import nnx
 
-from rad_jax.models import ncsnpp, unet
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.ncsnpp import NCSNpp
 from rad_jax.models.ncsnpp_config import NCSNppConfig
@@ -28,15 +29,22 @@ def differences(a: NetworkConfig, b: NetworkConfig) -> dict[str, tuple[Any, Any]
 
     How it is computed, regularised and conditioned on the noise may differ.
     """
-    if isinstance(a, UNetConfig) and isinstance(b, UNetConfig):
-        return a.differences(b)
-    if isinstance(a, NCSNppConfig) and isinstance(b, NCSNppConfig):
-        return a.differences(b)
-    return {"architecture": (a.architecture, b.architecture)}
+    if type(a) is not type(b):
+        return {"architecture": (a.architecture, b.architecture)}
+    return a.differences(b)
 
 
 def abstract_params(config: NetworkConfig) -> dict[str, Any]:
     """Shapes and dtypes of its parameters, a pure dict; no weight is made."""
-    if isinstance(config, NCSNppConfig):
-        return ncsnpp.abstract_params(config)
-    return unet.abstract_params(config)
+    # A dictionary of the caller's own: what is kept must not change.
+    return jax.tree.map(lambda leaf: leaf, _abstract_params(config))
+
+
+@functools.lru_cache(maxsize=16)
+def _abstract_params(config: NetworkConfig) -> dict[str, Any]:
+    """Kept, since to trace the network takes a tenth of a second and more."""
+
+    def params():
+        return nnx.to_pure_dict(nnx.state(build_network(config, nnx.Rngs(0))))
+
+    return jax.eval_shape(params)

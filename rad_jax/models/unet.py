@@ -1,22 +1,15 @@
 """ADM's U-Net (Dhariwal & Nichol 2021), conditioned on each pixel's noise (RAD)."""
 
-import functools
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from rad_jax.models.architecture import Resampling, StageSpec
 from rad_jax.models.attention import Attention
-from rad_jax.models.config import (
-    Resampling,
-    StageSpec,
-    UNetConfig,
-    decoder_stages,
-    encoder_stages,
-)
-from rad_jax.models.convolution import Activation, Conv, Parts
+from rad_jax.models.blocks import Conditionings, Middle, run_block, split_keys
+from rad_jax.models.config import UNetConfig, decoder_stages, encoder_stages
+from rad_jax.models.convolution import Conv, Parts
 from rad_jax.models.group_norm import GroupNorm
 from rad_jax.models.layers import (
     Downsample,
@@ -25,10 +18,8 @@ from rad_jax.models.layers import (
     Upsample,
     draw_weights,
 )
-from rad_jax.models.noise_embedding import Conditioning, Noise, check_size, condition
+from rad_jax.models.noise_embedding import Noise, check_size, condition
 from rad_jax.typing import Images, Labels, PRNGKeys
-
-Conditionings = tuple[Conditioning, ...]
 
 
 class UNet(nnx.Module):
@@ -60,7 +51,7 @@ class UNet(nnx.Module):
         self.encoder = nnx.List(
             [Stage(spec, config) for spec in encoder_stages(config)]
         )
-        self.middle = Middle(config)
+        self.middle = _middle(config)
         self.decoder = nnx.List(
             [Stage(spec, config) for spec in decoder_stages(config)]
         )
@@ -169,39 +160,14 @@ class Stage(nnx.Module):
         return h
 
 
-class Middle(nnx.Module):
-    """Residual block, attention, residual block at the coarsest resolution."""
-
-    def __init__(self, config: UNetConfig):
-        """Builds the layers."""
-        width = config.widths[-1]
-        heads = config.heads(width, up=False)
-        self.use_remat = config.use_remat
-        self.res1 = _res_block(width, width, config)
-        self.attn = _attention(width, heads, config)
-        self.res2 = _res_block(width, width, config)
-
-    def __call__(
-        self, h: Activation, conditioning: Conditioning, keys: PRNGKeys | None
-    ) -> Activation:
-        """Applies all three."""
-        keys1, keys2 = split_keys(keys, 2)
-        h = run_block(self.res1, self.use_remat, (h,), conditioning, keys1)
-        h = run_block(self.attn, self.use_remat, h)
-        return run_block(self.res2, self.use_remat, (h,), conditioning, keys2)
-
-
-def split_keys(keys: PRNGKeys | None, num: int) -> list[PRNGKeys | None]:
-    """For each image keys from its key; from none, as many times none."""
-    if keys is None:
-        return [None] * num
-    # Layers first, images second: each layer takes one key per image.
-    return list(jax.vmap(lambda key: jax.random.split(key, num), out_axes=1)(keys))
-
-
-def run_block(block, use_remat: bool, *args):
-    """Applies a block; with remat the backward pass recomputes what is in it."""
-    return jax.checkpoint(block.__call__)(*args) if use_remat else block(*args)
+def _middle(config: UNetConfig) -> Middle:
+    width = config.widths[-1]
+    return Middle(
+        _res_block(width, width, config),
+        _attention(width, config.heads(width, up=False), config),
+        _res_block(width, width, config),
+        config.use_remat,
+    )
 
 
 def _res_block(
@@ -237,19 +203,3 @@ def _attention(channels: int, heads: int, config: UNetConfig) -> Attention:
         new_order=config.use_new_attention_order,
         dtype=jnp.dtype(config.dtype),
     )
-
-
-def abstract_params(config: UNetConfig) -> dict[str, Any]:
-    """Shapes and dtypes of the parameters, a pure dict; no weight is made."""
-    # A dictionary of the caller's own: what is kept must not change.
-    return jax.tree.map(lambda leaf: leaf, _abstract_params(config))
-
-
-@functools.lru_cache(maxsize=16)
-def _abstract_params(config: UNetConfig) -> dict[str, Any]:
-    """Kept, since to trace the network takes a tenth of a second and more."""
-
-    def params():
-        return nnx.to_pure_dict(nnx.state(UNet(config, rngs=nnx.Rngs(0))))
-
-    return jax.eval_shape(params)

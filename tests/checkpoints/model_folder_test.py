@@ -29,7 +29,7 @@ from rad_jax.errors import UserError
 from rad_jax.models import network
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.ncsnpp_config import NCSNppConfig
-from rad_jax.models.unet import abstract_params
+from rad_jax.models.network import abstract_params
 from tests.models.adm_files import random_params
 
 CONFIG = UNetConfig(

@@ -11,7 +11,7 @@ from flax import nnx
 from rad_jax.convert import diffusers
 from rad_jax.errors import UserError
 from rad_jax.models.attention import Attention
-from rad_jax.models.unet import abstract_params
+from rad_jax.models.network import abstract_params
 from rad_jax.weight_files import name_table
 from tests.models.adm_files import description, golden_weights, relative_error
 

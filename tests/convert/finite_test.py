@@ -14,7 +14,7 @@ from rad_jax.convert.peft import write_adapters
 from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.models.lora import adapted_params, partition
-from rad_jax.models.unet import abstract_params
+from rad_jax.models.network import abstract_params
 from rad_jax.weight_files.read import read_state_dict
 from rad_jax.weight_files.write import write_safetensors, write_torch
 from tests.conftest import LORA

@@ -17,7 +17,7 @@ from rad_jax.convert.choices import FILES, Choices
 from rad_jax.convert.infer import OPENAI, infer
 from rad_jax.convert.presets import PRESETS, complete, config_of, schedule_of
 from rad_jax.diffusion.schedule_config import ScheduleConfig
-from rad_jax.models.unet import abstract_params
+from rad_jax.models.network import abstract_params
 from rad_jax.weight_files import name_table
 from rad_jax.weight_files.write import write_torch
 from tests.models.adm_files import description, golden_weights

@@ -6,7 +6,7 @@ from rad_jax.convert import adm, diffusers
 from rad_jax.convert.infer import DIFFUSERS, OPENAI, RAD, facts_of, infer
 from rad_jax.errors import UserError
 from rad_jax.models.config import UNetConfig
-from rad_jax.models.unet import abstract_params
+from rad_jax.models.network import abstract_params
 from rad_jax.weight_files import name_table
 from tests.models.adm_files import description
 

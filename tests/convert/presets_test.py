@@ -20,7 +20,7 @@ from rad_jax.convert.presets import (
 )
 from rad_jax.convert.sde_presets import SDE_PRESETS
 from rad_jax.errors import UserError
-from rad_jax.models.unet import abstract_params
+from rad_jax.models.network import abstract_params
 from rad_jax.weight_files import name_table
 from tests.models.adm_files import description
 

@@ -7,7 +7,7 @@ import numpy as np
 from rad_jax.convert import adm
 from rad_jax.convert.diffusers import params_to_diffusers
 from rad_jax.models.config import UNetConfig
-from rad_jax.models.unet import abstract_params
+from rad_jax.models.network import abstract_params
 from tests.models.adm_files import random_params
 
 CONFIG = UNetConfig(

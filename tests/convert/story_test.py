@@ -14,7 +14,7 @@ from rad_jax.checkpoints.model_folder import write_model
 from rad_jax.cli.main import main
 from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.models.config import UNetConfig
-from rad_jax.models.unet import abstract_params
+from rad_jax.models.network import abstract_params
 from rad_jax.weight_files.write import write_safetensors, write_torch
 from tests.models.adm_files import description, golden_weights
 

@@ -16,8 +16,8 @@ from rad_jax.inference import generate as generation
 from rad_jax.inference.generate import adm_sampler, compiled_generate, enlarge, generate
 from rad_jax.models.apply import make_apply
 from rad_jax.models.config import UNetConfig
+from rad_jax.models.network import abstract_params
 from rad_jax.models.noise_embedding import NoiseLevels
-from rad_jax.models.unet import abstract_params
 from tests.models.adm_files import quick_jit, random_params
 
 pytestmark = pytest.mark.usefixtures("quickly")

@@ -23,7 +23,7 @@ from rad_jax.inference.compiled import compiled_fill
 from rad_jax.inference.file_options import FileOptions
 from rad_jax.inference.inpaint import default_sampler, fill, prepare_steps
 from rad_jax.jobs.inpaint_command import inpaint_files, prepare_files
-from rad_jax.models.unet import abstract_params
+from rad_jax.models.network import abstract_params
 from rad_jax.runtime.sharding import everywhere, local_mesh
 from tests.conftest import compiling
 from tests.models.unet_test import equations

@@ -20,7 +20,7 @@ from rad_jax.diffusion.options import SamplerConfig
 from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.files.pixel_ranges import to_truncated_bytes
 from rad_jax.inference.generate import adm_sampler, compiled_generate, generate
-from rad_jax.models.unet import abstract_params
+from rad_jax.models.network import abstract_params
 from tests.inference.generate_test import CLASSES, SIZE, UPSAMPLER
 from tests.models.adm_files import random_params
 from tests.runtime.memory_test import Limited

@@ -42,8 +42,8 @@ def test_config_survives_a_json_file():
         ({"num_heads_upsample": 7}, "num_heads_upsample is 7"),
         ({"num_classes": 0}, "num_classes is 0"),
         ({"dropout": 1.0}, "dropout is 1.0"),
-        ({"noise_embedding": "t"}, "noise_embedding is 't'; use 'spatial' or 'time'"),
-        ({"dtype": "float16"}, "dtype is 'float16'; use one of float32, bfloat16"),
+        ({"noise_embedding": "t"}, "noise_embedding is 't'; use spatial or time"),
+        ({"dtype": "float16"}, "dtype is 'float16'; use float32 or bfloat16"),
     ],
 )
 def test_what_cannot_be_built_is_named(change, message):

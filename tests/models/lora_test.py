@@ -26,8 +26,8 @@ from rad_jax.models.lora import (
     partition,
     unmerge,
 )
+from rad_jax.models.network import abstract_params
 from rad_jax.models.noise_embedding import NoiseLevels
-from rad_jax.models.unet import abstract_params
 from tests.models.adm_files import FOLDER, flat, quick_jit, relative_error
 
 pytestmark = pytest.mark.usefixtures("quickly")

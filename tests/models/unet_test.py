@@ -13,9 +13,11 @@ from jax.extend.core import jaxprs_in_params
 from rad_jax.errors import UserError
 from rad_jax.models.apply import make_apply, make_rounding
 from rad_jax.models.attention import Attention
+from rad_jax.models.config import UNetConfig
 from rad_jax.models.layers import draw_weights, dropout
+from rad_jax.models.network import abstract_params
 from rad_jax.models.noise_embedding import NoiseLevels, NoiseMap, membership
-from rad_jax.models.unet import UNet, UNetConfig, abstract_params
+from rad_jax.models.unet import UNet
 from tests.models.adm_files import (
     network,
     one_level,

@@ -15,7 +15,7 @@ from rad_jax.checkpoints.model_folder import write_model
 from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.paths import cache_home
-from rad_jax.models.unet import abstract_params
+from rad_jax.models.network import abstract_params
 from rad_jax.runtime import compilation_cache
 from rad_jax.runtime.compilation_cache import enable_compilation_cache
 from tests.conftest import DIGITS, PROGRESS, ROOT

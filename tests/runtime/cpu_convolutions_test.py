@@ -9,7 +9,7 @@ import rad_jax
 from rad_jax.checkpoints.model import Model
 from rad_jax.inference.compiled import compiled_fill, compiled_parts
 from rad_jax.inference.generate import compiled_generate
-from rad_jax.models.unet import abstract_params
+from rad_jax.models.network import abstract_params
 from rad_jax.runtime import cpu_convolutions
 from rad_jax.runtime.cpu_convolutions import EIGEN, LARGE, convolution_options
 from tests.models.adm_files import random_params

@@ -9,8 +9,8 @@ from jax.sharding import AxisType, PartitionSpec
 from rad_jax.convert.presets import PRESETS
 from rad_jax.models import convolution
 from rad_jax.models.apply import make_apply
+from rad_jax.models.network import abstract_params
 from rad_jax.models.noise_embedding import NoiseLevels
-from rad_jax.models.unet import abstract_params
 from rad_jax.runtime.flops import count_flops
 from tests.oracles import upsampled_then_convolved
 

@@ -58,6 +58,22 @@ def trains(rad, changes):
     return run
 
 
+def fills(rad, tmp_path, model):
+    """Fills a hole by the command: known pixels stay, the others are some picture."""
+    picture = np.random.default_rng(0).integers(0, 256, (16, 16), np.uint8)
+    hole = np.zeros((16, 16), np.uint8)
+    hole[4:12, 4:12] = 255
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    Image.fromarray(hole).save(tmp_path / "h.png")
+    files = ("--image", tmp_path / "a.png", "--mask", tmp_path / "h.png")
+    where = ("--model", model, "--output", tmp_path / "o.png")
+    assert rad("inpaint", *where, *files, "--steps", 3)[0] == 0
+    with Image.open(tmp_path / "o.png") as image:
+        filled = np.asarray(image)
+    np.testing.assert_array_equal(filled[hole == 0], picture[hole == 0])
+    assert np.std(filled[hole == 255]) > 0
+
+
 def test_a_run(quickly, changes, tmp_path):
     """Its loss is a number, and no step moves the Fourier frequencies."""
     one = ("model.channel_mult=(1,)", "model.attention_resolutions=()")
@@ -96,17 +112,7 @@ def test_from_a_plain_model_to_rad(base, quickly, trains, rad, digits_dir, tmp_p
         after = model.params["time_embed"]
         np.testing.assert_array_equal(after["frequencies"], before["frequencies"])
 
-    picture = np.random.default_rng(0).integers(0, 256, (16, 16), np.uint8)
-    hole = np.zeros((16, 16), np.uint8)
-    hole[4:12, 4:12] = 255
-    Image.fromarray(picture).save(tmp_path / "a.png")
-    Image.fromarray(hole).save(tmp_path / "h.png")
-    files = ("--image", tmp_path / "a.png", "--mask", tmp_path / "h.png")
-    where = ("--model", tmp_path / "rad", "--output", tmp_path / "o.png")
-    assert rad("inpaint", *where, *files, "--steps", 3)[0] == 0
-    with Image.open(tmp_path / "o.png") as image:
-        filled = np.asarray(image)
-    np.testing.assert_array_equal(filled[hole == 0], picture[hole == 0])
+    fills(rad, tmp_path, tmp_path / "rad")
     data = ("--data", "digits", "--data_dir", digits_dir, "--num_images", 4)
     where = ("--model", tmp_path / "rad", "--output", tmp_path / "scores")
     assert rad("evaluate", *where, *data, "--masks", "box", "--steps", 2)[0] == 0
@@ -125,6 +131,35 @@ def test_from_a_plain_model_to_rad(base, quickly, trains, rad, digits_dir, tmp_p
         assert "schedule.sigmas is (0.01, 20.0) there, (0.01, 30.0) here" in err[0]
     _, _, err = trains({"ve": "vp", "vp": "ve"}[base], tmp_path / "x", other)
     assert "model.embedding is" in err[0] and "schedule.kind is" in err[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("base", "changed"),
+    [
+        ("vp", {"schedule.kind": "subvp"}),
+        ("ve", {"schedule.kind": "ve_index", "model.embedding": "positional"}),
+        (
+            "vp",  # score_sde's DDPM
+            {
+                "schedule.kind": "linear",
+                "model.block": "ddpm",
+                "model.skip_rescale": False,
+                "model.groups": 8,
+            },
+        ),
+    ],
+    ids=["subvp", "ve_index", "ddpm"],
+)
+def test_bases_without_a_config(base, changed, quickly, trains, rad, tmp_path):
+    """Trained by overrides, and a hole filled."""
+    overrides = (f"{name}={value}" for name, value in changed.items())
+    assert trains(base, tmp_path / "run", *overrides)[0] == 0
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    losses = [json.loads(line)["loss"] for line in lines]
+    assert len(losses) == 4 and all(0 < x < 3 for x in losses)
+    assert load_diffusion(tmp_path / "run").schedule.kind == changed["schedule.kind"]
+    fills(rad, tmp_path, tmp_path / "run")
 
 
 @pytest.mark.parametrize("base", BASES)
