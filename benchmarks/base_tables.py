@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.bases import FILLING_STEPS, SEEDS, WAYS
+from benchmarks.bases import AS_PUBLISHED, FILLING_STEPS, WAYS, runs
 from benchmarks.prose import filled, source_of
 from configs.digits_base import BASES
 from rad_jax.convert.sde_presets import SDEPreset
@@ -17,6 +17,9 @@ NAMES = {
     "iddpm": "iDDPM, cosine 4000",
     "vp": "DDPM++, VP in continuous time",
     "ve": "NCSN++, VE",
+    "ve_input": "NCSN++, VE, its input x + sigma z",
+    "ve_fourier": "NCSN++, VE, Fourier scale 16",
+    "ve_both": "NCSN++, VE, both, as published",
 }
 WAY_NAMES = {"scratch": "from scratch", "lora": "LoRA of a plain model"}
 MASKS = ("box", "extreme", "perlin")
@@ -37,7 +40,7 @@ def bases_text(results: Path) -> str:
         "|" + "---|" * (4 + len(titles)),
     ]
     for way in WAYS:
-        for base in BASES:
+        for base in (*BASES, *AS_PUBLISHED):
             found = [x for x in records if (x["base"], x["way"]) == (base, way)]
             for steps in FILLING_STEPS if found else ():
                 cells = [
@@ -55,7 +58,7 @@ def bases_text(results: Path) -> str:
     }
     lines += ["", *pictures(results)]
     first = records[0]
-    total = len(BASES) * len(WAYS) * len(SEEDS)
+    total = len(list(runs()))
     done = f"{len(records)} of {total} runs are done. " if len(records) < total else ""
     lines += [
         "",

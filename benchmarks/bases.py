@@ -1,7 +1,8 @@
 """RAD on each of its bases on digits: from scratch, and by LoRA from a plain model.
 
-Three seeds of each, under the demo's measures at 100 and at 20 steps. What was done is
-kept: a run that was stopped goes on, seed by seed.
+Three seeds of each, under the demo's measures at 100 and at 20 steps; and one of VE as
+its published networks are. What was done is kept: a run that was stopped goes on, seed
+by seed.
 """
 
 import argparse
@@ -31,6 +32,13 @@ STEPS = {"plain": 1500, "scratch": 1200, "lora": 500}
 FILLING_STEPS = (20, 100)
 NUM_IMAGES, NUM_SAMPLES = 99, 2
 
+AS_PUBLISHED = {
+    "ve_input": ("schedule.unit_input=False",),
+    "ve_fourier": ("model.fourier_scale=16.0",),
+    "ve_both": ("schedule.unit_input=False", "model.fourier_scale=16.0"),
+}
+"""What published VE networks have otherwise than that of the digits, by names."""
+
 LORA = ("lora.rank=16", "lora.alpha=16.0")
 PLAIN = ("mask.kind=full", "schedule.known_steps=0")
 PLAIN_VLB = "loss.vlb_weight=1.0"
@@ -54,6 +62,8 @@ def runs() -> Iterator[Run]:
     """All of them, every kind once before any is repeated."""
     for seed, way, base in itertools.product(SEEDS, WAYS, BASES):
         yield Run(base, way, seed)
+    for base in AS_PUBLISHED:
+        yield Run(base, "scratch", SEEDS[0])
 
 
 def changes(run: Run, workdir: Path) -> tuple[str, ...]:
@@ -70,6 +80,7 @@ def changes(run: Run, workdir: Path) -> tuple[str, ...]:
         f"train.num_steps={STEPS[run.way]}",
         "train.sample_every=0",
         *own[run.way],
+        *AS_PUBLISHED.get(run.base, ()),
     )
 
 
@@ -81,7 +92,8 @@ def plain_of(run: Run) -> Run:
 def trained(run: Run, workdir: Path) -> bool:
     """Trains a run, or goes on with it; False if it was stopped."""
     overrides = [f"--config.{change}" for change in changes(run, workdir)]
-    experiment = load_config(f"configs/digits_base.py:{run.base}", overrides)
+    config = "ve" if run.base in AS_PUBLISHED else run.base
+    experiment = load_config(f"configs/digits_base.py:{config}", overrides)
     with stop_on_signals() as stop:
         train(experiment, workdir / run.name, stop)
     return not stop
@@ -105,6 +117,11 @@ def scores(run: Run, workdir: Path) -> tuple[dict[str, Any], list]:
     return found, rows
 
 
+def missing(output: Path) -> list[Run]:
+    """The runs that have no result yet."""
+    return [run for run in runs() if not (output / f"{run.name}.json").exists()]
+
+
 def main() -> None:
     """Trains, measures, stores, and says what is missing."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -115,9 +132,7 @@ def main() -> None:
     use_cpu_cores()
     enable_compilation_cache()
     prepare("digits", args.workdir / "data")
-    done = args.output
-    missing = [run for run in runs() if not (done / f"{run.name}.json").exists()]
-    for run in missing[: args.most]:
+    for run in missing(args.output)[: args.most]:
         where = measured()
         base = [plain_of(run)] if run.way == "lora" else []
         if not all(trained(each, args.workdir) for each in (*base, run)):
@@ -138,10 +153,8 @@ def main() -> None:
             "steps": found,
         }
         store(args.output / f"{run.name}.json", record)
-    left = [run for run in runs() if not (done / f"{run.name}.json").exists()]
-    print(
-        f"bases: {len(left)} runs are left; run this again" if left else "bases: done"
-    )
+    left = len(missing(args.output))
+    print(f"bases: {left} runs are left; run this again" if left else "bases: done")
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.schedule.base_steps = 1000  # of the pretrained model's process
     config.schedule.timestep_scale = 1.0  # 1000 / base_steps: iDDPM's rescaled ones
     config.schedule.sigmas = (0.01, 50.0)  # least and largest noise of kind "ve"
+    config.schedule.unit_input = False
 
     config.loss = ml_collections.ConfigDict()
     config.loss.parametrisation = "eps"  # "v", "score" or "x0"

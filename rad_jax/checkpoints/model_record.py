@@ -27,7 +27,12 @@ NAMED_FORMAT = 2
 whose base is of another process than ADM's.
 """
 
-ADM_PROCESS = {"base_steps": ADM_STEPS, "timestep_scale": 1.0, "sigmas": SIGMAS}
+ADM_PROCESS = {
+    "base_steps": ADM_STEPS,
+    "timestep_scale": 1.0,
+    "sigmas": SIGMAS,
+    "unit_input": False,
+}
 """Of `ScheduleConfig`: what was taken for granted before there were others. What is
 stored does not say it then, so that it is what it was, and older versions read it.
 """

@@ -100,7 +100,7 @@ def make_clock(config: ScheduleConfig) -> Clock:
 
 def process(config: ScheduleConfig) -> Process:
     """The process of a schedule that is continuous."""
-    return process_of(config.kind, config.sigmas, config.base_steps)
+    return process_of(config.kind, config.sigmas, config.base_steps, config.unit_input)
 
 
 def log_alpha_bar(kind: str, steps: int, ends: tuple[float, float]) -> np.ndarray:

@@ -22,6 +22,9 @@ SIGMAS = (0.01, 50.0)
 CONTINUOUS = ("vp", "subvp", "ve", "ve_index")
 """Kinds of `process_of`."""
 
+EXPLODING = ("ve", "ve_index")
+"""Those of `VE`."""
+
 TOLD_AT_END = 999.0
 """Networks of VP processes are told times from 0 to it."""
 
@@ -91,10 +94,13 @@ class VE(NamedTuple):
       sigmas: least and largest.
       steps: N, where the network is told its index among so many sigmas, from the
         largest on; 0 where it is told log sigma.
+      unit_input: the network sees x_0 + 2 sigma z over sqrt(1 + (2 sigma)^2), RAD's
+        own process; c_in of EDM (Karras et al. 2022).
     """
 
     sigmas: tuple[float, float]
     steps: int = 0
+    unit_input: bool = False
 
     @property
     def clean(self) -> float:
@@ -120,8 +126,10 @@ class VE(NamedTuple):
         share = (log_sigma - math.log(least)) / math.log(largest / least)
         return (self.steps - 1) * (1 - share)
 
-    def input_scale(self, level: Levels) -> Levels:
-        """Of the signal to 1: the network sees x_0 + 2 sigma z."""
+    def input_scale(self, level: Levels) -> Levels | None:
+        """Of the signal to 1: the network sees x_0 + 2 sigma z; unless `unit_input`."""
+        if self.unit_input:
+            return None
         xp = level.__array_namespace__()
         return xp.exp(-0.5 * level)
 
@@ -134,16 +142,19 @@ process, None for 1.
 """
 
 
-def process_of(kind: str, sigmas: tuple[float, float], steps: int) -> Process:
+def process_of(
+    kind: str, sigmas: tuple[float, float], steps: int, unit_input: bool
+) -> Process:
     """The process of one of `CONTINUOUS`.
 
     Args:
       kind: "vp"; "subvp"; "ve"; or "ve_index", told an index.
       sigmas: of "ve" and "ve_index".
       steps: of "ve_index".
+      unit_input: of "ve" and "ve_index".
     """
-    if kind in ("ve", "ve_index"):
-        return VE(sigmas, steps if kind == "ve_index" else 0)
+    if kind in EXPLODING:
+        return VE(sigmas, steps if kind == "ve_index" else 0, unit_input)
     return VP() if kind == "vp" else SubVP()
 
 

@@ -7,6 +7,7 @@ process the base was trained on.
 
 from collections.abc import Callable
 
+from rad_jax.diffusion.continuous import EXPLODING
 from rad_jax.diffusion.losses import LossConfig
 from rad_jax.diffusion.schedule import Schedule
 from rad_jax.diffusion.schedule_config import ScheduleConfig
@@ -59,7 +60,7 @@ def check_base(
                 "optimizer.weight_decay would move the Fourier frequencies, which are "
                 "not trained; set it to 0"
             )
-    elif kind in ("ve", "ve_index"):
+    elif kind in EXPLODING:
         raise UserError(
             f"schedule.kind={kind} tells of sigmas, which model.architecture="
             f"{config.architecture} does not know; use ncsnpp"

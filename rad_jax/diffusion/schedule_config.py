@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 from rad_jax.diffusion.betas import ADM_STEPS, KINDS, scaled_ends
-from rad_jax.diffusion.continuous import CONTINUOUS, SIGMAS
+from rad_jax.diffusion.continuous import CONTINUOUS, EXPLODING, SIGMAS
 from rad_jax.errors import UserError
 
 
@@ -31,7 +31,9 @@ class ScheduleConfig:
         iDDPM's. Its linear betas are those of 1000 steps times 1000 / N.
       timestep_scale: what timesteps are multiplied by before they are shown: 1000 / N
         where iDDPM was trained with rescale_timesteps.
-      sigmas: least and largest noise of the kind "ve", for data in [0, 1].
+      sigmas: least and largest noise of the kinds "ve", for data in [0, 1].
+      unit_input: of the kinds "ve": the network's input has unit variance, where that
+        of the published ones has the variance of the noise (`continuous.VE`).
     """
 
     kind: str = "linear"
@@ -43,6 +45,7 @@ class ScheduleConfig:
     base_steps: int = ADM_STEPS
     timestep_scale: float = 1.0
     sigmas: tuple[float, float] = SIGMAS
+    unit_input: bool = False
 
     def __post_init__(self):
         """Refuses values that make no schedule."""
@@ -72,6 +75,11 @@ class ScheduleConfig:
         if not 0 < least < largest < math.inf:
             raise UserError(
                 f"schedule.sigmas is {self.sigmas}; it must satisfy 0 < least < largest"
+            )
+        if self.unit_input and self.kind not in EXPLODING:
+            raise UserError(
+                f"schedule.unit_input is of {' and '.join(EXPLODING)}; the input of "
+                f"schedule.kind={self.kind} is what it is: set it to False"
             )
 
     @property

@@ -4,6 +4,7 @@ The modules are built from these stages, and the converter names their weights b
 """
 
 import dataclasses
+import math
 
 from rad_jax.errors import UserError
 from rad_jax.models.architecture import Architecture, StageSpec
@@ -30,6 +31,7 @@ class NCSNppConfig(Architecture):
     Attributes:
       embedding: what the network is told and embeds: "fourier", log sigma by random
         frequencies; or "positional", a timestep by a sinusoid.
+      fourier_scale: standard deviation of new Fourier frequencies.
       block: what changes the resolution: residual blocks ("biggan") or convolutions
         ("ddpm").
       fir: resolutions change with a filter; else by nearest neighbour and mean.
@@ -46,6 +48,7 @@ class NCSNppConfig(Architecture):
     """
 
     embedding: str = "fourier"
+    fourier_scale: float | int = 16.0
     block: str = "biggan"
     fir: bool = True
     skip_rescale: bool = True
@@ -59,11 +62,20 @@ class NCSNppConfig(Architecture):
         """Refuses what cannot be built."""
         super().__post_init__()
         self.check_choices(**CHOICES)
+        # Asked this way round, NaN is refused, too.
+        if not 0 < self.fourier_scale < math.inf:
+            raise UserError(
+                f"fourier_scale is {self.fourier_scale}; it must be positive"
+            )
         if self.groups < 0:
             raise UserError(
                 f"groups is {self.groups}; give a number, or 0 for NCSN++'s"
             )
         _check_widths(self)
+
+    def free(self) -> set[str]:
+        """As of `Architecture`; frequencies are weights, once they are drawn."""
+        return super().free() | {"fourier_scale"}
 
     @property
     def output_channels(self) -> int:

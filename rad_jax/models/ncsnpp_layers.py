@@ -33,9 +33,6 @@ from rad_jax.typing import PRNGKey, PRNGKeys, Timesteps
 EPSILON = 1e-6
 """Of every normalisation."""
 
-FOURIER_SCALE = 16.0
-"""Standard deviation of new Fourier frequencies."""
-
 RESAMPLE = {
     ("up", True): fir_upsample,
     ("up", False): upsample,
@@ -74,7 +71,7 @@ class NoiseEmbedding(nnx.Module):
         self.channels = config.model_channels
         features, fourier = config.embedding_channels, config.embedding == "fourier"
         self.frequencies = (
-            nnx.Param(FOURIER_SCALE * jax.random.normal(key, (self.channels,)))
+            nnx.Param(config.fourier_scale * jax.random.normal(key, (self.channels,)))
             if fourier
             else None
         )

@@ -36,7 +36,7 @@ def load_pretrained(experiment: Experiment) -> Model:
     pairs: dict[str, tuple[Any, Any]] = {
         f"model.{name}": pair for name, pair in differences(*networks).items()
     }
-    for name in ("kind", "base_steps", "timestep_scale", "sigmas"):
+    for name in ("kind", "base_steps", "timestep_scale", "sigmas", "unit_input"):
         both = model.schedule, experiment.schedule
         pairs[f"schedule.{name}"] = tuple(getattr(each, name) for each in both)
     pairs["loss.parametrisation"] = (

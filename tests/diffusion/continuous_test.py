@@ -7,6 +7,7 @@ import pytest
 
 from rad_jax.diffusion import gaussian, sampling
 from rad_jax.diffusion import schedule as sch
+from rad_jax.diffusion.clock import make_clock
 from rad_jax.diffusion.continuous import VE, VP, SubVP
 from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
@@ -37,6 +38,18 @@ def test_marginals(name):
         scale * np.exp(0.5 * level), GOLDEN[f"{name}_mean"], 1e-5
     )
     np.testing.assert_allclose(deviation, theirs, rtol=2e-5, atol=1.5e-7)
+
+
+def test_a_ve_network_of_unit_input():
+    """It is given RAD's own images, and told of their noise as any of VE."""
+    level = PROCESSES["ve"].level(np.array([0.1, 1.0]))
+    given = {}
+    for unit in (False, True):
+        clock = make_clock(ScheduleConfig("ve", sigmas=SIGMAS, unit_input=unit))
+        given[unit] = clock.input_scale(jnp.float32(level)), clock.exact(level)
+    np.testing.assert_allclose(given[False][0][1], 696, rtol=1e-5)
+    assert given[True][0] is None
+    np.testing.assert_array_equal(given[True][1], given[False][1])
 
 
 @pytest.mark.parametrize("name", PROCESSES)

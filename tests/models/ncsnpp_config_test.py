@@ -40,6 +40,8 @@ def test_config_survives_a_json_file():
         ({"num_res_blocks": 0}, "num_res_blocks is 0"),
         ({"attention_resolutions": (8,)}, "attention_resolutions has 8; .* 64, 32, 16"),
         ({"dropout": float("nan")}, "dropout is nan; it must lie in"),
+        ({"fourier_scale": 0.0}, "fourier_scale is 0.0; it must be positive"),
+        ({"fourier_scale": float("nan")}, "fourier_scale is nan; it must be"),
         ({"groups": -1}, "groups is -1; give a number, or 0"),
         ({"groups": 32}, "a normalisation of 16 channels, which 32 groups do not"),
         ({"model_channels": 3}, "of 3 channels, which min.channels // 4, 32. groups"),
@@ -64,7 +66,7 @@ def test_what_cannot_be_built_is_named(change, message):
 def test_differences():
     """Of what the network computes; an ADM is another altogether."""
     config = NCSNppConfig(**BLOCK)
-    same = dataclasses.replace(config, noise_embedding="time", dtype="bfloat16")
+    same = dataclasses.replace(config, noise_embedding="time", fourier_scale=1.0)
     assert config != same and not config.differences(same)
     other = dataclasses.replace(config, fir=False, groups=4)
     assert config.differences(other) == {"fir": (True, False), "groups": (0, 4)}

@@ -169,6 +169,9 @@ def test_a_new_network_predicts_zero(key, name):
     if name == "skips":
         frequencies = np.asarray(params["time_embed"]["frequencies"])
         assert frequencies.shape == (8,) and 4 < frequencies.std() < 32
+        slower = dataclasses.replace(config, fourier_scale=4.0)
+        again = jax.jit(functools.partial(init_params, slower))(key)["time_embed"]
+        np.testing.assert_allclose(again["frequencies"], frequencies / 4, rtol=1e-6)
 
 
 def test_concatenated_images():

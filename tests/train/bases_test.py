@@ -174,11 +174,16 @@ def test_configs_come_back(base, changes):
     ("base", "change", "message"),
     [
         ("ve", "loss.vlb_weight=1.0", "does not predict; set loss.vlb_weight to 0"),
-        ("ve", "schedule.kind=vp", "model.embedding=fourier and schedule.kind=vp do"),
+        (
+            "vp",
+            "model.embedding=fourier",
+            "model.embedding=fourier and schedule.kind=vp",
+        ),
         ("vp", "schedule.kind=ve", "model.embedding=positional and schedule.kind=ve"),
         ("adm", "schedule.kind=ve", "model.architecture=adm does not know; use ncsnpp"),
         ("adm", "schedule.kind=vp", "continuous time of vp has not; set it to 0"),
         ("ve", "schedule.sigmas=(3.0, 1.0)", "schedule.sigmas is (3.0, 1.0)"),
+        ("vp", "schedule.unit_input=True", "schedule.unit_input is of ve and ve_index"),
         ("ve", "model.architecture=unet", "model.architecture is 'unet'; use one of"),
         ("ve", "optimizer.weight_decay=0.1", "would move the Fourier frequencies"),
         ("sd", "seed=1", "base is 'sd'; use one of adm, iddpm, vp, ve"),
@@ -215,6 +220,7 @@ def test_a_base_of_another_process_or_network_is_refused(changes, tmp_path):
     assert load_pretrained(load_config(f"{CONFIG}:ve", changes(given)))[:3] == base[:3]
     for config, more, message in (
         ("ve", "schedule.sigmas=(0.01, 30.0)", "schedule.sigmas is (0.01, 20.0) there"),
+        ("ve", "schedule.unit_input=False", "schedule.unit_input is True there, False"),
         ("ve", "model.progressive_input=none", "model.progressive_input is residual"),
         ("vp", "seed=1", "model.embedding is fourier there, positional here"),
         ("vp", "seed=2", "schedule.kind is ve there, vp here"),
