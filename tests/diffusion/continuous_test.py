@@ -11,6 +11,7 @@ from rad_jax.diffusion.clock import make_clock
 from rad_jax.diffusion.continuous import VE, VP, SubVP
 from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
+from tests.diffusion.rad_levels import check_step
 from tests.golden_files import FOLDER
 
 GOLDEN = np.load(FOLDER / "bases" / "sde_processes.npz")
@@ -115,21 +116,7 @@ def test_levels_of_both_phases(name, kind):
     else:
         assert (theirs("scale") == 1).all()
 
-    x0, noise, predicted, z = (
-        jnp.asarray(LEVELS[key], jnp.float32) for key in ("x0", "noise", "eps_hat", "z")
-    )
-
-    @jax.vmap
-    def reverse(levels):
-        x_t = gaussian.forward_marginal(x0, levels.t, noise)
-        x0_hat = gaussian.predict_x0(x_t, predicted, levels.t, "eps")
-        low, _ = gaussian.log_variance_range(levels, 0.0)
-        return x_t, gaussian.ancestral_step(x_t, x0_hat, levels, low, z)
-
-    x_t, x_s = reverse(levels)
-    np.testing.assert_allclose(x_t, theirs("x_t"), atol=2e-5)
-    size = np.maximum(1, np.abs(theirs("x0_hat")))
-    np.testing.assert_allclose(x_s / size, theirs("x_s") / size, atol=2e-5)
+    check_step(levels, LEVELS, f"{name}_{kind}")
 
 
 @pytest.mark.parametrize("name", PROCESSES)

@@ -12,6 +12,7 @@ from rad_jax.diffusion.betas import make_betas, scaled_ends
 from rad_jax.diffusion.clock import DiscreteClock, time_timestep
 from rad_jax.diffusion.losses import LossConfig, hybrid_loss
 from rad_jax.diffusion.respacing import space_timesteps
+from tests.diffusion.rad_levels import check_step
 from tests.golden_files import FOLDER
 
 GOLDEN = np.load(FOLDER / "bases" / "iddpm_diffusion.npz")
@@ -125,24 +126,8 @@ def test_levels_of_both_phases(kind):
         stored = LEVELS["iddpm_binary_told"].reshape(len(t), -1)
         np.testing.assert_allclose(hole_first, stored, rtol=1e-6)
 
-    x0, noise, predicted, z = (
-        jnp.asarray(LEVELS[name], jnp.float32)
-        for name in ("x0", "noise", "eps_hat", "z")
-    )
     whole = [i for i, u in enumerate([*LEVELS["u"]] * 2) if u > 0.01]  # s is a time
-
-    @jax.vmap
-    def reverse(levels):
-        x_t = gaussian.forward_marginal(x0, levels.t, noise)
-        x0_hat = gaussian.predict_x0(x_t, predicted, levels.t, "eps")
-        low, _ = gaussian.log_variance_range(levels, 0.0)
-        return x_t, gaussian.ancestral_step(x_t, x0_hat, levels, low, z)
-
-    x_t, x_s = reverse(levels)
-    np.testing.assert_allclose(x_t, LEVELS[f"iddpm_{kind}_x_t"], atol=2e-5)
-    theirs = LEVELS[f"iddpm_{kind}_x_s"][whole]
-    scale = np.maximum(1, np.abs(LEVELS[f"iddpm_{kind}_x0_hat"][whole]))
-    np.testing.assert_allclose(x_s[jnp.array(whole)] / scale, theirs / scale, atol=2e-5)
+    check_step(levels, LEVELS, f"iddpm_{kind}", whole)
 
 
 def test_the_whole_time_goes_on_in_phase_2():
