@@ -12,6 +12,7 @@ so the whole RAD sampler can be held against the exact conditional distribution
 import dataclasses
 import itertools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -92,6 +93,32 @@ def oracle_denoiser(gaussian, schedule, mask, times):
         eps = jnp.where(noisy[None], eps, 0.0)
         variance = (2 * fractions[i] - 1).reshape(1, size, size, 1)
         return jnp.concatenate([eps, jnp.broadcast_to(variance, x.shape)], -1)
+
+    return denoise
+
+
+def drawing_oracle(gaussian, schedule, mask, times):
+    """A ``sampling.Denoiser`` that predicts no mean but a draw of x_0 given x_t."""
+    weight = np.asarray(mask, np.float64).ravel()
+    assert set(weight) <= {0.0, 1.0}
+    gains, offsets, roots = [], [], []
+    for t in times[:-1]:
+        level = np.where(weight == 1, schedule.signal.hole[t], schedule.signal.known[t])
+        gain, offset, covariance = gaussian.posterior(level)
+        values, vectors = np.linalg.eigh(covariance)
+        gains.append(gain)
+        offsets.append(offset)
+        roots.append(vectors * np.sqrt(np.maximum(values, 0)))
+    stacks = (jnp.float32(np.stack(each)) for each in (gains, offsets, roots))
+    gains, offsets, roots = stacks
+    at = jnp.asarray(times[:-1])
+
+    def denoise(x, step):
+        i = jnp.argmax(at == step.time)
+        flat = x.reshape(len(x), -1)
+        z = jax.random.normal(jax.random.fold_in(jax.random.key(9), i), flat.shape)
+        x0 = flat @ gains[i].T + offsets[i][None] + z @ roots[i].T
+        return x0.reshape(x.shape)
 
     return denoise
 

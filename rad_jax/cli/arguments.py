@@ -194,7 +194,7 @@ def sampling_of(
             f"--{min(wrong)} is of the methods {', '.join(OTHER_METHODS)}; give one as "
             "--method"
         )
-    wrong = args.given & {"steps", "sampler", "grid", "eta", "snr"}
+    wrong = args.given & {"steps", "sampler", "grid", "times", "eta", "snr"}
     if wrong and "rad" not in (among or [method]):
         raise UserError(
             f"--{min(wrong)} is RAD's; --method {method} takes --preset, --nfe and "
@@ -210,7 +210,13 @@ def sampling_of(
     if args.nfe is not None:
         steps = max(1, args.nfe // evaluations_in_a_step(args.sampler))
     own = {name: getattr(args, name) for name in ("eta", "snr") if hasattr(args, name)}
-    return SamplingOptions(steps, args.sampler, args.grid, label=label, **own)
+    grid, times = args.grid, getattr(args, "times", None)
+    if times is not None:
+        wrong = args.given & {"steps", "nfe", "grid"}
+        if wrong:
+            raise UserError(f"--times says what --{min(wrong)} says; give one")
+        steps, grid = len(times), times
+    return SamplingOptions(steps, args.sampler, grid, label=label, **own)
 
 
 def add_data_flags(sub: Parser, *, required: bool = True) -> None:

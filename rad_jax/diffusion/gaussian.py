@@ -180,6 +180,11 @@ def ddim_step(
     return jnp.where(levels.delta < 0, x_s, x_t)
 
 
+def renoise_step(x_t: Image, x0: Image, levels: Levels, noise: Image) -> Image:
+    """The clean image noised to s, whatever x_t is (Song et al. 2023, Alg. 1)."""
+    return jnp.where(levels.delta < 0, forward_marginal(x0, levels.s, noise), x_t)
+
+
 def dpm_solver_step(
     x_t: Image, x0: Image, previous_x0: Image, levels: Levels, previous: LogLevel
 ) -> Image:

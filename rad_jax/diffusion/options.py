@@ -5,12 +5,13 @@ No JAX is imported here: the command line reads choices and defaults from these 
 
 import dataclasses
 import difflib
+import itertools
 from collections.abc import Sequence
 
 from rad_jax.errors import UserError
 
 METHODS = (
-    *("ddpm", "ddim", "dpm++"),
+    *("ddpm", "ddim", "dpm++", "renoise"),
     *("heun", "euler_maruyama", "reverse_diffusion", "pc"),
 )
 TWICE = ("heun", "pc")
@@ -35,6 +36,8 @@ class SamplerConfig:
 
     Attributes:
       method: "ddpm" (ancestral, the paper's), "ddim" or "dpm++" (DPM-Solver++(2M));
+        "renoise" (the predicted clean image, noised again: of models that were trained
+        for few steps);
         "heun" (of the probability-flow ODE); of the reverse SDE "euler_maruyama",
         "reverse_diffusion", and "pc", which is the latter with a Langevin step before
         each of its own (score_sde's predictor-corrector).
@@ -70,7 +73,8 @@ class SamplingOptions:
     Attributes:
       steps: of the reverse process, 1 .. T1; network evaluations, but for `TWICE`.
       sampler: one of `METHODS`, with what else fits the model; or all of it.
-      grid: where the steps lie, one of `GRIDS`; see `sampling.time_grid`.
+      grid: where the steps lie, one of `GRIDS`; see `sampling.time_grid`. Or the times
+        at which the network is asked, as many as steps, falling from T1.
       eta: of the method "ddim": its share of the ancestral noise, 0 to 1.
       label: what the images show, a class of the model; None for those without.
       snr: of the method "pc", `SamplerConfig.snr`.
@@ -81,7 +85,7 @@ class SamplingOptions:
 
     steps: int = 100
     sampler: str | SamplerConfig = "ddpm"
-    grid: str = "uniform"
+    grid: str | Sequence[int] = "uniform"
     eta: float = 0.0
     label: int | None = None
     snr: float = SamplerConfig.snr
@@ -90,7 +94,10 @@ class SamplingOptions:
         """Refuses what no model can do; how many steps there are its schedule says."""
         if isinstance(self.sampler, str):
             require_one_of("sampler", self.sampler, METHODS)
-        require_one_of("grid", self.grid, GRIDS)
+        if isinstance(self.grid, str):
+            require_one_of("grid", self.grid, GRIDS)
+        else:
+            object.__setattr__(self, "grid", require_falling(self.grid, self.steps))
         require_ddim(self.eta, self.sampler)
         require_unit("snr", self.snr)
         if self.snr != SamplerConfig.snr and self.sampler != "pc":
@@ -112,7 +119,11 @@ class SamplingOptions:
         eta = f", eta {self.eta:g}" if self.eta else ""
         own = self if isinstance(self.sampler, str) else self.sampler
         snr = f", snr {own.snr:g}" if name == "pc" else ""
-        return f"{name}, {self.steps} steps, grid {self.grid}{eta}{snr}"
+        if isinstance(self.grid, str):
+            where = f"{self.steps} steps, grid {self.grid}"
+        else:
+            where = f"times {' '.join(map(str, self.grid))}"
+        return f"{name}, {where}{eta}{snr}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,6 +160,22 @@ def require_one_of(name: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         hint = nearest(value, known)
         raise UserError(f"{name} is {value!r}; use one of {', '.join(known)}{hint}")
+
+
+def require_falling(times: Sequence[int], count: int) -> tuple[int, ...]:
+    """The times, if they fall, end above 0, and are so many.
+
+    Raises:
+      UserError: they do not.
+    """
+    falling = all(a > b for a, b in itertools.pairwise(times))
+    if not times or not falling or times[-1] < 1:
+        raise UserError(
+            f"times are {', '.join(map(str, times))}; they must fall, and end above 0"
+        )
+    if len(times) != count:
+        raise UserError(f"times are {len(times)}, and steps is {count}; give as many")
+    return tuple(times)
 
 
 def nearest(value: object, known: Sequence[str]) -> str:

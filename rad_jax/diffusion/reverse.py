@@ -48,6 +48,8 @@ def reverse_step(
         previous = log_level(step.previous, hole_weight)
         x_s = gaussian.dpm_solver_step(x_t, x0, previous_x0, levels, previous)
         return x_s, x0
+    if config.method == "renoise":
+        return gaussian.renoise_step(x_t, x0, levels, noise), x0
     if config.method == "euler_maruyama":
         return sde.euler_maruyama_step(x_t, x0, levels, noise), x0
     if config.method in ("reverse_diffusion", "pc"):

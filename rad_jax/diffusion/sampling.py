@@ -10,7 +10,7 @@ the step, so a result does not depend on the batch it was made in.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -18,7 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from rad_jax.diffusion import gaussian
-from rad_jax.diffusion.options import GRIDS, SamplerConfig, require_one_of
+from rad_jax.diffusion.options import (
+    GRIDS,
+    SamplerConfig,
+    require_falling,
+    require_one_of,
+)
 from rad_jax.diffusion.reverse import (
     at_arrival,
     corrected,
@@ -33,6 +38,7 @@ from rad_jax.diffusion.schedule import (
     require_steps,
     steps,
 )
+from rad_jax.errors import UserError
 from rad_jax.typing import (
     Image,
     Images,
@@ -73,7 +79,9 @@ class Grid(NamedTuple):
     times: np.ndarray
 
 
-def time_grid(schedule: Schedule, num_steps: int, kind: str = "uniform") -> Grid:
+def time_grid(
+    schedule: Schedule, num_steps: int, kind: str | Sequence[int] = "uniform"
+) -> Grid:
     """Times from T1 to 0 for inpainting (phase 1 backwards) in ``num_steps`` steps.
 
     Args:
@@ -82,13 +90,23 @@ def time_grid(schedule: Schedule, num_steps: int, kind: str = "uniform") -> Grid
       kind: "uniform" in t; "quadratic", denser near the clean end; "log_snr", uniform
         in a hole pixel's log signal-to-noise ratio; "official", the authors' grid:
         the initial noise is that of T1 but the first step starts one stride earlier.
+        Or the times themselves, which fall from T1.
 
     Raises:
-      UserError: for an unknown kind or more steps than the schedule has.
+      UserError: for an unknown kind, more steps than the schedule has, or times of
+        another.
     """
+    last = schedule.config.hole_steps
+    if not isinstance(kind, str):
+        times = require_falling(kind, num_steps)
+        if times[0] != last:
+            raise UserError(
+                f"times begin at {times[0]}; those of the model begin at {last}, where "
+                "the hole is all noise"
+            )
+        return Grid(last, np.array([*times, 0]))
     require_one_of("grid", kind, GRIDS)
     require_steps(schedule, num_steps)
-    last = schedule.config.hole_steps
     left = np.arange(num_steps, -1, -1) / num_steps
     if kind == "uniform":
         times = np.rint(last * left)

@@ -6,7 +6,7 @@ filled = rad_jax.inpaint(model, image, mask, key=jax.random.key(0), num_samples=
 
 import dataclasses
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -47,7 +47,7 @@ def inpaint(
     num_samples: int = 1,
     label: int | None = None,
     sampler: SamplerConfig | None = None,
-    grid: str = SamplingOptions.grid,
+    grid: str | Sequence[int] = SamplingOptions.grid,
     method: Baseline | None = None,
 ) -> np.ndarray:
     """Fills the hole of one image, several times over.
@@ -65,7 +65,7 @@ def inpaint(
       label: what the image shows, a class of the model; exactly if it has classes.
       sampler: the method; by default the paper's ancestral one, with the learned
         variance if the model has it.
-      grid: where the steps lie, ``sampling.time_grid``.
+      grid: where the steps lie, or their times; ``sampling.time_grid``.
       method: another one than RAD, of a plain ADM; it takes none of the last three.
 
     Returns:
@@ -113,7 +113,7 @@ def fill(
     labels: Labels | None = None,
     steps: int = SamplingOptions.steps,
     sampler: SamplerConfig | None = None,
-    grid: str = SamplingOptions.grid,
+    grid: str | Sequence[int] = SamplingOptions.grid,
     method: Baseline | None = None,
 ) -> Images:
     """Fills the holes of a batch; ``inpaint`` without its conveniences.
@@ -127,7 +127,7 @@ def fill(
       labels: int32 (b,), the images' classes; exactly if the model has classes.
       steps: network evaluations.
       sampler: the method.
-      grid: where the steps lie.
+      grid: where the steps lie, or their times.
       method: another one than RAD, see ``inpaint``.
 
     Returns:

@@ -105,7 +105,7 @@ class Inpainter:
         label: int | Sequence[int] | None = None,
         steps: int = SamplingOptions.steps,
         sampler: str | SamplerConfig = SamplingOptions.sampler,
-        grid: str = SamplingOptions.grid,
+        grid: str | Sequence[int] = SamplingOptions.grid,
         eta: float = SamplingOptions.eta,
         snr: float = SamplingOptions.snr,
         strategy: str = StrategyOptions.strategy,
@@ -136,9 +136,10 @@ class Inpainter:
           num_samples: results for each picture.
           label: class of the picture, or of each; exactly if the model has classes.
           steps: network evaluations.
-          sampler: "ddpm", "ddim", "dpm++", "heun", "euler_maruyama",
+          sampler: "ddpm", "ddim", "dpm++", "renoise", "heun", "euler_maruyama",
             "reverse_diffusion" or "pc"; see docs/bases.md.
-          grid: where the steps lie, "uniform", "quadratic", "log_snr" or "official".
+          grid: where the steps lie, "uniform", "quadratic", "log_snr" or "official"; or
+            the times themselves, as many, falling from T1.
           eta: noise of "ddim", 0 to 1.
           snr: size of the corrections of "pc", 0 to 1.
           strategy: for pictures larger than the model, "auto", "whole", "crop",

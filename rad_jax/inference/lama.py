@@ -28,7 +28,7 @@ SIZES = Sizes(native=1024, stride=1, largest=2048, whole=2048**2, tiled=False)
 its memory grows with the pixels. Padding is its own, so the stride is 1."""
 
 SAMPLING = ("steps", "sampler", "grid", "eta", "snr")
-IDLE = (*SAMPLING, "nfe", "seed", "feather", "noise_embedding")
+IDLE = (*SAMPLING, "times", "nfe", "seed", "feather", "noise_embedding")
 """Flags that change nothing of a filling, even with values that are the defaults."""
 
 ONE_PASS = "LaMa, one pass"

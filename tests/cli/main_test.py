@@ -218,6 +218,28 @@ def test_picture_is_filled_and_says_how(inpaint, tmp_path):
         assert image.info["Seed"] == "5"
 
 
+def test_times_in_place_of_steps(rad, inpaint, tiny_run, tmp_path):
+    """The same as steps at these times; known pixels stay."""
+    assert inpaint(output="steps.png")[0] == 0
+    flags = ("--model", tiny_run[0], "--image", tmp_path / "a.png")
+    flags += ("--mask", tmp_path / "m.png", "--output", tmp_path / "times.png")
+    assert rad("inpaint", *flags, "--times", "1000,500")[0] == 0
+    names = tmp_path / "steps.png", tmp_path / "times.png"
+    np.testing.assert_array_equal(pixels(names[0]), pixels(names[1]))
+    with Image.open(names[1]) as image:
+        assert image.info["Sampler"] == "ddpm, times 1000 500"
+    few = ("--sampler", "renoise", "--times", "1000,640,360,160")
+    out = ("--output", tmp_path / "few.png")
+    assert rad("inpaint", *flags, *out, *few)[0] == 0
+    given, filled = pixels(tmp_path / "a.png"), pixels(tmp_path / "few.png")
+    hole = pixels(tmp_path / "m.png").astype(bool)
+    np.testing.assert_array_equal(filled[~hole], given[~hole])
+    code, _, err = rad("inpaint", *flags, *out, "--times", "900,500")
+    assert (
+        code == 2 and "times begin at 900; those of the model begin at 1000" in err[0]
+    )
+
+
 def test_seed_decides_bytes(inpaint, tmp_path):
     for name, seed in (("a1", 1), ("b1", 1), ("a2", 2)):
         assert inpaint("--seed", seed, output=f"{name}.png")[0] == 0
@@ -315,6 +337,8 @@ def test_folder_with_a_broken_picture(inpaint, tmp_path):
         (["--steps", "0"], {}, "argument --steps: 0 is not a count; give 1 or more"),
         (["--steps", "few"], {}, "argument --steps: few is not a count; give 1 or"),
         (["--num_samples", "-1"], {}, "-1 is not a count"),
+        (["--times", "1000,500"], {}, "--times says what --steps says; give one"),
+        (["--times", "1000,half"], {}, "argument --times: half is not a count"),
         (["--sampler", "euler"], {}, "argument --sampler: invalid choice: 'euler'"),
         (["--grid", "cubic"], {}, "argument --grid: invalid choice: 'cubic'"),
         (["--model", "nowhere"], {}, "nowhere: "),

@@ -287,12 +287,28 @@ def test_gradients_are_finite_at_clean_pixels(key):
                 gaussian.ancestral_step(x_t, x0, levels, low, noise),
                 gaussian.ddim_step(x_t, x0, levels, 0.5, noise),
                 gaussian.dpm_solver_step(x_t, x0, x_t, levels, levels.t),
+                gaussian.renoise_step(x_t, x0, levels, noise),
                 gaussian.noise_from_x0(x_t, x0, levels.t),
             )
         )
 
     for t, s in [(1, 0), (1000, 10), (1001, 1000), (2000, 1999)]:
         assert np.all(np.isfinite(jax.grad(total)(x_t, t, s)))
+
+
+def test_renoising_forgets_the_image_that_it_comes_from(key):
+    """But where a pixel is clean, or does not move; soft masks have levels between."""
+    x0, x_t, noise = draw(key, "x0", "x_t", "noise")
+    levels = levels_of(640, 360, SOFT)
+    found = gaussian.renoise_step(x_t, x0, levels, noise)
+    expected = gaussian.forward_marginal(x0, levels.s, noise)
+    np.testing.assert_array_equal(found[1:], expected[1:])
+    np.testing.assert_array_equal(found[0, 0], x_t[0, 0])  # known
+    last = levels_of(160, 0, SOFT)
+    found = gaussian.renoise_step(x_t, x0, last, noise)
+    np.testing.assert_array_equal(found[1:], x0[1:])
+    still = gaussian.Levels(levels.t, levels.t, jnp.zeros_like(levels.t))
+    np.testing.assert_array_equal(gaussian.renoise_step(x_t, x0, still, noise), x_t)
 
 
 @pytest.mark.parametrize("parametrisation", options.PARAMETRISATIONS)

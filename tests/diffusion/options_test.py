@@ -22,6 +22,10 @@ from rad_jax.errors import UserError
             "sampler is 'plms'; use one of ddpm, ddim, dpm\\+\\+",
         ),
         (SamplingOptions, {"grid": "cubic"}, "grid is 'cubic'; use one of uniform, "),
+        (SamplingOptions, {"grid": ()}, "times are ; they must fall, and end above"),
+        (SamplingOptions, {"grid": (9, 9)}, "times are 9, 9; they must fall, and end"),
+        (SamplingOptions, {"grid": (9, 0)}, "times are 9, 0; they must fall, and end"),
+        (SamplingOptions, {"grid": (9, 5)}, "times are 2, and steps is 100; give as"),
         (SamplingOptions, {"eta": 0.5}, "eta is 0.5; only the sampler ddim takes one"),
         (SamplingOptions, {"sampler": "ddim", "eta": 2.0}, "eta is 2.0; it must lie"),
         (SamplingOptions, {"sampler": SamplerConfig(), "eta": 0.5}, "only the sampler"),
@@ -47,6 +51,8 @@ def test_a_sampler_names_itself():
     assert str(corrected) == "pc, 10 steps, grid uniform, snr 0.1"
     whole = SamplingOptions(10, SamplerConfig("pc", snr=0.2))
     assert str(whole) == "pc, 10 steps, grid uniform, snr 0.2"
+    few = SamplingOptions(2, "renoise", [1000, 160])
+    assert str(few) == "renoise, times 1000 160" and hash(few)
     exact = SamplingOptions(sampler=SamplerConfig("dpm++", variance="small"))
     assert str(exact) == "dpm++, 100 steps, grid uniform"
 

@@ -7,7 +7,7 @@ import numpy as np
 from rad_jax.diffusion import gaussian
 
 
-def check_step(levels, numbers, prefix, rows=slice(None)):
+def check_step(levels, numbers, prefix, rows=None):
     """Noises images to ``levels.t``, and steps to ``levels.s``, as the numbers say.
 
     Args:
@@ -15,8 +15,9 @@ def check_step(levels, numbers, prefix, rows=slice(None)):
       numbers: the file; of it ``x0``, ``noise``, ``eps_hat``, ``z``, and by the prefix
         ``x_t``, ``x0_hat`` and ``x_s``.
       prefix: before those names.
-      rows: the times whose step is compared.
+      rows: indices of the times whose step is compared; None for all.
     """
+    rows = np.arange(len(levels.t)) if rows is None else np.asarray(rows)
     x0, noise, predicted, z = (
         jnp.asarray(numbers[name], jnp.float32)
         for name in ("x0", "noise", "eps_hat", "z")

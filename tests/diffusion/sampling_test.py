@@ -1,6 +1,7 @@
 """The whole sampler against the exact conditional of a Gaussian; grids; batches."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,11 +25,18 @@ EACH_MASK = ["box", pytest.param("extreme", marks=pytest.mark.slow)]
 SOFT = np.clip(np.linspace(-0.4, 1.3, SIZE * SIZE).reshape(SIZE, SIZE), 0, 1)
 
 
-def samples(mask, config, num_steps, grid="uniform", x=None):
+def samples(
+    mask,
+    config,
+    num_steps,
+    grid: Any = "uniform",
+    x=None,
+    oracle=oracles.oracle_denoiser,
+):
     """SAMPLES inpaintings of TRUTH, or continuations of ``x``, as (n, pixels)."""
     times = sampling.time_grid(DEFAULT, num_steps, grid)
     stack = sampling.grid_steps(DEFAULT, times)
-    denoise = oracles.oracle_denoiser(GAUSSIAN, DEFAULT, mask, times.times)
+    denoise = oracle(GAUSSIAN, DEFAULT, mask, times.times)
     shape = (SAMPLES, SIZE, SIZE, 1)
     hole_weight = sch.mask_to_hole_weight(DEFAULT, jnp.float32(mask))
     hole_weight = jnp.broadcast_to(hole_weight[None], shape)
@@ -93,6 +101,17 @@ def test_ancestral_sampling_is_exact_for_a_soft_mask():
     of_mean, of_covariance = errors(out, mean[hole], covariance[np.ix_(hole, hole)])
     assert of_mean < 4
     assert of_covariance < 4
+
+
+def test_renoising_draws_of_the_clean_image_is_exact():
+    """At any few times, if what is predicted is no mean but a draw given x_t."""
+    times = (1000, 640, 360, 160)
+    config = options.SamplerConfig("renoise", parametrisation="x0", clip=False)
+    known = BOX.ravel() == 0
+    mean, covariance = GAUSSIAN.conditional(known, TRUTH[known])
+    out = samples(BOX, config, 4, times, oracle=oracles.drawing_oracle)[:, ~known]
+    assert errors(out, mean, covariance)[0] < 4
+    assert relative(out, covariance) < 0.05
 
 
 @pytest.mark.parametrize("name", EACH_MASK)
