@@ -32,7 +32,7 @@ def get_config(base: str = "adm") -> ml_collections.ConfigDict:
     if base == "ve":
         config.loss.parametrisation = "score"
         config.schedule.sigmas = (0.01, 20.0)  # the latter, distances of images
-        # Not as published models: both keep so short a training behind (docs/bases.md).
+        # Published models have neither, and are trained for longer (docs/bases.md).
         config.schedule.unit_input = True
         config.model.fourier_scale = 1.0
     return config

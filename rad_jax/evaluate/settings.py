@@ -58,13 +58,14 @@ class Evaluation:
         sampling = self.sampling
         plain = isinstance(sampling, Baseline) or (
             isinstance(sampling.sampler, str)
+            and isinstance(sampling.grid, str)
             and not sampling.eta
             and sampling.snr == SamplingOptions.snr
         )
         if sampling.label is not None or not plain:
             raise UserError(
-                "an evaluation takes labels from its data, and the name of a sampler "
-                "without eta and snr; leave label, eta and snr out"
+                "an evaluation takes labels from its data, and the names of a sampler "
+                "and a grid; leave label, times, eta and snr out"
             )
 
     @property
