@@ -6,7 +6,7 @@ one before.
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from rad_jax.errors import UserError
 
@@ -17,9 +17,11 @@ NOISE_EMBEDDINGS = ("spatial", "time")
 Resampling = Literal["down", "up"]
 
 
-@dataclasses.dataclass(frozen=True)
 class Architecture:
-    """What every network has; a config block splats into those made of it.
+    """Base of the frozen dataclasses that configure a network; has no fields itself.
+
+    Each has these, in the order in which files store them (their fingerprints are of
+    that order), and a config block splats into it.
 
     Attributes:
       image_size: pixels; gives `attention_resolutions` their meaning. The network runs
@@ -49,12 +51,12 @@ class Architecture:
     channel_mult: Sequence[float | int]
     num_res_blocks: int
     attention_resolutions: Sequence[int]
-    in_channels: int = 3
-    out_channels: int = 3
-    dropout: float | int = 0.0
-    dtype: str = "float32"
-    use_remat: bool = False
-    noise_embedding: str = "spatial"
+    in_channels: int
+    out_channels: int
+    dropout: float | int
+    dtype: str
+    use_remat: bool
+    noise_embedding: str
 
     def __post_init__(self):
         """Takes lists (of a JSON file) for tuples, and refuses what cannot be built."""
@@ -99,7 +101,8 @@ class Architecture:
 
     def differences(self, other: "Architecture") -> dict[str, tuple[Any, Any]]:
         """`network.differences` of two of one architecture."""
-        names = {field.name for field in dataclasses.fields(self)} - self.free()
+        names = {field.name for field in dataclasses.fields(cast(Any, self))}
+        names -= self.free()
         pairs = {n: (getattr(self, n), getattr(other, n)) for n in sorted(names)}
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 

@@ -33,6 +33,13 @@ class UNetConfig(Architecture):
     Others, and what is raised, as of `Architecture`.
     """
 
+    image_size: int
+    model_channels: int
+    channel_mult: Sequence[float | int]
+    num_res_blocks: int
+    attention_resolutions: Sequence[int]
+    in_channels: int = 3
+    out_channels: int = 3
     learn_sigma: bool = True
     num_heads: int = 4
     num_head_channels: int = -1
@@ -41,6 +48,10 @@ class UNetConfig(Architecture):
     use_scale_shift_norm: bool = True
     resblock_updown: bool = True
     num_classes: int | None = None
+    dropout: float | int = 0.0
+    dtype: str = "float32"
+    use_remat: bool = False
+    noise_embedding: str = "spatial"
     architecture: ClassVar[str] = "adm"
 
     def __post_init__(self):

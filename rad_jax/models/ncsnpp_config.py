@@ -5,6 +5,7 @@ The modules are built from these stages, and the converter names their weights b
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 from rad_jax.errors import UserError
 from rad_jax.models.architecture import Architecture, StageSpec
@@ -47,6 +48,13 @@ class NCSNppConfig(Architecture):
     Others, and what is raised, as of `Architecture`.
     """
 
+    image_size: int
+    model_channels: int
+    channel_mult: Sequence[float | int]
+    num_res_blocks: int
+    attention_resolutions: Sequence[int]
+    in_channels: int = 3
+    out_channels: int = 3
     embedding: str = "fourier"
     fourier_scale: float | int = 16.0
     block: str = "biggan"
@@ -56,6 +64,10 @@ class NCSNppConfig(Architecture):
     progressive_input: str = "none"
     progressive_combine: str = "sum"
     groups: int = 0
+    dropout: float | int = 0.0
+    dtype: str = "float32"
+    use_remat: bool = False
+    noise_embedding: str = "spatial"
     architecture: str = ARCHITECTURE
 
     def __post_init__(self):
