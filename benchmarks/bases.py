@@ -27,7 +27,7 @@ from rad_jax.train.stop import stop_on_signals
 SEEDS = (0, 1, 2)
 WAYS = ("scratch", "lora")
 STEPS = {"plain": 1500, "scratch": 1200, "lora": 500}
-"""Of training: all runs take two hours on two cores."""
+"""Of training."""
 
 FILLING_STEPS = (20, 100)
 NUM_IMAGES, NUM_SAMPLES = 99, 2
