@@ -20,8 +20,8 @@ Resampling = Literal["down", "up"]
 class Architecture:
     """Base of the frozen dataclasses that configure a network; has no fields itself.
 
-    Each has these, in the order in which files store them (their fingerprints are of
-    that order), and a config block splats into it.
+    Each declares these among its own: files store fields in their order, of which
+    fingerprints are made. A config block splats into it.
 
     Attributes:
       image_size: pixels; gives `attention_resolutions` their meaning. The network runs

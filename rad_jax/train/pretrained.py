@@ -10,6 +10,7 @@ import numpy as np
 from rad_jax.checkpoints.load import BASE, load_diffusion
 from rad_jax.checkpoints.model import Model
 from rad_jax.checkpoints.model_folder import write_model
+from rad_jax.checkpoints.model_record import ADM_PROCESS
 from rad_jax.config import Experiment
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath
@@ -36,7 +37,7 @@ def load_pretrained(experiment: Experiment) -> Model:
     pairs: dict[str, tuple[Any, Any]] = {
         f"model.{name}": pair for name, pair in differences(*networks).items()
     }
-    for name in ("kind", "base_steps", "timestep_scale", "sigmas", "unit_input"):
+    for name in ("kind", *ADM_PROCESS):
         both = model.schedule, experiment.schedule
         pairs[f"schedule.{name}"] = tuple(getattr(each, name) for each in both)
     pairs["loss.parametrisation"] = (
