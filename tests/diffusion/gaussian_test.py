@@ -304,6 +304,11 @@ def test_renoising_forgets_the_image_that_it_comes_from(key):
     expected = gaussian.forward_marginal(x0, levels.s, noise)
     np.testing.assert_array_equal(found[1:], expected[1:])
     np.testing.assert_array_equal(found[0, 0], x_t[0, 0])  # known
+    config = options.SamplerConfig("renoise", parametrisation="x0", clip=False)
+    weight = sch.mask_to_hole_weight(DEFAULT, SOFT)
+    images = x_t, x0, jnp.zeros_like(x0), noise
+    by_name, _ = reverse.reverse_step(config, make_step(640, 360), weight, *images)
+    np.testing.assert_array_equal(by_name, found)
     last = levels_of(160, 0, SOFT)
     found = gaussian.renoise_step(x_t, x0, last, noise)
     np.testing.assert_array_equal(found[1:], x0[1:])
