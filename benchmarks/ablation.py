@@ -16,7 +16,7 @@ from typing import NamedTuple
 from benchmarks.measured import measured, store
 from rad_jax.checkpoints.load import load_diffusion
 from rad_jax.checkpoints.model import Model
-from rad_jax.config import load_config
+from rad_jax.config.file import load_config
 from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.evaluate.evaluate import evaluate
 from rad_jax.evaluate.protocol import RESULTS

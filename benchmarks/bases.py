@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from benchmarks.measured import measured, store
 from configs.digits_base import BASES
 from rad_jax.checkpoints.load import load_diffusion
-from rad_jax.config import load_config
+from rad_jax.config.file import load_config
 from rad_jax.evaluate.demo import measure
 from rad_jax.files.contact_sheet import contact_sheet
 from rad_jax.files.pictures import save_png

@@ -32,7 +32,7 @@ from benchmarks.inpainting import random_model
 from benchmarks.measured import measured, store
 from benchmarks.photographs import squares
 from rad_jax.checkpoints.model_folder import write_model
-from rad_jax.config import load_config
+from rad_jax.config.file import load_config
 
 SIZE = 256
 MILLISECONDS = 5

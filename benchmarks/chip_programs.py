@@ -24,7 +24,8 @@ from rad_jax.chips.host import set_up
 from rad_jax.chips.slices import Slice, find_slice
 from rad_jax.chips.table import peak_flops
 from rad_jax.chips.work import Part
-from rad_jax.config import Experiment, load_config
+from rad_jax.config.experiment import Experiment
+from rad_jax.config.file import load_config
 from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.inference import compiled
 from rad_jax.inference.for_chips import Batch, compile_fill, fill_flops

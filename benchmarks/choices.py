@@ -17,7 +17,7 @@ from benchmarks import alternatives
 from benchmarks.measured import measured, store
 from benchmarks.timing import in_turns, medians, ratio
 from benchmarks.unet import inputs, two_levels
-from rad_jax.config import load_config
+from rad_jax.config.file import load_config
 from rad_jax.models.apply import Params, make_apply
 from rad_jax.models.config import NO_LORA, LoRAConfig
 from rad_jax.models.lora import combine, draw_adapters

@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.inpainting import random_model
 from benchmarks.measured import measured, store
 from rad_jax.checkpoints.model_folder import write_model
-from rad_jax.config import load_config
+from rad_jax.config.file import load_config
 from rad_jax.files.pictures import save_png
 
 CASES = {"cpu": ("digits",), "gpu": ("digits", "ffhq256")}

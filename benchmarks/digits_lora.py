@@ -13,7 +13,8 @@ import jax
 
 from benchmarks.measured import measured, store
 from rad_jax.checkpoints.load import load_diffusion
-from rad_jax.config import Experiment, load_config
+from rad_jax.config.experiment import Experiment
+from rad_jax.config.file import load_config
 from rad_jax.evaluate.demo import NUM_SAMPLES, STEPS, measure
 from rad_jax.models.lora import adapted_params, partition
 from rad_jax.models.network import abstract_params

@@ -15,7 +15,7 @@ import jax
 from benchmarks.measured import measured, store
 from benchmarks.timing import in_turns, medians, ratio
 from benchmarks.unet import inputs, two_levels
-from rad_jax.config import load_config
+from rad_jax.config.file import load_config
 from rad_jax.models.apply import make_apply
 from rad_jax.models.config import NO_LORA
 from rad_jax.models.network import NetworkConfig, abstract_params

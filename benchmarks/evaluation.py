@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.inpainting import random_model
 from benchmarks.measured import measured, store
-from rad_jax.config import load_config
+from rad_jax.config.file import load_config
 from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.evaluate.evaluate import evaluate
 from rad_jax.evaluate.settings import Evaluation

@@ -16,7 +16,7 @@ from benchmarks import rows
 from benchmarks.timing import in_turns, medians, ratio
 from benchmarks.unet import Call, inputs, two_levels
 from rad_jax.checkpoints.model import Model
-from rad_jax.config import load_config
+from rad_jax.config.file import load_config
 from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.inference.inpaint import fill
 from rad_jax.models.apply import init_params, make_apply

@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks import alternatives
 from benchmarks.measured import measured, store
 from benchmarks.unet import inputs, two_levels
-from rad_jax.config import load_config
+from rad_jax.config.file import load_config
 from rad_jax.models.apply import make_apply
 from rad_jax.models.config import NO_LORA
 from rad_jax.models.network import NetworkConfig, abstract_params

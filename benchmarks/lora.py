@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from benchmarks.alternatives import adapters_beside
 from benchmarks.measured import measured, store
 from benchmarks.timing import in_turns, medians
-from rad_jax.config import load_config
+from rad_jax.config.file import load_config
 from rad_jax.models.apply import init_params, make_apply
 from rad_jax.models.config import LoRAConfig
 from rad_jax.models.lora import combine, draw_adapters, partition

@@ -23,7 +23,7 @@ from benchmarks.ablation import SAMPLING, pretrain
 from benchmarks.alternatives import adapters_beside, float32_gradients
 from benchmarks.measured import measured, store
 from rad_jax.checkpoints.load import load_diffusion
-from rad_jax.config import load_config
+from rad_jax.config.file import load_config
 from rad_jax.evaluate.evaluate import evaluate
 from rad_jax.evaluate.settings import Evaluation
 from rad_jax.inference.file_options import FileOptions

@@ -21,7 +21,7 @@ from benchmarks.timing import in_turns, medians, ratio
 from benchmarks.unet import inputs
 from rad_jax.baselines.choice import METHODS, Baseline
 from rad_jax.checkpoints.model import Model
-from rad_jax.config import load_config
+from rad_jax.config.file import load_config
 from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.inference.comparison import prepare_baseline

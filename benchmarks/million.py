@@ -26,7 +26,7 @@ from benchmarks.inpainting import random_model
 from benchmarks.measured import measured, store
 from benchmarks.stand_in_command import status_mib
 from rad_jax.checkpoints.model_folder import write_model
-from rad_jax.config import load_config
+from rad_jax.config.file import load_config
 
 ROOT = Path(__file__).parents[1]
 TABLES = 64

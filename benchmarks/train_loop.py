@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.measured import measured, store
-from rad_jax.config import load_config
+from rad_jax.config.file import load_config
 from rad_jax.prepare.command import prepare
 from rad_jax.runtime.sharding import make_mesh, place_batch
 from rad_jax.train import loop, start

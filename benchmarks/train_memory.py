@@ -14,7 +14,8 @@ from benchmarks.measured import measured, store
 from rad_jax.chips.compiled import TooLarge, compile_for
 from rad_jax.chips.host import set_up
 from rad_jax.chips.slices import find_slice
-from rad_jax.config import Experiment, load_config
+from rad_jax.config.experiment import Experiment
+from rad_jax.config.file import load_config
 from rad_jax.runtime.sharding import make_mesh
 from rad_jax.train.plan import step_shapes
 from rad_jax.train.step import make_train_step

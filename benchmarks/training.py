@@ -15,7 +15,8 @@ import numpy as np
 from benchmarks import rows
 from benchmarks.timing import ADM, in_turns, matmul, rates
 from benchmarks.unet import MATRIX, Call
-from rad_jax.config import Experiment, load_config
+from rad_jax.config.experiment import Experiment
+from rad_jax.config.file import load_config
 from rad_jax.models.apply import Apply, init_params, make_apply
 from rad_jax.models.lora import combine, draw_adapters, partition
 from rad_jax.models.noise_embedding import NoiseLevels

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from benchmarks import rows
 from benchmarks.timing import ADM, in_turns, matmul, rates
-from rad_jax.config import load_config
+from rad_jax.config.file import load_config
 from rad_jax.models.apply import init_params, make_apply
 from rad_jax.models.config import UNetConfig
 from rad_jax.models.network import NetworkConfig

@@ -8,7 +8,9 @@ import re
 import jax
 import pytest
 
-from rad_jax.config import OptimizerConfig, from_dict, load_config, to_dict
+from rad_jax.config.blocks import OptimizerConfig
+from rad_jax.config.experiment import from_dict, to_dict
+from rad_jax.config.file import load_config
 from rad_jax.convert.presets import PRESETS
 from rad_jax.convert.sde_presets import SDE_PRESETS
 from rad_jax.diffusion.schedule import make_schedule
@@ -183,7 +185,8 @@ def test_a_missing_file_is_named():
 
 WITH_ARGUMENT = """
 import ml_collections
-from rad_jax.config import load_config, to_dict
+from rad_jax.config.experiment import to_dict
+from rad_jax.config.file import load_config
 
 def get_config(size):
     config = ml_collections.ConfigDict(to_dict(load_config("configs/digits.py", [])))

@@ -154,7 +154,7 @@ def tiny(digits_dir):
 @pytest.fixture(scope="session")
 def tiny_experiment(tiny):
     """``tiny_experiment("train.num_steps=4", ...)``: the experiment of these."""
-    from rad_jax.config import load_config
+    from rad_jax.config.file import load_config
 
     return lambda *changes: load_config(DIGITS, tiny(*changes))
 

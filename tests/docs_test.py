@@ -22,7 +22,7 @@ from PIL import Image
 from rad_jax.checkpoints.model import Model
 from rad_jax.checkpoints.model_folder import write_model
 from rad_jax.cli import main
-from rad_jax.config import load_config
+from rad_jax.config.file import load_config
 from rad_jax.models.network import abstract_params
 from tests.conftest import ROOT
 from tests.data.image_files import (

@@ -9,7 +9,7 @@ import jax
 from rad_jax.checkpoints.hub import model_at, naming_hub
 from rad_jax.checkpoints.load import is_model_folder, load_checkpoint
 from rad_jax.checkpoints.model_folder import read_any_model, read_record
-from rad_jax.config import to_dict
+from rad_jax.config.experiment import to_dict
 from rad_jax.files.bucket import AnyPath
 
 STATISTICS = ("mean", "var")

@@ -16,7 +16,7 @@ from rad_jax.checkpoints.model_folder import (
     read_shapes,
 )
 from rad_jax.checkpoints.training_record import training_record
-from rad_jax.config import Experiment, from_dict
+from rad_jax.config.experiment import Experiment, from_dict
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath, bucket_errors
 from rad_jax.models.apply import Params

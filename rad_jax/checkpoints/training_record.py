@@ -3,7 +3,7 @@
 from pathlib import PurePosixPath
 from typing import Any
 
-from rad_jax.config import Experiment, to_dict
+from rad_jax.config.experiment import Experiment, to_dict
 from rad_jax.files.hub_address import is_hub
 
 

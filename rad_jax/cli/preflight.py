@@ -18,7 +18,7 @@ def add_flags(sub: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the verb; returns the exit code."""
-    from rad_jax.config import load_config
+    from rad_jax.config.file import load_config
     from rad_jax.runtime import distributed
     from rad_jax.runtime.sharding import use_cpu_cores
 

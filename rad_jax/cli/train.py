@@ -34,7 +34,7 @@ def add_flags(sub: Parser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the verb; returns the exit code."""
     where = chips_of(args, "trains nothing")
-    from rad_jax.config import load_config
+    from rad_jax.config.file import load_config
 
     if where is not None:
         from rad_jax.train.for_chips import report

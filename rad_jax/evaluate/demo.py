@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 
 from rad_jax.checkpoints.load import load_diffusion
 from rad_jax.checkpoints.model import Model
-from rad_jax.config import load_config
+from rad_jax.config.file import load_config
 from rad_jax.data.splits import load_split
 from rad_jax.errors import UserError
 from rad_jax.files.atomic import atomic_write

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from rad_jax.config import Experiment
+from rad_jax.config.experiment import Experiment
 from rad_jax.errors import UserError
 from rad_jax.runtime.sharding import abstract_mesh
 from rad_jax.train.plan import Plan, make_plan

@@ -3,7 +3,7 @@
 from rad_jax.chips.compiled import Needs, TooLarge, compile_for
 from rad_jax.chips.report import lines
 from rad_jax.chips.slices import Slice
-from rad_jax.config import Experiment
+from rad_jax.config.experiment import Experiment
 from rad_jax.errors import UserError
 from rad_jax.runtime.sharding import abstract_mesh, make_mesh
 from rad_jax.train.fitting import what_fits

@@ -2,7 +2,7 @@
 
 import jax
 
-from rad_jax.config import Experiment
+from rad_jax.config.experiment import Experiment
 from rad_jax.data.examples import ToExample
 from rad_jax.data.pipeline import Batches, Shard, batches
 from rad_jax.data.records import source

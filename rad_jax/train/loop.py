@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from rad_jax.checkpoints.checkpoints import Checkpoints
-from rad_jax.config import Experiment, to_dict
+from rad_jax.config.experiment import Experiment, to_dict
 from rad_jax.data.prefetch import Prefetch
 from rad_jax.files.bucket import AnyPath
 from rad_jax.models.lora import plain_params

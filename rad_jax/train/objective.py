@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from rad_jax.config import Experiment
+from rad_jax.config.experiment import Experiment
 from rad_jax.diffusion import gaussian
 from rad_jax.diffusion.conditioning import conditioning
 from rad_jax.diffusion.denoise import Denoise, make_denoise

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from rad_jax.chips.table import chip_of, peak_flops
-from rad_jax.config import Experiment
+from rad_jax.config.experiment import Experiment
 from rad_jax.files.bucket import AnyPath, in_bucket
 from rad_jax.models.lora import adapted_params, partition
 from rad_jax.runtime.flops import count_flops

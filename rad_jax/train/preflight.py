@@ -21,7 +21,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, PartitionSpec
 
 from rad_jax.checkpoints.checkpoints import Checkpoints
-from rad_jax.config import Experiment
+from rad_jax.config.experiment import Experiment
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath, bucket_errors, in_bucket, remove_folder
 from rad_jax.runtime.distributed import from_main, is_main

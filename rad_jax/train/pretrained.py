@@ -11,7 +11,7 @@ from rad_jax.checkpoints.load import BASE, load_diffusion
 from rad_jax.checkpoints.model import Model
 from rad_jax.checkpoints.model_folder import write_model
 from rad_jax.checkpoints.model_record import ADM_PROCESS
-from rad_jax.config import Experiment
+from rad_jax.config.experiment import Experiment
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath
 from rad_jax.models.apply import Params

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rad_jax.checkpoints.model import Model
-from rad_jax.config import Experiment
+from rad_jax.config.experiment import Experiment
 from rad_jax.data.splits import load_split
 from rad_jax.files.contact_sheet import contact_sheet, grey_holes
 from rad_jax.files.pixel_ranges import to_bytes, to_float

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from rad_jax.checkpoints.checkpoints import Checkpoints
 from rad_jax.checkpoints.load import read_frozen
-from rad_jax.config import Experiment, from_dict, to_dict
+from rad_jax.config.experiment import Experiment, from_dict, to_dict
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath
 from rad_jax.models.apply import Params

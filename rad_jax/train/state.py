@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
-from rad_jax.config import Experiment, OptimizerConfig
+from rad_jax.config.blocks import OptimizerConfig
+from rad_jax.config.experiment import Experiment
 from rad_jax.models.apply import Params, init_params
 from rad_jax.models.lora import combine, draw_adapters, partition
 from rad_jax.train.totals import Totals, no_totals

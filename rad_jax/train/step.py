@@ -10,7 +10,8 @@ import optax
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Int, UInt8
 
-from rad_jax.config import Experiment, TrainConfig
+from rad_jax.config.blocks import TrainConfig
+from rad_jax.config.experiment import Experiment
 from rad_jax.errors import UserError
 from rad_jax.models.apply import Params
 from rad_jax.runtime.gathering import gather, specs_of

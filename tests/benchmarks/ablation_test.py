@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import ablation, ablation_tables
-from rad_jax.config import load_config
+from rad_jax.config.file import load_config
 from rad_jax.evaluate.protocol import RESULTS
 from rad_jax.evaluate.results import Cell
 

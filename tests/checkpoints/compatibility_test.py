@@ -17,7 +17,7 @@ from PIL import Image
 
 import rad_jax
 from rad_jax.checkpoints.model import Model
-from rad_jax.config import from_dict
+from rad_jax.config.experiment import from_dict
 from rad_jax.data.splits import load_split
 from rad_jax.train.loop import train
 from rad_jax.train.stop import StopRequest

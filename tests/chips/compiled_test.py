@@ -17,7 +17,7 @@ from rad_jax.chips.compiled import compile_for
 from rad_jax.chips.hlo import parse, types
 from rad_jax.chips.host import PLUGINS, set_up
 from rad_jax.chips.slices import GPUS, find_slice
-from rad_jax.config import load_config
+from rad_jax.config.file import load_config
 from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.inference.for_chips import Batch, compile_fill, fill_flops
 from rad_jax.runtime.sharding import abstract_mesh, everywhere, make_mesh

@@ -4,7 +4,7 @@ import pytest
 from rad_jax.checkpoints.model import Model
 from rad_jax.checkpoints.model_record import write_record
 from rad_jax.chips.host import VARIABLES
-from rad_jax.config import load_config
+from rad_jax.config.file import load_config
 from tests.conftest import DIGITS
 
 

@@ -450,7 +450,7 @@ def test_overrides_with_a_space(rad, monkeypatch):
         seen.append(overrides)
         raise UserError("far enough")
 
-    monkeypatch.setattr("rad_jax.config.load_config", keep)
+    monkeypatch.setattr("rad_jax.config.file.load_config", keep)
     given = "--config.seed -1 --config.train.batch_size=8 --config.loss.all_pixels"
     given += " --dry_run --noconfig.data.random_flip --config.mask.blur .5 --config.x"
     code, _, err = rad("train", "--config", CONFIG, *given.split(), "")

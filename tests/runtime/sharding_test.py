@@ -27,7 +27,7 @@ from rad_jax.runtime import sharding
 sharding.use_cpu_cores()
 jax.config.update("jax_num_cpu_devices", 2)  # also on a machine of one core
 import rad_jax
-from rad_jax.config import load_config
+from rad_jax.config.file import load_config
 from rad_jax.train.loop import train
 from rad_jax.train.stop import StopRequest
 workdir, image = Path(sys.argv[1]), np.zeros((16, 16, 1), np.float32)

@@ -14,7 +14,7 @@ import rad_jax
 from rad_jax.checkpoints import hub as hub_module
 from rad_jax.checkpoints.load import load_diffusion
 from rad_jax.checkpoints.model_folder import read_model
-from rad_jax.config import from_dict, to_dict
+from rad_jax.config.experiment import from_dict, to_dict
 from rad_jax.files import hub_address
 from rad_jax.files.hub_address import HubAddress, parse
 from rad_jax.train.pretrained import load_pretrained

@@ -11,7 +11,8 @@ from configs.digits_base import BASES
 from rad_jax.checkpoints.load import load_diffusion
 from rad_jax.checkpoints.model import Model
 from rad_jax.checkpoints.model_folder import write_model
-from rad_jax.config import from_dict, load_config, to_dict
+from rad_jax.config.experiment import from_dict, to_dict
+from rad_jax.config.file import load_config
 from rad_jax.diffusion.schedule import make_schedule
 from rad_jax.errors import UserError
 from rad_jax.models.apply import init_params

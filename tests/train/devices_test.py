@@ -20,7 +20,7 @@ import json
 from unittest import mock
 import jax, numpy as np
 jax.config.update("jax_disable_most_optimizations", True)  # compiles in less time
-from rad_jax.config import load_config
+from rad_jax.config.file import load_config
 from rad_jax.runtime.sharding import make_mesh, place_batch
 from rad_jax.train.step import Batch, make_gradient
 from tests.conftest import DIGITS, TINY

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from rad_jax.config import load_config
+from rad_jax.config.file import load_config
 from rad_jax.train import fitting
 from rad_jax.train.plan import Plan, make_plan
 from tests.conftest import DIGITS

@@ -18,7 +18,8 @@ from tensorboardX.proto.event_pb2 import (
 )
 
 from rad_jax.checkpoints.checkpoints import Checkpoints
-from rad_jax.config import load_config, to_dict
+from rad_jax.config.experiment import to_dict
+from rad_jax.config.file import load_config
 from rad_jax.errors import UserError
 from rad_jax.train import loop, start
 from rad_jax.train.lock import lock
@@ -335,7 +336,7 @@ def test_full_disk_is_one_line(tiny_experiment, tmp_path):
     program = """
 import json, pathlib, resource, sys
 import jax, jax.numpy as jnp
-from rad_jax.config import from_dict
+from rad_jax.config.experiment import from_dict
 from rad_jax.errors import UserError
 from rad_jax.train import loop
 from rad_jax.train.step import Signals

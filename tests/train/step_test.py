@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from rad_jax.config import OptimizerConfig
+from rad_jax.config.blocks import OptimizerConfig
 from rad_jax.errors import UserError
 from rad_jax.runtime.sharding import abstract_mesh, make_mesh, place, place_batch
 from rad_jax.train.objective import batch_loss

@@ -1,0 +1,90 @@
+"""What an experiment is: one frozen dataclass for each block of a config file.
+
+It comes of a config file (`config.file`) and is stored as JSON with every checkpoint;
+whoever loads a model reads it from there.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from rad_jax.config.blocks import DataConfig, OptimizerConfig, TrainConfig, make_plain
+from rad_jax.diffusion.denoise import check_base
+from rad_jax.diffusion.losses import LossConfig
+from rad_jax.diffusion.schedule_config import ScheduleConfig
+from rad_jax.errors import UserError
+from rad_jax.files.from_dict import build
+from rad_jax.masks.training import MaskConfig
+from rad_jax.models.config import LoRAConfig
+from rad_jax.models.network import NetworkConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Everything that determines a training run.
+
+    Attributes:
+      seed: of the parameters, the order of the data and all noise, >= 0.
+      pretrained: folder of the model to start from (a model folder, or the workdir of a
+        run), or its hf:// address; "" draws new parameters.
+      data: the images.
+      model: the network.
+      schedule: the noise.
+      mask: what is a hole.
+      loss: what is minimised.
+      lora: which parameters train.
+      optimizer: how.
+      train: how long.
+    """
+
+    seed: int
+    pretrained: str
+    data: DataConfig
+    model: NetworkConfig
+    schedule: ScheduleConfig
+    mask: MaskConfig
+    loss: LossConfig
+    lora: LoRAConfig
+    optimizer: OptimizerConfig
+    train: TrainConfig
+
+    def __post_init__(self):
+        """Makes the path plain; refuses blocks that contradict each other."""
+        if self.pretrained:
+            make_plain(self, "pretrained")
+        weight_decay = self.optimizer.weight_decay
+        check_base(self.model, self.schedule, self.loss, weight_decay)
+        if self.model.num_classes is not None:
+            raise UserError("model.num_classes: training with labels is not built yet")
+        # Upsamplers take a second image, which the data sets do not have.
+        if self.model.in_channels != self.model.out_channels:
+            raise UserError("model.in_channels and out_channels must be equal")
+        most, steps = self.schedule.hole_steps, self.train.sample_steps
+        if self.train.sample_every and not 1 <= steps <= most:
+            raise UserError(
+                f"train.sample_steps is {steps}; it must lie in 1 .. {most}"
+            )
+        if self.lora.rank and not self.pretrained:
+            raise UserError(
+                f"lora.rank is {self.lora.rank}, and adapters need a network to adapt: "
+                "set pretrained to the folder of a model, or lora.rank to 0"
+            )
+        # Grain takes 32 bits.
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"seed is {self.seed}; it must lie in 0 .. 2**32 - 1")
+
+
+def from_dict(blocks: Mapping[str, Any]) -> Experiment:
+    """Builds an experiment from nested dictionaries (a config file, or stored JSON).
+
+    Raises:
+      UserError: a key is unknown (naming the nearest), missing, or of the wrong type.
+    """
+    return build(Experiment, blocks, prefix="")
+
+
+def to_dict(experiment: Experiment) -> dict[str, Any]:
+    """The inverse of ``from_dict``, as JSON stores it (lists for tuples)."""
+    # Through JSON, so that it equals what a checkpoint gives back.
+    return json.loads(json.dumps(dataclasses.asdict(experiment)))
