@@ -22,6 +22,7 @@ from rad_jax.config.file import load_config
 from rad_jax.prepare.command import prepare
 from rad_jax.runtime.sharding import make_mesh, place_batch
 from rad_jax.train import loop, start
+from rad_jax.train.state import NOTHING_FROZEN
 from rad_jax.train.step import Batch, Signals
 from rad_jax.train.stop import StopRequest
 
@@ -69,10 +70,10 @@ def bare_seconds(experiment) -> float:
         place_batch(np.zeros(mesh.size, np.int32), mesh),
     )
     call = counting_step()
-    state, signals = call(state, {}, batch)
+    state, signals = call(state, NOTHING_FROZEN, batch)
     begin = time.perf_counter()
     for _ in range(STEPS):
-        state, signals = call(state, {}, batch)
+        state, signals = call(state, NOTHING_FROZEN, batch)
         jax.device_get(signals)
     return (time.perf_counter() - begin) / STEPS
 

@@ -24,7 +24,7 @@ from rad_jax.runtime.memory import bytes_needed
 from rad_jax.runtime.sharding import make_mesh, place_batch, use_cpu_cores
 from rad_jax.train import objective
 from rad_jax.train.plan import step_flops, step_shapes
-from rad_jax.train.state import init_state
+from rad_jax.train.state import Frozen, init_state
 from rad_jax.train.step import Batch, make_train_step
 
 RAD, LORA, REMAT = "RAD", "RAD, LoRA", "RAD, blocks recomputed"
@@ -69,11 +69,12 @@ def one_level(config, lora) -> Apply:
 def step(experiment: Experiment) -> tuple[Call, float, int | None]:
     """A call that trains one step, its operations and the bytes that it needs."""
     mesh, key = make_mesh(), jax.random.key(0)
-    state, frozen = jax.jit(lambda: init_state(experiment))(), {}
+    state, base = jax.jit(lambda: init_state(experiment))(), {}
     if experiment.lora.rank:
         model, lora = experiment.model, experiment.lora
         params = combine(draw_adapters(model, lora, key), init_params(model, key))
-        _, frozen = partition(model, lora, params)
+        _, base = partition(model, lora, params)
+    frozen = Frozen(base, {})
     images = step_shapes(experiment, mesh)[2].images
     numbers = np.random.default_rng(0).integers(0, 256, images.shape, np.uint8)
     stop = np.zeros(mesh.size, np.int32)

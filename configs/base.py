@@ -57,6 +57,18 @@ def get_config() -> ml_collections.ConfigDict:
     config.loss.vlb_weight = 1e-3  # ADM's would be T / 1000
     config.loss.all_pixels = False  # True: average the MSE over clean pixels too
 
+    config.distil = ml_collections.ConfigDict()  # for few evaluations, docs/fewsteps.md
+    config.distil.kind = ""  # "trajectory", "consistency" or "energy"; "": none of it
+    config.distil.teacher = ""  # folder of the model, where the student starts, too
+    config.distil.times = (1000, 640, 360, 160)  # at which the student will be asked
+    config.distil.start_share = 0.5  # of training, at the first of these
+    config.distil.teacher_steps = 10
+    config.distil.points = 4  # of each of the teacher's paths
+    config.distil.energy_steps = 0  # of train.num_steps, the last, by the energy score
+    config.distil.energy_learning_rate = 3e-4
+    config.distil.features = "pixels"  # "patches", "random" or "lpips"
+    config.distil.weights = ""  # folder of LPIPS' network
+
     config.mask = ml_collections.ConfigDict()
     config.mask.kind = "perlin"  # or "box", "mixed"; "full": plain DDPM in phase 1
     config.mask.blur = 0.0  # standard deviation, pixels; soft masks cost more

@@ -13,6 +13,11 @@ def training_record(experiment: Experiment) -> dict[str, Any]:
     for name in ("model", "schedule"):
         del record[name]
     del record["data"]["data_dir"], record["train"]["wandb_project"]
+    if experiment.distil.kind:
+        del record["distil"]["weights"]
+        record["distil"]["teacher"] = shared_name(experiment.distil.teacher)
+    else:
+        del record["distil"]  # what was never asked for
     return record | {"pretrained": shared_name(experiment.pretrained)}
 
 

@@ -11,7 +11,9 @@ from typing import Any
 
 from rad_jax.config.blocks import DataConfig, OptimizerConfig, TrainConfig, make_plain
 from rad_jax.diffusion.denoise import check_base
+from rad_jax.diffusion.distil_config import STUDENTS, DistilConfig
 from rad_jax.diffusion.losses import LossConfig
+from rad_jax.diffusion.options import OF_TEACHERS
 from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.from_dict import build
@@ -36,6 +38,7 @@ class Experiment:
       lora: which parameters train.
       optimizer: how.
       train: how long.
+      distil: what is minimised instead of `loss`, for few evaluations.
     """
 
     seed: int
@@ -48,11 +51,15 @@ class Experiment:
     lora: LoRAConfig
     optimizer: OptimizerConfig
     train: TrainConfig
+    distil: DistilConfig = dataclasses.field(default_factory=DistilConfig)
 
     def __post_init__(self):
         """Makes the path plain; refuses blocks that contradict each other."""
         if self.pretrained:
             make_plain(self, "pretrained")
+        for name in ("teacher", "weights"):
+            if getattr(self.distil, name):
+                make_plain(self.distil, name, "distil.")
         weight_decay = self.optimizer.weight_decay
         check_base(self.model, self.schedule, self.loss, weight_decay)
         if self.model.num_classes is not None:
@@ -65,7 +72,7 @@ class Experiment:
             raise UserError(
                 f"train.sample_steps is {steps}; it must lie in 1 .. {most}"
             )
-        if self.lora.rank and not self.pretrained:
+        if self.lora.rank and not self.start_from:
             raise UserError(
                 f"lora.rank is {self.lora.rank}, and adapters need a network to adapt: "
                 "set pretrained to the folder of a model, or lora.rank to 0"
@@ -73,6 +80,56 @@ class Experiment:
         # Grain takes 32 bits.
         if not 0 <= self.seed < 2**32:
             raise UserError(f"seed is {self.seed}; it must lie in 0 .. 2**32 - 1")
+        self._check_distil()
+
+    def _check_distil(self) -> None:
+        """Refuses what no student can be, and a student's prediction of no student."""
+        config, predicts = self.distil, self.loss.parametrisation
+        if not config.kind:
+            if predicts in OF_TEACHERS:
+                raise UserError(
+                    f"loss.parametrisation={predicts} is a student's; set distil.kind"
+                )
+            return
+        if not self.start_from:
+            raise UserError(
+                f"distil.kind={config.kind} goes on from a model; set pretrained to "
+                "its folder"
+            )
+        if predicts not in STUDENTS:
+            raise UserError(
+                f"loss.parametrisation={predicts} gives no clean image where all is "
+                f"noise; for distil.kind set it to {predicts}_as_v, which has the same "
+                "weights"
+            )
+        if self.loss.vlb_weight:
+            raise UserError("loss.vlb_weight is of no use to distil.kind; set it to 0")
+        steps, most = self.schedule.hole_steps, self.train.num_steps
+        if config.times[0] != steps:
+            raise UserError(
+                f"distil.times begin at {config.times[0]}; they must begin at {steps}, "
+                "schedule.hole_steps, where the hole is all noise"
+            )
+        if config.teacher_steps > steps:
+            raise UserError(
+                f"distil.teacher_steps is {config.teacher_steps}; it must lie in "
+                f"1 .. {steps}"
+            )
+        if config.energy_steps >= most:
+            raise UserError(
+                f"distil.energy_steps is {config.energy_steps}, of train.num_steps="
+                f"{most} in all; leave some to distil.kind={config.kind}"
+            )
+
+    @property
+    def start_from(self) -> str:
+        """Folder of the model that training starts from, "" for none."""
+        return self.pretrained or self.distil.teacher
+
+    @property
+    def few_steps(self) -> tuple[int, ...]:
+        """Times at which the trained model is to be asked; () for any."""
+        return tuple(self.distil.times) if self.distil.kind else ()
 
 
 def from_dict(blocks: Mapping[str, Any]) -> Experiment:

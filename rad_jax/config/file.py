@@ -78,9 +78,7 @@ def _importable(folder: Path) -> Iterator[None]:
 
 def _find(path: Path) -> Path:
     """The path as given, or that of a config that comes with the package."""
-    package = Path(__file__).parents[
-        1
-    ]  # configs/ is in it when installed, or beside
+    package = Path(__file__).parents[1]  # configs/ is in it when installed, or beside
     for folder in (Path(), package, package.parent):
         if (folder / path).is_file():
             return folder / path

@@ -19,10 +19,14 @@ TWICE = ("heun", "pc")
 
 VARIANCES = ("learned", "small", "large")
 GRIDS = ("uniform", "quadratic", "log_snr", "official")
-PARAMETRISATIONS = ("eps", "v", "score", "x0")
+PARAMETRISATIONS = ("eps", "v", "score", "x0", "eps_as_v", "score_as_v")
 """What a network predicts: the noise, the velocity, the score times the noise's
-deviation (which is the noise with the other sign), or the clean image.
+deviation (which is the noise with the other sign), or the clean image; "..as_v" is a
+velocity by a network of noise or score (`gaussian.MOST_GAIN`).
 """
+
+OF_TEACHERS = {"eps_as_v": "eps", "score_as_v": "score"}
+"""What the network predicted before, where that cannot be learned in few steps."""
 
 
 def evaluations_in_a_step(method: str) -> int:

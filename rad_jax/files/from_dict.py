@@ -34,7 +34,9 @@ def build(cls: type, values: Any, prefix: str) -> Any:
     missing = [
         name
         for name, field in fields.items()
-        if name not in values and field.default is dataclasses.MISSING
+        if name not in values
+        and field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
     ]
     if missing:
         raise UserError(f"config lacks the key {prefix}{missing[0]}")

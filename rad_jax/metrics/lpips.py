@@ -115,7 +115,10 @@ class LPIPS(nnx.Module):
                 x = nnx.max_pool(x, (spec.pool, spec.pool), strides=(2, 2))
             x = nnx.relu(conv(x))
             if spec.tap:
-                length = jnp.sqrt(jnp.square(x).sum(axis=-1, keepdims=True))
+                square = jnp.square(x).sum(axis=-1, keepdims=True)
+                # Its gradient is finite where no channel is on.
+                some = square > 0
+                length = jnp.where(some, jnp.sqrt(jnp.where(some, square, 1.0)), 0.0)
                 taps.append(x / (length + 1e-10))
         return tuple(taps)
 

@@ -18,7 +18,7 @@ def check_division(experiment: Experiment, where: Slice) -> None:
       UserError: naming both numbers.
     """
     abstract_mesh(where.devices, experiment.train.fsdp)
-    check_batch(experiment.train, where.devices)
+    check_batch(experiment, where.devices)
 
 
 def compile_step(experiment: Experiment, where: Slice) -> tuple[str, Needs]:

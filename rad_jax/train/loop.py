@@ -16,6 +16,7 @@ from rad_jax.models.lora import plain_params
 from rad_jax.progress import progress
 from rad_jax.runtime.distributed import is_main, say
 from rad_jax.runtime.sharding import local_copy, make_mesh, place_batch
+from rad_jax.train.distil import stages
 from rad_jax.train.health import Health
 from rad_jax.train.input import open_batches
 from rad_jax.train.lock import lock
@@ -25,7 +26,7 @@ from rad_jax.train.plan import make_plan, step_speed
 from rad_jax.train.profile import Profile
 from rad_jax.train.samples import SampleGrid
 from rad_jax.train.start import items, start, write_config
-from rad_jax.train.state import TrainState
+from rad_jax.train.state import TrainState, restarted
 from rad_jax.train.step import Batch, check_batch, make_train_step
 from rad_jax.train.stop import StopRequest
 from rad_jax.train.totals import means
@@ -63,7 +64,7 @@ def train(
     # 1. What does not fit is refused before the folder is touched.
     settings = experiment.train
     mesh = make_mesh(settings.fsdp)
-    check_batch(settings, mesh.size)
+    check_batch(experiment, mesh.size)
     batches = open_batches(experiment)
     with (
         lock(workdir),
@@ -72,7 +73,7 @@ def train(
             workdir, settings.keep_checkpoints, settings.keep_every
         ) as checkpoints,
     ):
-        # 2. The latest checkpoint, or a new state; `frozen` is the base of adapters.
+        # 2. The latest checkpoint, or a new state.
         state, frozen, position = start(experiment, workdir, checkpoints, mesh)
         first = int(state.step)
         if first >= settings.num_steps:
@@ -85,7 +86,11 @@ def train(
         say(make_plan(experiment, mesh).summary(workdir))
         write_config(experiment, uploader.folder)
         samples = SampleGrid(experiment)
-        train_step, flags = make_train_step(experiment, mesh), _stop_flags(mesh)
+        parts = dict(stages(experiment))
+        train_step = make_train_step(
+            parts[max(start for start in parts if start <= first)], mesh
+        )
+        flags = _stop_flags(mesh)
         speed = step_speed(experiment, mesh)
         health = Health(settings.max_skipped, workdir)
         with (
@@ -107,13 +112,17 @@ def train(
                 quiet=not is_main(),
             )
             for step in bar:
-                # 4. One step. No transfer may hide here: it would wait for the device.
+                # 4. Another loss from here on, with an optimiser of its own.
+                if step > 1 and step - 1 in parts:
+                    train_step = make_train_step(parts[step - 1], mesh)
+                    state = restarted(parts[step - 1], state)
+                # 5. One step. No transfer may hide here: it would wait for the device.
                 with jax.transfer_guard("disallow"), trace.step(step):
                     batch = Batch(next(images), flags[bool(stop)])
                     state, signals = train_step(state, frozen, batch)
                     # Of the step before, while the devices work on this one.
                     stopping = health.check(step, signals)
-                # 5. The logs. Means of all steps since the line before.
+                # 6. The logs. Means of all steps since the line before.
                 last = step == settings.num_steps
                 if step % settings.log_every == 0 or last:
                     values = means(jax.device_get(state.totals))
@@ -123,15 +132,15 @@ def train(
                     if logs is not None:
                         logs.scalars(step, values, lap)
                     checkpoints.check()  # or a full disk shows at the next one
-                # 6. Samples: all processes gather the average, the main one draws.
+                # 7. Samples: all processes gather the average, the main one draws.
                 if settings.sample_every and (
                     step % settings.sample_every == 0 or last
                 ):
-                    ema, rest = local_copy((state.ema, frozen), mesh)
+                    ema, rest = local_copy((state.ema, frozen.base), mesh)
                     if logs is not None:
                         ema = plain_params(experiment.model, experiment.lora, ema, rest)
                         logs.picture(step, samples.draw(ema))
-                # 7. The checkpoint, with the position in the data.
+                # 8. The checkpoint, with the position in the data.
                 if step % settings.checkpoint_every == 0 or last or stopping:
                     records = {"data": images.position, "config": to_dict(experiment)}
                     uploader.publish()  # before: logs may be ahead, not behind

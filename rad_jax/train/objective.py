@@ -28,6 +28,8 @@ from rad_jax.masks.training import MaskConfig, training_mask
 from rad_jax.models.apply import Params
 from rad_jax.models.lora import combine
 from rad_jax.models.network import NetworkConfig
+from rad_jax.train.distil import make_distil_loss
+from rad_jax.train.state import Frozen
 from rad_jax.train.totals import BUCKETS, Totals, bucket
 from rad_jax.typing import Images, PRNGKey, PRNGKeys, Scalar
 
@@ -131,7 +133,13 @@ def batch_loss(
 
 
 def make_loss(experiment: Experiment) -> Callable[..., tuple[Scalar, Totals]]:
-    """``loss(params, frozen, images as bytes, keys)``, see ``batch_loss``."""
+    """``loss(params, frozen, images as bytes, keys)``: `batch_loss`, or of `distil`.
+
+    Raises:
+      UserError: as ``make_distil_loss``.
+    """
+    if experiment.distil.kind:
+        return make_distil_loss(experiment)
     one_batch = functools.partial(
         batch_loss,
         make_denoise(
@@ -143,7 +151,7 @@ def make_loss(experiment: Experiment) -> Callable[..., tuple[Scalar, Totals]]:
         loss=experiment.loss,
     )
 
-    def loss(params: Params, frozen: Params, images: Array, keys: PRNGKeys):
-        return one_batch(combine(params, frozen), to_float(images), keys)
+    def loss(params: Params, frozen: Frozen, images: Array, keys: PRNGKeys):
+        return one_batch(combine(params, frozen.base), to_float(images), keys)
 
     return loss

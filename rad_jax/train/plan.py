@@ -14,8 +14,10 @@ from jax.sharding import Mesh
 
 from rad_jax.chips.table import chip_of, peak_flops
 from rad_jax.config.experiment import Experiment
+from rad_jax.diffusion.distil_config import TAUGHT
 from rad_jax.files.bucket import AnyPath, in_bucket
 from rad_jax.models.lora import adapted_params, partition
+from rad_jax.models.network import abstract_params
 from rad_jax.runtime.flops import count_flops
 from rad_jax.runtime.memory import size
 from rad_jax.runtime.sharding import (
@@ -27,9 +29,10 @@ from rad_jax.runtime.sharding import (
 )
 from rad_jax.train import objective
 from rad_jax.train.speed import Speed
-from rad_jax.train.state import TrainState, init_state
+from rad_jax.train.state import Frozen, TrainState, init_state
 from rad_jax.train.step import (
     Batch,
+    batch_unit,
     check_batch,
     make_gradient,
     make_train_step,
@@ -53,7 +56,7 @@ class Plan(NamedTuple):
 
     Attributes:
       trained: parameters that train.
-      frozen: those that do not.
+      frozen: those that do not, a teacher's too.
       state: of a device: what trains, its average and the optimiser.
       base: of a device: what is frozen.
       gradient: of a device: the gradient, what is gathered for a step, and kernels
@@ -98,7 +101,7 @@ def make_plan(experiment: Experiment, mesh: AnyMesh) -> Plan:
       UserError: the devices cannot share the batch.
     """
     settings = experiment.train
-    check_batch(settings, mesh.size)
+    check_batch(experiment, mesh.size)
     state = jax.eval_shape(lambda: init_state(experiment))
     frozen = frozen_shapes(experiment)
     kept = _bytes(state)
@@ -107,7 +110,7 @@ def make_plan(experiment: Experiment, mesh: AnyMesh) -> Plan:
     gathered = _bytes((state.params, frozen)) if mesh.shape["fsdp"] > 1 else 0
     # Those of a block alone, where it is computed again; none of kernels in bfloat16.
     beside = experiment.lora.base_dtype == "bfloat16"
-    merged = 0 if experiment.model.use_remat or beside else 4 * _count(frozen)
+    merged = 0 if experiment.model.use_remat or beside else 4 * _count(frozen.base)
     extra = settings.num_steps // settings.keep_every if settings.keep_every else 0
     checkpoints = settings.keep_checkpoints + 1 + extra
     return Plan(
@@ -122,17 +125,21 @@ def make_plan(experiment: Experiment, mesh: AnyMesh) -> Plan:
     )
 
 
-def frozen_shapes(experiment: Experiment) -> Any:
-    """Shapes of what does not train, a tree that may be empty."""
+def frozen_shapes(experiment: Experiment) -> Frozen:
+    """Shapes of what does not train, trees that may be empty."""
+    teacher = {}
+    if experiment.distil.kind in TAUGHT:
+        teacher = abstract_params(experiment.model)
     if not experiment.lora.rank:
-        return {}
+        return Frozen({}, teacher)
     shapes = adapted_params(experiment.model, experiment.lora)
     _, frozen = partition(experiment.model, experiment.lora, shapes)
     dtype = jnp.dtype(experiment.lora.base_dtype)
-    return jax.tree.map(
+    base = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, dtype if x.ndim > 1 else x.dtype),
         frozen,
     )
+    return Frozen(base, teacher)
 
 
 def step_speed(experiment: Experiment, mesh: Mesh) -> Speed:
@@ -217,7 +224,7 @@ def dry_run(experiment: Experiment) -> str:
 def _shared_by(experiment: Experiment, devices: int) -> Experiment:
     """The same with the next batch that so many devices can share."""
     settings = experiment.train
-    unit = devices * settings.microbatches
+    unit = batch_unit(experiment, devices)
     batch_size = -(-settings.batch_size // unit) * unit
     train = dataclasses.replace(settings, batch_size=batch_size)
     return dataclasses.replace(experiment, train=train)
@@ -249,10 +256,13 @@ def _kept(experiment: Experiment) -> float:
         return jax.vjp(lambda p: loss(p, frozen, images, keys)[0], params)[1]
 
     params = jax.eval_shape(lambda: init_state(experiment)).params
-    given = (params, frozen_shapes(experiment), _images(experiment, PROBE))
-    found = jax.tree.leaves(jax.eval_shape(kept, *given, _keys(PROBE)))
-    maps = [x for x in found if x.dtype == jnp.bfloat16 and x.shape[:1] == (PROBE,)]
-    return sum(x.size for x in maps) / PROBE
+    count = PROBE * experiment.distil.unit
+    given = (params, frozen_shapes(experiment), _images(experiment, count))
+    found = jax.tree.leaves(jax.eval_shape(kept, *given, _keys(count)))
+    # Two samples of each image, where there is an energy score.
+    rows = 2 * count if experiment.distil.kind == "energy" else count
+    maps = [x for x in found if x.dtype == jnp.bfloat16 and x.shape[:1] == (rows,)]
+    return sum(x.size for x in maps) / count
 
 
 def _images(experiment: Experiment, count: int) -> jax.ShapeDtypeStruct:

@@ -1,5 +1,7 @@
 """The network that a run starts from, and the base that adapters are trained on."""
 
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,17 +9,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rad_jax.checkpoints.load import BASE, load_diffusion
-from rad_jax.checkpoints.model import Model
-from rad_jax.checkpoints.model_folder import write_model
+from rad_jax.checkpoints.hub import model_at, naming_hub
+from rad_jax.checkpoints.load import BASE, load_diffusion, read_folder
+from rad_jax.checkpoints.model import Model, require_diffusion
+from rad_jax.checkpoints.model_folder import read_model, write_model
 from rad_jax.checkpoints.model_record import ADM_PROCESS
 from rad_jax.config.experiment import Experiment
+from rad_jax.diffusion.distil_config import TAUGHT
+from rad_jax.diffusion.options import OF_TEACHERS
+from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath
 from rad_jax.models.apply import Params
 from rad_jax.models.config import LoRAConfig
 from rad_jax.models.lora import combine, partition
 from rad_jax.models.network import NetworkConfig, differences
+
+TEACHER = "teacher"
+"""Where a run keeps the model that it is distilled from."""
 
 
 def load_pretrained(experiment: Experiment) -> Model:
@@ -27,23 +36,55 @@ def load_pretrained(experiment: Experiment) -> Model:
       UserError: there is no such model, it has classes, or naming all keys in which it
         differs.
     """
-    model = load_diffusion(experiment.pretrained)
+    model = load_diffusion(experiment.start_from)
+    processes = ("kind", *ADM_PROCESS)
+    _check("pretrained", experiment.start_from, model, experiment, processes)
+    return model
+
+
+def load_teacher(experiment: Experiment) -> Model:
+    """The model that a student learns from; it must know all of the student's noise.
+
+    Raises:
+      UserError: as `load_pretrained`; or it was trained with other masks.
+    """
+    folder = experiment.distil.teacher
+    with naming_hub(folder):
+        found, provenance = read_folder(model_at(folder))
+    model = require_diffusion(found, f"distil.teacher {folder}")
+    names = [field.name for field in dataclasses.fields(ScheduleConfig)]
+    masks = provenance.get("training", {}).get("mask", {})
+    _check("distil.teacher", folder, model, experiment, names, masks)
+    return model
+
+
+def _check(
+    key: str,
+    folder: str,
+    model: Model,
+    experiment: Experiment,
+    names: Sequence[str],
+    masks: Mapping[str, Any] = {},
+) -> None:
+    """Raises UserError naming all in which a model is not what an experiment says."""
     if model.config.num_classes is not None:
         raise UserError(
-            f"pretrained {experiment.pretrained}: has {model.config.num_classes} "
+            f"{key} {folder}: has {model.config.num_classes} "
             "classes, and training with labels is not built yet; take a model without"
         )
     networks = model.config, experiment.model
     pairs: dict[str, tuple[Any, Any]] = {
         f"model.{name}": pair for name, pair in differences(*networks).items()
     }
-    for name in ("kind", *ADM_PROCESS):
+    for name in names:
         both = model.schedule, experiment.schedule
         pairs[f"schedule.{name}"] = tuple(getattr(each, name) for each in both)
-    pairs["loss.parametrisation"] = (
-        model.parametrisation,
-        experiment.loss.parametrisation,
-    )
+    for name, theirs in masks.items():
+        pairs[f"mask.{name}"] = theirs, getattr(experiment.mask, name, None)
+    ours = experiment.loss.parametrisation
+    if experiment.distil.kind and model.parametrisation not in OF_TEACHERS:
+        ours = OF_TEACHERS.get(ours, ours)
+    pairs["loss.parametrisation"] = model.parametrisation, ours
     different = [
         f"{name} is {theirs} there, {ours} here"
         for name, (theirs, ours) in pairs.items()
@@ -51,10 +92,9 @@ def load_pretrained(experiment: Experiment) -> Model:
     ]
     if different:
         raise UserError(
-            f"pretrained {experiment.pretrained}: is another network than the config's "
+            f"{key} {folder}: is another network than the config's "
             f"({'; '.join(different)}); change the config"
         )
-    return model
 
 
 def write_base(experiment: Experiment, workdir: AnyPath, model: Model) -> None:
@@ -69,9 +109,30 @@ def write_base(experiment: Experiment, workdir: AnyPath, model: Model) -> None:
     write_model(
         workdir / BASE,
         model._replace(params=params),
-        {"pretrained": Path(experiment.pretrained).name},
+        {"pretrained": Path(experiment.start_from).name},
         overwrite=True,
     )
+
+
+def write_teacher(experiment: Experiment, workdir: AnyPath, model: Model) -> None:
+    """Stores the model that a run is distilled from, once: ``WORKDIR/teacher``.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    provenance = {"teacher": Path(experiment.distil.teacher).name}
+    write_model(workdir / TEACHER, model, provenance, overwrite=True)
+
+
+def read_teacher(experiment: Experiment, workdir: AnyPath) -> Params:
+    """Parameters of the teacher of a run; none where it needs none.
+
+    Raises:
+      UserError: it is missing or damaged.
+    """
+    if experiment.distil.kind not in TAUGHT:
+        return {}
+    return read_model(workdir / TEACHER).params
 
 
 def _stored(config: NetworkConfig, lora: LoRAConfig, params: Params) -> dict[str, Any]:

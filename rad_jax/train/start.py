@@ -16,11 +16,16 @@ from rad_jax.checkpoints.load import read_frozen
 from rad_jax.config.experiment import Experiment, from_dict, to_dict
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath
-from rad_jax.models.apply import Params
 from rad_jax.runtime.distributed import from_main, is_main, say
 from rad_jax.runtime.sharding import place, shapes_on, tree_shardings
-from rad_jax.train.pretrained import load_pretrained, write_base
-from rad_jax.train.state import TrainState, init_state
+from rad_jax.train.pretrained import (
+    load_pretrained,
+    load_teacher,
+    read_teacher,
+    write_base,
+    write_teacher,
+)
+from rad_jax.train.state import Frozen, TrainState, init_state
 from rad_jax.train.totals import Totals
 
 # What may change between a run and its resumption: nothing that changes the result, or
@@ -28,6 +33,7 @@ from rad_jax.train.totals import Totals
 FREE_KEYS = {
     "data.data_dir",
     "data.num_workers",
+    "distil.weights",
     "train.microbatches",
     "train.fsdp",
     "train.max_skipped",
@@ -46,12 +52,12 @@ class Start(NamedTuple):
 
     Attributes:
       state: what training changes.
-      frozen: parameters that it does not, with adapters.
+      frozen: parameters that it does not.
       position: in the data, as saved; None at the very beginning.
     """
 
     state: TrainState
-    frozen: Params
+    frozen: Frozen
     position: dict[str, Any] | None
 
 
@@ -77,12 +83,12 @@ def start(
     state, position = checkpoints.latest(read) or (None, None)
     if state is None:
         state = _begin(experiment, workdir, shardings)
-    frozen = read_frozen(experiment, workdir)
+    frozen = Frozen(read_frozen(experiment, workdir), read_teacher(experiment, workdir))
     frozen = place(frozen, tree_shardings(frozen, mesh))
-    if frozen:
+    if frozen.base:
         trained, rest = (
             sum(leaf.size for leaf in jax.tree.leaves(tree))
-            for tree in (state.params, frozen)
+            for tree in (state.params, frozen.base)
         )
         say(f"{trained:,} parameters train, {rest:,} are frozen")
     return Start(state, frozen, position)
@@ -107,12 +113,15 @@ def from_items(step: jax.Array, trees: dict[str, Any]) -> TrainState:
 def _begin(experiment: Experiment, workdir: AnyPath, shardings: Any) -> TrainState:
     """The state before the first step, each array born where it belongs."""
     params = None
-    if experiment.pretrained:
+    if experiment.start_from:
         # Read by every process, as NumPy arrays or on its own devices.
         model = load_pretrained(experiment)
+        teacher = load_teacher(experiment) if experiment.distil.teacher else None
         if experiment.lora.rank and is_main():
             write_base(experiment, workdir, model)
-        from_main(np.int32(0))  # the base is there for all from here on
+        if teacher and is_main():
+            write_teacher(experiment, workdir, teacher)
+        from_main(np.int32(0))  # they are there for all from here on
         params = jax.tree.map(np.asarray, model.params)
         params = place(params, tree_shardings(params, shardings.step.mesh))
     initial = functools.partial(init_state, experiment)

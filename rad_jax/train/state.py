@@ -32,6 +32,21 @@ class TrainState(NamedTuple):
     totals: Totals
 
 
+class Frozen(NamedTuple):
+    """Parameters that a step needs and does not change.
+
+    Attributes:
+      base: those of the network that do not train, with adapters.
+      teacher: of the network that it is distilled from.
+    """
+
+    base: Params
+    teacher: Params
+
+
+NOTHING_FROZEN = Frozen({}, {})
+
+
 def make_optimizer(
     config: OptimizerConfig, num_steps: int
 ) -> optax.GradientTransformation:
@@ -69,3 +84,15 @@ def init_state(experiment: Experiment, pretrained: Params | None = None) -> Trai
         opt_state=optimizer.init(params),
         totals=no_totals(),
     )
+
+
+def restarted(experiment: Experiment, state: TrainState) -> TrainState:
+    """The state before another part of a run: its average, with a new optimiser."""
+    optimizer = make_optimizer(experiment.optimizer, experiment.train.num_steps)
+
+    def restart(state: TrainState) -> TrainState:
+        params = jax.tree.map(jnp.copy, state.ema)
+        return state._replace(params=params, opt_state=optimizer.init(params))
+
+    shardings = jax.tree.map(lambda x: x.sharding, state)
+    return jax.jit(restart, out_shardings=shardings)(state)

@@ -10,7 +10,6 @@ import optax
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Int, UInt8
 
-from rad_jax.config.blocks import TrainConfig
 from rad_jax.config.experiment import Experiment
 from rad_jax.errors import UserError
 from rad_jax.models.apply import Params
@@ -23,7 +22,7 @@ from rad_jax.runtime.sharding import (
     tree_shardings,
 )
 from rad_jax.train import objective
-from rad_jax.train.state import TrainState, init_state, make_optimizer
+from rad_jax.train.state import Frozen, TrainState, init_state, make_optimizer
 from rad_jax.train.totals import Totals
 from rad_jax.typing import Scalar
 
@@ -52,7 +51,7 @@ class Signals(NamedTuple):
     stop: Bool[Array, ""]
 
 
-TrainStep = Callable[[TrainState, Params, Batch], tuple[TrainState, Signals]]
+TrainStep = Callable[[TrainState, Frozen, Batch], tuple[TrainState, Signals]]
 """``step(state, frozen, batch)``; the state is donated."""
 
 
@@ -66,11 +65,11 @@ def make_gradient(experiment: Experiment, mesh: AnyMesh):
     Raises:
       UserError: the devices cannot share the batch equally.
     """
-    check_batch(experiment.train, mesh.size)
+    check_batch(experiment, mesh.size)
     loss = objective.make_loss(experiment)
     parts, most = experiment.train.microbatches, experiment.optimizer.clip_norm
 
-    def device(specs, params: Params, frozen: Params, batch: Batch, keys: Array):
+    def device(specs, params: Params, frozen: Frozen, batch: Batch, keys: Array):
         params, frozen = gather((params, frozen), specs)
 
         def part(images: Array, keys: Array):
@@ -91,7 +90,7 @@ def make_gradient(experiment: Experiment, mesh: AnyMesh):
 
     one, all_axes = PartitionSpec(), PartitionSpec(AXES)
 
-    def gradient(params: Params, frozen: Params, batch: Batch, keys: Array):
+    def gradient(params: Params, frozen: Frozen, batch: Batch, keys: Array):
         specs = specs_of(tree_shardings((params, frozen), mesh))
         on_devices = jax.shard_map(
             functools.partial(device, specs),
@@ -125,23 +124,30 @@ def _in_parts(function, parts: int, images: Array, keys: Array):
     return jax.tree.map(lambda x: x / parts, gradient), totals
 
 
-def check_batch(settings: TrainConfig, devices: int) -> None:
+def check_batch(experiment: Experiment, devices: int) -> None:
     """Refuses a batch that devices cannot share.
 
     Raises:
       UserError: naming both numbers.
     """
-    if settings.batch_size % (devices * settings.microbatches):
+    settings, unit = experiment.train, batch_unit(experiment, devices)
+    if settings.batch_size % unit:
         each = (
             f" in train.microbatches={settings.microbatches} parts"
             if settings.microbatches > 1
             else ""
         )
+        if unit > devices * settings.microbatches:
+            each += f" for paths of distil.points={experiment.distil.points}"
         raise UserError(
             f"train.batch_size is {settings.batch_size}, which {devices} devices "
-            f"cannot share equally{each}; make it a multiple of "
-            f"{devices * settings.microbatches}"
+            f"cannot share equally{each}; make it a multiple of {unit}"
         )
+
+
+def batch_unit(experiment: Experiment, devices: int) -> int:
+    """What a batch for so many devices is a multiple of."""
+    return devices * experiment.train.microbatches * experiment.distil.unit
 
 
 def make_train_step(experiment: Experiment, mesh: AnyMesh) -> TrainStep:
@@ -155,7 +161,7 @@ def make_train_step(experiment: Experiment, mesh: AnyMesh) -> TrainStep:
     noise_key = jax.random.fold_in(jax.random.key(experiment.seed), 1)
     shardings = state_shardings(experiment, mesh)
 
-    def train_step(state: TrainState, frozen: Params, batch: Batch):
+    def train_step(state: TrainState, frozen: Frozen, batch: Batch):
         key = jax.random.fold_in(noise_key, state.step)
         keys = jax.random.split(key, batch.images.shape[0])
         gradient, norm, found, stop = gradient_of(state.params, frozen, batch, keys)

@@ -22,6 +22,7 @@ import jax, numpy as np
 jax.config.update("jax_disable_most_optimizations", True)  # compiles in less time
 from rad_jax.config.file import load_config
 from rad_jax.runtime.sharding import make_mesh, place_batch
+from rad_jax.train.state import NOTHING_FROZEN
 from rad_jax.train.step import Batch, make_gradient
 from tests.conftest import DIGITS, TINY
 from tests.train import matrix
@@ -39,7 +40,7 @@ for count, fsdp in ((1, 1), (3, 1), (4, 2)):
     stop = place_batch(np.arange(count, dtype=np.int32) == count - 1, mesh)
     batch = Batch(place_batch(images, mesh), stop)
     gradient_of = jax.jit(make_gradient(experiment, mesh))
-    gradient, norm, totals, stop = gradient_of(params, {}, batch, keys)
+    gradient, norm, totals, stop = gradient_of(params, NOTHING_FROZEN, batch, keys)
     shards = gradient["matrix"].addressable_shards
     found[str(count)] = {
         "gradients": [np.asarray(shard.data)[:4].tolist() for shard in shards],

@@ -11,7 +11,7 @@ import pytest
 
 from rad_jax.masks.training import MaskConfig, training_mask
 from rad_jax.train.objective import make_loss
-from rad_jax.train.state import init_state
+from rad_jax.train.state import NOTHING_FROZEN, init_state
 from rad_jax.train.totals import means
 from tests.train.step_test import QUICKLY, drawn, start
 
@@ -137,7 +137,9 @@ def test_the_network_takes_a_map_of_levels(tiny_experiment):
     state = jax.eval_shape(lambda: init_state(experiment))
     images = jax.ShapeDtypeStruct((2, 16, 16, 1), np.uint8)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2))
-    loss, _ = jax.eval_shape(make_loss(experiment), state.params, {}, images, keys)
+    loss, _ = jax.eval_shape(
+        make_loss(experiment), state.params, NOTHING_FROZEN, images, keys
+    )
     assert loss.shape == ()
 
 
@@ -155,7 +157,7 @@ def test_losses_go_down(tiny_experiment, changes):
     step, state, batch = start(tiny_experiment(*changes))
     losses = []
     for _ in range(40):
-        state, signals = step(state, {}, batch)
+        state, signals = step(state, NOTHING_FROZEN, batch)
         assert signals.finite
         losses.append(means(jax.device_get(state.totals))["loss"])
     assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10])

@@ -26,7 +26,7 @@ from rad_jax.train.loop import train
 from rad_jax.train.pretrained import load_pretrained, write_base
 from rad_jax.train.samples import SampleGrid
 from rad_jax.train.start import items
-from rad_jax.train.state import init_state
+from rad_jax.train.state import Frozen, init_state
 from rad_jax.train.step import Batch, make_train_step
 from rad_jax.train.stop import StopRequest
 from tests.models.adm_files import flat
@@ -130,7 +130,7 @@ def test_base_in_bfloat16(lora_run, lora_experiment, tmp_path):
     state = jax.eval_shape(lambda: init_state(experiment))
     step = make_train_step(experiment, make_mesh())
     batch = Batch(jnp.zeros((4, 16, 16, 1), jnp.uint8), jnp.zeros(1, jnp.int32))
-    after, _ = jax.eval_shape(step, state, frozen, batch)
+    after, _ = jax.eval_shape(step, state, Frozen(frozen, {}), batch)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
         lambda x: (x.shape, x.dtype), state
     )

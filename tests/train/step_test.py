@@ -12,7 +12,7 @@ from rad_jax.config.blocks import OptimizerConfig
 from rad_jax.errors import UserError
 from rad_jax.runtime.sharding import abstract_mesh, make_mesh, place, place_batch
 from rad_jax.train.objective import batch_loss
-from rad_jax.train.state import init_state, make_optimizer
+from rad_jax.train.state import NOTHING_FROZEN, init_state, make_optimizer
 from rad_jax.train.step import (
     Batch,
     clip,
@@ -50,7 +50,7 @@ def run(tiny_experiment):
     step, state, batch = start(tiny_experiment())
     states, metrics = [jax.tree.map(np.array, state)], []
     for _ in range(60):
-        state, _ = step(state, {}, batch)
+        state, _ = step(state, NOTHING_FROZEN, batch)
         metrics.append(means(jax.device_get(state.totals)))
         if len(states) < 4:
             states.append(jax.tree.map(np.array, state))
@@ -100,7 +100,7 @@ def test_all_parameters_train(run):
 
 def test_state_is_donated(tiny_experiment):
     step, state, batch = start(tiny_experiment())
-    step(state, {}, batch)
+    step(state, NOTHING_FROZEN, batch)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
 
 
@@ -109,7 +109,7 @@ def test_seed_enters_parameters_and_noise(tiny_experiment):
 
     def program(experiment):
         step, state, batch = start(experiment)
-        text = step.lower(state, {}, batch).as_text()
+        text = step.lower(state, NOTHING_FROZEN, batch).as_text()
         return state.params["conv_in"]["kernel"], text
 
     (one, one_text), (two, two_text) = (
@@ -129,9 +129,9 @@ def test_other_losses_and_dropout_train(tiny_experiment):
     )
     step, state, batch = start(experiment)
     before = np.array(state.params["conv_out"]["kernel"])
-    step = step.lower(state, {}, batch).compile(QUICKLY)
+    step = step.lower(state, NOTHING_FROZEN, batch).compile(QUICKLY)
     for _ in range(2):
-        state, _ = step(state, {}, batch)
+        state, _ = step(state, NOTHING_FROZEN, batch)
         metrics = means(jax.device_get(state.totals))
         assert all(np.isfinite(value) for value in metrics.values())
         assert metrics["vlb"] == 0 and metrics["loss"] == metrics["mse"] > 0
@@ -256,7 +256,7 @@ def test_microbatches_are_the_whole_batch(one_matrix, tiny_experiment):
     for parts in (1, 2, 4):
         step, state, batch = start(tiny_experiment(f"train.microbatches={parts}"))
         for _ in range(3):
-            state, _ = step(state, {}, batch)
+            state, _ = step(state, NOTHING_FROZEN, batch)
         found.append(jax.device_get((means(state.totals), state.params)))
     for values, params in found[1:]:
         for name in ("loss", "grad_norm"):
@@ -268,12 +268,12 @@ def test_step_that_is_not_finite_changes_nothing_but_the_count(
     one_matrix, tiny_experiment
 ):
     step, state, batch = start(tiny_experiment("train.log_every=3"))
-    state, signals = step(state, {}, batch)
+    state, signals = step(state, NOTHING_FROZEN, batch)
     assert signals.finite and not signals.stop
     first = means(jax.device_get(state.totals))
     poisoned = {"matrix": state.params["matrix"].at[0, 0].set(jnp.nan)}
     before = jax.device_get(state._replace(params=poisoned))
-    state, signals = step(state._replace(params=poisoned), {}, batch)
+    state, signals = step(state._replace(params=poisoned), NOTHING_FROZEN, batch)
     assert not signals.finite
     after = jax.device_get(state)
     for name in ("params", "ema", "opt_state"):
@@ -291,7 +291,7 @@ def test_any_process_that_stops_stops_all(one_matrix, tiny_experiment):
     wanted = np.zeros(len(batch.stop), np.int32)
     wanted[-1] = 1
     batch = batch._replace(stop=place_batch(wanted, make_mesh()))
-    _, signals = step(state, {}, batch)
+    _, signals = step(state, NOTHING_FROZEN, batch)
     assert signals.stop and signals.finite
 
 
