@@ -14,9 +14,10 @@ from rad_jax.checkpoints.model_folder import write_model
 from rad_jax.chips.slices import find_slice
 from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.errors import UserError
-from rad_jax.inference.dry_run import report
+from rad_jax.inference import dry_run
 from rad_jax.inference.for_chips import Batch, fill_flops, steps_of
 from rad_jax.inference.inpaint import default_sampler, fill
+from tests.chips.report_test import NEEDS
 
 pytestmark = pytest.mark.usefixtures("quickly")
 
@@ -97,13 +98,17 @@ def test_what_it_was_not_distilled_for(ordinary, distilled):
         np.testing.assert_array_equal(found, expected)
 
 
-def test_what_other_chips_would_run(ordinary, distilled):
+def test_what_other_chips_would_run(ordinary, distilled, monkeypatch):
     batch, own = Batch(1, (SIZE, SIZE)), SamplingOptions()
     assert steps_of(distilled, own) == 4 and steps_of(ordinary, own) == 100
     flops = fill_flops(distilled, own, batch)
     assert flops == fill_flops(ordinary, SamplingOptions(4), batch)
+    monkeypatch.setattr(dry_run, "compile_fill", lambda *_: (1, NEEDS))
+    where = find_slice("h100")
+    said = dry_run.report(distilled, own, batch, where)
+    assert "(renoise, times 1000 640 360 160; float32) on h100" in said
     with pytest.raises(UserError, match="steps is 8; the model was distilled for 1"):
-        report(distilled, SamplingOptions(8), batch, find_slice("h100"))
+        dry_run.report(distilled, SamplingOptions(8), batch, where)
 
 
 def test_the_command(rad, folder, tiny_run, tmp_path):
