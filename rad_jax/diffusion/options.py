@@ -79,7 +79,7 @@ class Sampling:
 
     steps: int
     sampler: str | SamplerConfig
-    grid: str | tuple[int, ...]
+    grid: str | Sequence[int]
     eta: float = 0.0
     label: int | None = None
     snr: float = SamplerConfig.snr
@@ -160,7 +160,7 @@ class SamplingOptions:
         sampler = self.sampler or (FEW_SAMPLER if few_steps else SAMPLER)
         if few_steps and grid is None and method_of(sampler) == FEW_SAMPLER:
             grid = few_times(few_steps, len(few_steps) if steps is None else steps)
-        grid = GRID if grid is None else grid if isinstance(grid, str) else tuple(grid)
+        grid = grid or GRID
         if steps is None:
             steps = STEPS if isinstance(grid, str) else len(grid)
         return Sampling(steps, sampler, grid, self.eta, self.label, self.snr)
