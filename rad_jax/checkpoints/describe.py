@@ -8,6 +8,7 @@ import jax
 
 from rad_jax.checkpoints.hub import model_at, naming_hub
 from rad_jax.checkpoints.load import is_model_folder, load_checkpoint
+from rad_jax.checkpoints.model import AnyModel, Model
 from rad_jax.checkpoints.model_folder import read_any_model, read_record
 from rad_jax.config.experiment import to_dict
 from rad_jax.files.bucket import AnyPath
@@ -23,8 +24,9 @@ SHOWN = ("architecture", "parametrisation", "model", "schedule", "provenance")
 def describe(place: str | AnyPath) -> str:
     """What a folder holds; all its arrays are read.
 
-    Of a model folder the architecture, schedule and provenance, of a run the step of
-    its latest checkpoint and the resolved config; of both the number of parameters.
+    Of a model folder the architecture, schedule and provenance, and for which steps it
+    was distilled if it was; of a run the step of its latest checkpoint and the resolved
+    config; of both the number of parameters.
 
     Raises:
       UserError: the folder is neither, or cannot be read.
@@ -33,13 +35,22 @@ def describe(place: str | AnyPath) -> str:
     with naming_hub(place):
         if is_model_folder(folder):
             record = read_record(folder)
-            text = f"model folder, {parameters(read_any_model(folder).params)}"
+            model = read_any_model(folder)
+            text = f"model folder, {parameters(model.params)}{_distilled(model)}"
             shown = {name: record[name] for name in SHOWN if name in record}
         else:
             step, experiment, params = load_checkpoint(folder)
             text = f"step {step}, {parameters(params)}"
             shown = to_dict(experiment)
     return f"{place}: {text}\n{json.dumps(shown, indent=2)}"
+
+
+def _distilled(model: AnyModel) -> str:
+    """A line on the times at which it is asked, if it was distilled for few."""
+    if not isinstance(model, Model) or not model.few_steps:
+        return ""
+    times = ", ".join(map(str, model.few_steps))
+    return f"\ndistilled for 1 .. {len(model.few_steps)} steps, at times {times}"
 
 
 def parameters(params: Any) -> str:

@@ -22,12 +22,15 @@ class Model(NamedTuple):
       schedule: the noise it knows: RAD's phases, and the clock of its base.
       parametrisation: what it predicts, one of `options.PARAMETRISATIONS`.
       params: its parameters; float32, the kernels maybe bfloat16.
+      few_steps: times, falling from T1, at which it is asked if it was distilled for
+        few evaluations, see `SamplingOptions.for_model`; of others none.
     """
 
     config: NetworkConfig
     schedule: ScheduleConfig
     parametrisation: str
     params: Params
+    few_steps: tuple[int, ...] = ()
 
     @property
     def channels(self) -> int:

@@ -1,6 +1,7 @@
 """What stands beside weights: the JSON file that says what network they are of."""
 
 import dataclasses
+import itertools
 import json
 import reprlib
 from collections.abc import Mapping
@@ -24,7 +25,8 @@ from rad_jax.version import __version__
 FORMAT = 1
 NAMED_FORMAT = 2
 """Of a record that names its architecture; without a name it is a `UNet`. Also of one
-whose base is of another process than ADM's.
+whose base is of another process than ADM's, or which was distilled for few steps: an
+older version would run it as if it were not.
 """
 
 ADM_PROCESS = {
@@ -39,6 +41,9 @@ stored does not say it then, so that it is what it was, and older versions read 
 
 LAMA = "lama"
 ARCHITECTURES = tuple(kind.architecture for kind in get_args(NetworkConfig))
+
+FEW_STEPS = "few_steps"
+"""Key of `Model.few_steps`, of a model that has some."""
 
 PLACES = ("codec", "text")
 """Parts of a base in latents, which are not built yet: None."""
@@ -83,6 +88,8 @@ def record_of(
             record["architecture"] = model.config.architecture
             record |= dict.fromkeys(PLACES)
         record |= {"schedule": schedule, "parametrisation": model.parametrisation}
+        if model.few_steps:
+            record[FEW_STEPS] = list(model.few_steps)
     return record | {"provenance": dict(provenance), **others}
 
 
@@ -95,6 +102,7 @@ def _is_adm(model: Model) -> bool:
         and schedule.kind in KINDS
         and model.config.architecture == "adm"
         and model.parametrisation in ("eps", "v")
+        and not model.few_steps
     )
 
 
@@ -138,9 +146,33 @@ def described(path: AnyPath, record: Mapping[str, Any]) -> AnyModel:
         config = build_one_of(kinds, record["model"], "model.", architecture)
         schedule = build(ScheduleConfig, record["schedule"], "schedule.")
         parametrisation = LossConfig(record["parametrisation"]).parametrisation
+        few_steps = _few_steps(record, schedule.hole_steps)
     except (UserError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: is damaged ({error})") from error
-    return Model(config, schedule, parametrisation, {})
+    return Model(config, schedule, parametrisation, {}, few_steps)
+
+
+def _few_steps(record: Mapping[str, Any], last: int) -> tuple[int, ...]:
+    """The times at which a distilled model is asked; none of another.
+
+    Raises:
+      UserError: they do not fall from the last one to above 0.
+    """
+    if FEW_STEPS not in record:
+        return ()
+    times = record[FEW_STEPS]
+    integers = isinstance(times, list) and all(type(x) is int for x in times)
+    if (
+        not integers
+        or times[:1] != [last]
+        or times[-1] < 1
+        or any(a <= b for a, b in itertools.pairwise(times))
+    ):
+        raise UserError(
+            f"{FEW_STEPS} is {reprlib.repr(times)}; it must be times that fall from "
+            f"{last} to 1 or more"
+        )
+    return tuple(times)
 
 
 def _check_known(path: AnyPath, record: Mapping[str, Any]) -> None:

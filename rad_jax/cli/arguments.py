@@ -9,8 +9,12 @@ from typing import NoReturn
 from rad_jax.baselines.choice import METHODS as OTHER_METHODS
 from rad_jax.baselines.choice import PRESETS, Baseline, parse_settings
 from rad_jax.diffusion.options import (
+    FEW_SAMPLER,
+    GRID,
     GRIDS,
     METHODS,
+    SAMPLER,
+    STEPS,
     SamplingOptions,
     evaluations_in_a_step,
 )
@@ -49,6 +53,11 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a count; give 1 or more")
     return int(text)
+
+
+def times(text: str) -> tuple[int, ...]:
+    """Numbers between commas."""
+    return tuple(map(count, text.split(",")))
 
 
 def path(text: str) -> Path:
@@ -131,20 +140,27 @@ def add_sampling_flags(sub: Parser) -> None:
     sub.add_argument(
         "--steps",
         type=count,
-        default=SamplingOptions.steps,
-        help="network evaluations; heun and pc take two in a step",
+        help="network evaluations; heun and pc take two in a step; by default "
+        f"{STEPS}, or what the model was distilled for",
     )
     sub.add_argument(
         "--sampler",
         choices=METHODS,
-        default=SamplingOptions.sampler,
-        help="method of the reverse process",
+        help=f"method of the reverse process; by default {SAMPLER}, or of a distilled "
+        f"model {FEW_SAMPLER}",
     )
     sub.add_argument(
         "--grid",
         choices=GRIDS,
-        default=SamplingOptions.grid,
-        help="where the steps lie, see docs/benchmarks.md",
+        help=f"where the steps lie, see docs/benchmarks.md; by default {GRID}, or the "
+        "times that the model was distilled for",
+    )
+    sub.add_argument(
+        "--times",
+        type=times,
+        metavar="T,..",
+        help="at which the network is asked, falling from T1, in place of --steps and "
+        "--grid: 1000,640,360,160",
     )
     sub.add_argument(
         "--num_samples",
@@ -208,14 +224,14 @@ def sampling_of(
         raise UserError("--nfe and --steps say the same of rad; give one")
     steps = args.steps
     if args.nfe is not None:
-        steps = max(1, args.nfe // evaluations_in_a_step(args.sampler))
+        steps = max(1, args.nfe // evaluations_in_a_step(args.sampler or SAMPLER))
     own = {name: getattr(args, name) for name in ("eta", "snr") if hasattr(args, name)}
-    grid, times = args.grid, getattr(args, "times", None)
-    if times is not None:
+    grid = args.grid
+    if args.times is not None:
         wrong = args.given & {"steps", "nfe", "grid"}
         if wrong:
             raise UserError(f"--times says what --{min(wrong)} says; give one")
-        steps, grid = len(times), times
+        steps, grid = len(args.times), args.times
     return SamplingOptions(steps, args.sampler, grid, label=label, **own)
 
 

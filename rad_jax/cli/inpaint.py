@@ -61,11 +61,6 @@ def margins(text: str) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
-def times(text: str) -> tuple[int, ...]:
-    """Numbers between commas."""
-    return tuple(map(count, text.split(",")))
-
-
 def size(text: str) -> tuple[int, int]:
     """Height and width of WIDTHxHEIGHT."""
     width, _, height = text.lower().partition("x")
@@ -85,13 +80,6 @@ def add_flags(sub: Parser) -> None:
     )
     add_sampling_flags(sub)
     add_method_flags(sub)
-    sub.add_argument(
-        "--times",
-        type=times,
-        metavar="T,..",
-        help="at which the network is asked, falling from T1, in place of --steps and "
-        "--grid: 1000,640,360,160",
-    )
     sub.add_argument(
         "--eta",
         type=float,

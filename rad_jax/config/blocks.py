@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from rad_jax.diffusion.options import SamplingOptions
+from rad_jax.diffusion.options import STEPS
 from rad_jax.errors import UserError
 from rad_jax.files.paths import plain
 
@@ -103,7 +103,7 @@ class TrainConfig:
     keep_checkpoints: int = 2
     keep_every: int = 0
     sample_every: int = 0
-    sample_steps: int = SamplingOptions.steps
+    sample_steps: int = STEPS
     wandb_project: str = ""
 
     def __post_init__(self):

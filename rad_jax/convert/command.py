@@ -258,6 +258,8 @@ def write_file(
         if model.config.noise_embedding != "spatial":
             told.append(f"noise embedding {model.config.noise_embedding}")
         unstored = ", ".join([*told, f"prediction {model.parametrisation}"])
+    if not isinstance(model, LamaModel) and model.few_steps:
+        unstored += f", distilled for times {' '.join(map(str, model.few_steps))}"
     entries = ENTRIES[layout](model.config)
     state = name_table.write(entries, model.abstract_params(), model.params)
     check.look_at_all(folder, state)

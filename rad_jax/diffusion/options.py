@@ -70,47 +70,28 @@ class SamplerConfig:
         require_unit("snr", self.snr)
 
 
+STEPS, SAMPLER, GRID = 100, "ddpm", "uniform"
+"""How a model fills holes that was trained for all times; the paper's choices."""
+
+FEW_SAMPLER = "renoise"
+"""Of a model that was distilled for few evaluations."""
+
+
 @dataclasses.dataclass(frozen=True)
-class SamplingOptions:
-    """How holes are filled.
+class Sampling:
+    """How a model fills holes, with nothing left open: see `SamplingOptions`."""
 
-    Attributes:
-      steps: of the reverse process, 1 .. T1; network evaluations, but for `TWICE`.
-      sampler: one of `METHODS`, with what else fits the model; or all of it.
-      grid: where the steps lie, one of `GRIDS`; see `sampling.time_grid`. Or the times
-        at which the network is asked, as many as steps, falling from T1.
-      eta: of the method "ddim": its share of the ancestral noise, 0 to 1.
-      label: what the images show, a class of the model; None for those without.
-      snr: of the method "pc", `SamplerConfig.snr`.
-
-    Raises:
-      UserError: a choice is unknown, or makes no sense beside the others.
-    """
-
-    steps: int = 100
-    sampler: str | SamplerConfig = "ddpm"
-    grid: str | Sequence[int] = "uniform"
+    steps: int
+    sampler: str | SamplerConfig
+    grid: str | Sequence[int]
     eta: float = 0.0
     label: int | None = None
     snr: float = SamplerConfig.snr
 
-    def __post_init__(self):
-        """Refuses what no model can do; how many steps there are its schedule says."""
-        if isinstance(self.sampler, str):
-            require_one_of("sampler", self.sampler, METHODS)
-        if isinstance(self.grid, str):
-            require_one_of("grid", self.grid, GRIDS)
-        else:
-            object.__setattr__(self, "grid", require_falling(self.grid, self.steps))
-        require_ddim(self.eta, self.sampler)
-        require_unit("snr", self.snr)
-        if self.snr != SamplerConfig.snr and self.sampler != "pc":
-            raise UserError(f"snr is {self.snr}; only the sampler pc takes one")
-
     @property
     def method(self) -> str:
         """Of the sampler, one of `METHODS`."""
-        return self.sampler if isinstance(self.sampler, str) else self.sampler.method
+        return method_of(self.sampler)
 
     @property
     def evaluations(self) -> int:
@@ -128,6 +109,89 @@ class SamplingOptions:
         else:
             where = f"times {' '.join(map(str, self.grid))}"
         return f"{name}, {where}{eta}{snr}"
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingOptions:
+    """How holes are to be filled; what is None is as the model says, see `for_model`.
+
+    Attributes:
+      steps: of the reverse process, 1 .. T1; network evaluations, but for `TWICE`.
+      sampler: one of `METHODS`, with what else fits the model; or all of it.
+      grid: where the steps lie, one of `GRIDS`; see `sampling.time_grid`. Or the times
+        at which the network is asked, as many as steps, falling from T1.
+      eta: of the method "ddim": its share of the ancestral noise, 0 to 1.
+      label: what the images show, a class of the model; None for those without.
+      snr: of the method "pc", `SamplerConfig.snr`.
+
+    Raises:
+      UserError: a choice is unknown, or makes no sense beside the others.
+    """
+
+    steps: int | None = None
+    sampler: str | SamplerConfig | None = None
+    grid: str | Sequence[int] | None = None
+    eta: float = 0.0
+    label: int | None = None
+    snr: float = SamplerConfig.snr
+
+    def __post_init__(self):
+        """Refuses what no model can do; how many steps there are its schedule says."""
+        if isinstance(self.sampler, str):
+            require_one_of("sampler", self.sampler, METHODS)
+        if isinstance(self.grid, str):
+            require_one_of("grid", self.grid, GRIDS)
+        elif self.grid is not None:
+            object.__setattr__(self, "grid", require_falling(self.grid, self.steps))
+        require_ddim(self.eta, self.sampler)
+        require_unit("snr", self.snr)
+        if self.snr != SamplerConfig.snr and self.sampler != "pc":
+            raise UserError(f"snr is {self.snr}; only the sampler pc takes one")
+
+    def for_model(self, few_steps: tuple[int, ...] = ()) -> Sampling:
+        """The options with what a model says where they are None.
+
+        Args:
+          few_steps: of the model. By `FEW_SAMPLER`, and where no grid is given, it is
+            asked at these times: at as many as there are steps, by default at all. Of a
+            model without, or by another sampler or grid, there are `STEPS` steps, or
+            as many as times are given, by `SAMPLER` on `GRID`.
+
+        Raises:
+          UserError: the model was not distilled for so many steps.
+        """
+        steps, grid = self.steps, self.grid
+        sampler = self.sampler or (FEW_SAMPLER if few_steps else SAMPLER)
+        if few_steps and grid is None and method_of(sampler) == FEW_SAMPLER:
+            grid = few_times(few_steps, len(few_steps) if steps is None else steps)
+        grid = grid or GRID
+        if steps is None:
+            steps = STEPS if isinstance(grid, str) else len(grid)
+        return Sampling(steps, sampler, grid, self.eta, self.label, self.snr)
+
+
+def method_of(sampler: str | SamplerConfig) -> str:
+    """One of `METHODS`."""
+    return sampler if isinstance(sampler, str) else sampler.method
+
+
+def few_times(few_steps: tuple[int, ...], count: int) -> tuple[int, ...]:
+    """The times at which a distilled model is asked ``count`` times.
+
+    T1, where the hole is all noise, and of the times that it was distilled for the
+    last: of (1000, 640, 360, 160) two are (1000, 160).
+
+    Raises:
+      UserError: it was not distilled for so many.
+    """
+    most = len(few_steps)
+    if not 1 <= count <= most:
+        raise UserError(
+            f"steps is {count}; the model was distilled for 1 .. {most} (times "
+            f"{', '.join(map(str, few_steps))}); give one of these, or times and a "
+            "sampler of your own"
+        )
+    return (few_steps[0], *few_steps[most - count + 1 :])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,8 +230,8 @@ def require_one_of(name: str, value: str, known: Sequence[str]) -> None:
         raise UserError(f"{name} is {value!r}; use one of {', '.join(known)}{hint}")
 
 
-def require_falling(times: Sequence[int], count: int) -> tuple[int, ...]:
-    """The times, if they fall, end above 0, and are so many.
+def require_falling(times: Sequence[int], count: int | None) -> tuple[int, ...]:
+    """The times, if they fall, end above 0, and are so many; None: however many.
 
     Raises:
       UserError: they do not.
@@ -177,7 +241,7 @@ def require_falling(times: Sequence[int], count: int) -> tuple[int, ...]:
         raise UserError(
             f"times are {', '.join(map(str, times))}; they must fall, and end above 0"
         )
-    if len(times) != count:
+    if count is not None and len(times) != count:
         raise UserError(f"times are {len(times)}, and steps is {count}; give as many")
     return tuple(times)
 

@@ -78,7 +78,9 @@ def filler(model: AnyModel, sampling: SamplingOptions | Baseline) -> Fill:
         fill = by_seed(prepare_baseline(model, sampling))
     else:
         images_alone = fill_by_seed(model, sampling)
-        evaluations = 1 if isinstance(model, LamaModel) else sampling.evaluations
+        evaluations = 1
+        if not isinstance(model, LamaModel):
+            evaluations = sampling.for_model(model.few_steps).evaluations
 
         def fill(*batch: np.ndarray) -> Filled:
             images = images_alone(*batch)

@@ -9,7 +9,7 @@ from rad_jax.baselines.choice import Baseline
 from rad_jax.baselines.methods import described
 from rad_jax.checkpoints.fingerprint import fingerprint
 from rad_jax.checkpoints.model import AnyModel, LamaModel, Model
-from rad_jax.diffusion.options import SamplingOptions, require_at_least
+from rad_jax.diffusion.options import GRIDS, Sampling, require_at_least
 from rad_jax.errors import UserError, first_line
 from rad_jax.evaluate.settings import METHODS, ORIGINALS, Evaluation
 from rad_jax.files.atomic import atomic_write
@@ -42,7 +42,7 @@ class Protocol:
       method: one of `METHODS` or of `choice.METHODS`, `LAMA` or `CFG_1`.
       steps: of the reverse process: of RAD network evaluations per image.
       sampler: of RAD, one of `options.METHODS`; of others "".
-      grid: of RAD, one of `options.GRIDS`; of others "".
+      grid: of RAD, one of `options.GRIDS`, or the times between commas; of others "".
       num_samples: fillings of every image.
       max_coverage: of strokes, see `masks.evaluation.evaluation_mask`.
       preset: of a comparison method, one of `choice.PRESETS`; of others "".
@@ -76,7 +76,9 @@ class Protocol:
         size = f"{self.image_size}x{self.image_size}"
         samples = f", {self.num_samples} samples each" if self.num_samples > 1 else ""
         if self.method in ("rad", CFG_1):
-            filled = str(SamplingOptions(self.steps, self.sampler, self.grid))
+            named = self.grid in GRIDS
+            grid = self.grid if named else tuple(map(int, self.grid.split(",")))
+            filled = str(Sampling(self.steps, self.sampler, grid))
         else:
             special = {ORIGINALS: "not filled", LAMA: "one pass"}
             filled = special.get(self.method, f"{self.preset}, {self.settings}")
@@ -112,8 +114,11 @@ def protocol_of(model: AnyModel, settings: Evaluation) -> Protocol:
     else:
         if isinstance(model, Model) and method == "rad" and is_cfg_1(model):
             method = CFG_1
-        how = {"steps": sampling.steps, "grid": sampling.grid}
-        how["sampler"] = str(sampling.sampler)
+        few_steps = model.few_steps if isinstance(model, Model) else ()
+        run = sampling.for_model(few_steps)
+        named = isinstance(run.grid, str)
+        how = {"steps": run.steps, "sampler": run.method}
+        how["grid"] = run.grid if named else ",".join(map(str, run.grid))
     return Protocol(
         model=fingerprint(model),
         data=str(settings.data_dir) if settings.data == "folder" else settings.data,

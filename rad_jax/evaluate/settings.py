@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rad_jax.baselines.choice import Baseline
-from rad_jax.diffusion.options import SamplingOptions
+from rad_jax.diffusion.options import SamplerConfig, SamplingOptions
 from rad_jax.errors import UserError
 from rad_jax.inference.file_options import FileOptions
 from rad_jax.masks.kinds import MAX_COVERAGE, PAPER_KINDS
@@ -57,15 +57,14 @@ class Evaluation:
         """Refuses what its record could not say."""
         sampling = self.sampling
         plain = isinstance(sampling, Baseline) or (
-            isinstance(sampling.sampler, str)
-            and isinstance(sampling.grid, str)
+            not isinstance(sampling.sampler, SamplerConfig)
             and not sampling.eta
             and sampling.snr == SamplingOptions.snr
         )
         if sampling.label is not None or not plain:
             raise UserError(
-                "an evaluation takes labels from its data, and the names of a sampler "
-                "and a grid; leave label, times, eta and snr out"
+                "an evaluation takes labels from its data, and the name of a sampler; "
+                "leave label, eta and snr out"
             )
 
     @property

@@ -110,4 +110,6 @@ def _method(model: AnyModel, options: SamplingOptions | Baseline) -> str:
     """How it fills, in a few words."""
     if isinstance(options, Baseline):
         return how(require_plain(model, options.method), options)
-    return ONE_PASS if isinstance(model, LamaModel) else str(options)
+    if isinstance(model, LamaModel):
+        return ONE_PASS
+    return str(options.for_model(model.few_steps))

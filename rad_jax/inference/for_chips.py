@@ -182,7 +182,7 @@ def steps_of(model: AnyModel, options: SamplingOptions | Baseline) -> int | None
     """Of RAD, whose scan is over them; None of other methods, with their own loops."""
     if isinstance(options, Baseline) or isinstance(model, LamaModel):
         return None
-    return options.steps
+    return options.for_model(model.few_steps).steps
 
 
 def _what_fits(model: AnyModel, batch: Batch, devices: int, error: TooLarge) -> str:

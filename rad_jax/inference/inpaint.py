@@ -23,7 +23,7 @@ from rad_jax.checkpoints.model import (
     require_inpainting,
 )
 from rad_jax.diffusion import sampling
-from rad_jax.diffusion.options import SamplerConfig, SamplingOptions
+from rad_jax.diffusion.options import SamplerConfig, Sampling, SamplingOptions
 from rad_jax.diffusion.schedule import LogSignal, Step, make_schedule
 from rad_jax.errors import UserError
 from rad_jax.files.pixel_ranges import to_bytes, to_float
@@ -43,11 +43,11 @@ def inpaint(
     mask: Any,
     *,
     key: PRNGKey,
-    steps: int = SamplingOptions.steps,
+    steps: int | None = None,
     num_samples: int = 1,
     label: int | None = None,
     sampler: SamplerConfig | None = None,
-    grid: str | Sequence[int] = SamplingOptions.grid,
+    grid: str | Sequence[int] | None = None,
     method: Baseline | None = None,
 ) -> np.ndarray:
     """Fills the hole of one image, several times over.
@@ -60,11 +60,12 @@ def inpaint(
         make it soft there (and take the slower dense noise embedding).
       key: the random key; sample i uses ``fold_in(key, i)``. To LaMa it is nothing, and
         it takes none of the options below.
-      steps: network evaluations, 1 .. T1.
+      steps: network evaluations, 1 .. T1; by default 100, or what the model was
+        distilled for.
       num_samples: how many different fillings.
       label: what the image shows, a class of the model; exactly if it has classes.
       sampler: the method; by default the paper's ancestral one, with the learned
-        variance if the model has it.
+        variance if the model has it, or that of a distilled model.
       grid: where the steps lie, or their times; ``sampling.time_grid``.
       method: another one than RAD, of a plain ADM; it takes none of the last three.
 
@@ -94,7 +95,7 @@ def inpaint(
     images = np.pad(pixels, [*pad, (0, 0)], mode="edge")[None]
     masks = np.pad(mask, pad)[None]
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num_samples))
-    rad = SamplingOptions(steps, sampler or SamplingOptions.sampler, grid, label=label)
+    rad = SamplingOptions(steps, sampler, grid, label=label)
     call = prepare_fill(model, choose(rad, method))(
         jnp.repeat(jnp.asarray(images), num_samples, axis=0),
         jnp.repeat(jnp.asarray(masks), num_samples, axis=0),
@@ -111,9 +112,9 @@ def fill(
     keys: PRNGKeys,
     *,
     labels: Labels | None = None,
-    steps: int = SamplingOptions.steps,
+    steps: int | None = None,
     sampler: SamplerConfig | None = None,
-    grid: str | Sequence[int] = SamplingOptions.grid,
+    grid: str | Sequence[int] | None = None,
     method: Baseline | None = None,
 ) -> Images:
     """Fills the holes of a batch; ``inpaint`` without its conveniences.
@@ -136,7 +137,7 @@ def fill(
     Raises:
       UserError: the model cannot inpaint, or labels or options do not fit it.
     """
-    rad = SamplingOptions(steps, sampler or SamplingOptions.sampler, grid)
+    rad = SamplingOptions(steps, sampler, grid)
     prepare = prepare_fill(model, choose(rad, method))
     return prepare(images, masks, keys, labels)()
 
@@ -151,7 +152,7 @@ def choose(
     """
     if method is None:
         return options
-    if options != SamplingOptions(label=options.label):
+    if options.for_model() != SamplingOptions(label=options.label).for_model():
         raise UserError(
             "steps, sampler, grid, eta and snr are RAD's; give the method's settings"
         )
@@ -184,8 +185,9 @@ def prepare_fill(
     if isinstance(model, LamaModel):
         return prepare_lama(model, options, tiled=tiled)
     # 1. What the model can do, and the times, as data: the program is one for all.
-    sampler = sampler_config(model, options)
-    stack, start = prepare_steps(model, options, sampling.STEP_BUCKET)
+    resolved = options.for_model(model.few_steps)
+    sampler = sampler_config(model, resolved)
+    stack, start = prepare_steps(model, resolved, sampling.STEP_BUCKET)
 
     def prepare(
         images: Images, masks: Masks, keys: PRNGKeys, labels: Labels | None = None
@@ -209,7 +211,7 @@ def _images_alone(prepare: Callable[..., Call]) -> Callable[..., Call]:
 
 
 def prepare_steps(
-    model: Model, options: SamplingOptions, bucket: int
+    model: Model, options: Sampling, bucket: int
 ) -> tuple[Step, LogSignal]:
     """The steps of the options, padded to a multiple, and the levels at their start.
 
@@ -268,7 +270,7 @@ def by_seed(prepare: Callable[..., Call]) -> RetryOnOOM:
     return RetryOnOOM(prepare_seeded)
 
 
-def sampler_config(model: Model, options: SamplingOptions) -> SamplerConfig:
+def sampler_config(model: Model, options: Sampling) -> SamplerConfig:
     """The sampler that was chosen, with what fits the model.
 
     Raises:

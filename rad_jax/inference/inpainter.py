@@ -103,9 +103,9 @@ class Inpainter:
         key: Any = None,
         num_samples: int = 1,
         label: int | Sequence[int] | None = None,
-        steps: int = SamplingOptions.steps,
-        sampler: str | SamplerConfig = SamplingOptions.sampler,
-        grid: str | Sequence[int] = SamplingOptions.grid,
+        steps: int | None = None,
+        sampler: str | SamplerConfig | None = None,
+        grid: str | Sequence[int] | None = None,
         eta: float = SamplingOptions.eta,
         snr: float = SamplingOptions.snr,
         strategy: str = StrategyOptions.strategy,
@@ -135,7 +135,8 @@ class Inpainter:
           key: a random key of JAX.
           num_samples: results for each picture.
           label: class of the picture, or of each; exactly if the model has classes.
-          steps: network evaluations.
+          steps: network evaluations; by default 100, or what the model was distilled
+            for, as are sampler ("ddpm") and grid ("uniform").
           sampler: "ddpm", "ddim", "dpm++", "renoise", "heun", "euler_maruyama",
             "reverse_diffusion" or "pc"; see docs/bases.md.
           grid: where the steps lie, "uniform", "quadratic", "log_snr" or "official"; or

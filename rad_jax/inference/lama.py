@@ -57,12 +57,10 @@ def require_one_pass(
     Raises:
       UserError: naming all of these.
     """
-    default = SamplingOptions()
+    default = SamplingOptions().for_model()
+    chosen = default if options is None else options.for_model()
     asked = {
-        **{
-            name: getattr(options or default, name) != getattr(default, name)
-            for name in SAMPLING
-        },
+        **{name: getattr(chosen, name) != getattr(default, name) for name in SAMPLING},
         "num_samples": num_samples > 1,
         "feather": feather > 0,
         "strategy tile": strategy == "tile",

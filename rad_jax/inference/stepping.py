@@ -52,8 +52,9 @@ def fill_in_steps(
     """
     if every < 1:
         raise UserError(f"on_step_every is {every}; it must be >= 1")
-    sampler = sampler_config(model, options)
-    stack, start = prepare_steps(model, options, every)
+    resolved = options.for_model(model.few_steps)
+    sampler = sampler_config(model, resolved)
+    stack, start = prepare_steps(model, resolved, every)
     by_key = {jax.random.key_data(each.seed).tobytes(): each for each in requests}
     seen: dict[bytes, None] = {}
 
@@ -73,10 +74,10 @@ def fill_in_steps(
             some = jax.tree.map(operator.itemgetter(slice(step, step + every)), stack)
             carry = parts.advance(params, some, carry, holes, keys, labels)
             predicted = region_output(np.asarray(carry.x0[0]), first.region)
-            at = min(step + every, options.steps)
-            share = done * options.steps + len(set(names)) * at
+            at = min(step + every, resolved.steps)
+            share = done * resolved.steps + len(set(names)) * at
             preview = show(first.owner, first.region, predicted)
-            on_step(share, len(by_key) * options.steps, preview)
+            on_step(share, len(by_key) * resolved.steps, preview)
         return np.asarray(carry.x)[: len(images)]
 
     return Fills(lambda *batch: fill(False, *batch), lambda *batch: fill(True, *batch))

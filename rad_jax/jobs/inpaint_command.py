@@ -232,7 +232,7 @@ def _sampler(
             given=given,
         )
         return ONE_PASS, None
-    return str(sampling), cfg_1_note(model)
+    return str(sampling.for_model(model.few_steps)), cfg_1_note(model)
 
 
 def _job(prepared: Prepared, image: AnyPath, mask: AnyPath | None) -> Job:

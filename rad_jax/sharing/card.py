@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from rad_jax.checkpoints.model_record import FEW_STEPS
 from rad_jax.evaluate.report import groups, markdown
 from rad_jax.evaluate.results import table_cells
 from rad_jax.files.hub_address import SCHEME
@@ -119,6 +120,8 @@ def _architecture(facts: Facts) -> str:
     predicts = facts.record.get("parametrisation")
     if predicts is not None:
         blocks["parametrisation"] = predicts
+    if FEW_STEPS in facts.record:
+        blocks[FEW_STEPS] = facts.record[FEW_STEPS]
     named = {"network": facts.network} if "architecture" in facts.record else {}
     table = _table("architecture", {**named, **facts.record["model"], **blocks})
     return f"{facts.parameters[:1].upper()}{facts.parameters[1:]}.\n\n{table}"

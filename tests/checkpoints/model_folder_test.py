@@ -1,6 +1,7 @@
 """Model folders: what is written is read, whole or not at all."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -15,6 +16,7 @@ import pytest
 
 from rad_jax.checkpoints import model_folder
 from rad_jax.checkpoints.describe import describe
+from rad_jax.checkpoints.fingerprint import fingerprint
 from rad_jax.checkpoints.load import load, load_shapes
 from rad_jax.checkpoints.model import Model
 from rad_jax.checkpoints.model_folder import (
@@ -45,6 +47,9 @@ CONFIG = UNetConfig(
 SCHEDULE = ScheduleConfig(kind="cosine", known_steps=500, hole_betas=(1e-3, 0.01))
 PARAMS = jax.tree.map(np.asarray, random_params(abstract_params(CONFIG)))
 MODEL = Model(CONFIG, SCHEDULE, "v", PARAMS)
+FEW = (1000, 640, 360, 160)
+GRANTED = ", base_steps=1000, timestep_scale=1.0, sigmas=(0.01, 50.0), unit_input=False"
+"""What version 0.1.0 did not know of a schedule."""
 
 
 def write(folder, overwrite=False, **changes):
@@ -96,8 +101,9 @@ def test_shapes_of_a_run(tiny_run, tmp_path):
 
 
 def test_what_is_written_is_read(written):
-    config, schedule, parametrisation, params = read_model(written)
+    config, schedule, parametrisation, params, few_steps = read_model(written)
     assert (config, schedule, parametrisation) == (CONFIG, SCHEDULE, "v")
+    assert few_steps == ()
     assert_equal(params, PARAMS)
     assert {type(leaf) for leaf in jax.tree.leaves(params)} == {np.ndarray}
     assert os.listdir(written.parent) == ["model"]
@@ -327,10 +333,65 @@ def test_what_format_1_cannot_say_is_format_2():
         "ddpm": {"config": NCSNppConfig(16, 8, (1,), 1, (), embedding="positional")},
         "sigmas": {"schedule": ScheduleConfig(sigmas=(0.1, 1.0))},
         "unit": {"schedule": ScheduleConfig("ve", unit_input=True)},
+        "few": {"few_steps": FEW},
     }.items():
         formats[name] = record_of(MODEL._replace(**change), {})["format"]
     assert formats.pop("adm") == formats.pop("v") == 1
     assert set(formats.values()) == {2}
+
+
+def test_a_model_that_was_distilled_says_its_times(tmp_path, rad):
+    """In a record that older versions refuse; what rebuilds the model keeps them."""
+    folder = write(tmp_path / "a", few_steps=FEW)
+    record = json.loads((folder / "model.json").read_text())
+    assert (record["format"], record["architecture"]) == (2, "adm")
+    assert record["few_steps"] == list(FEW)
+    assert record["codec"] is record["text"] is None
+    found = read_model(folder)
+    assert found[:3] == MODEL[:3] and found.few_steps == FEW
+    for read in (load, load_shapes):
+        again = read(folder, dtype="bfloat16")
+        assert isinstance(again, Model) and again.few_steps == FEW
+    line = "distilled for 1 .. 4 steps, at times 1000, 640, 360, 160"
+    assert line in describe(folder).splitlines()
+    file = tmp_path / "a.safetensors"
+    converted = ("convert", "--input", folder, "--output", file, "--to", "safetensors")
+    code, out, err = rad(*converted)
+    assert (code, err) == (0, []) and "distilled for times 1000 640 360 160" in out
+
+
+def test_an_ordinary_record_does_not_speak_of_few_steps(written):
+    assert "few_steps" not in (written / "model.json").read_text()
+    assert "distilled" not in describe(written)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(None, 4, "1000", {}, [], [1000, "160"], [1000, 160.0], [1000, True]),
+        *([999, 160], [160, 1000], [1000, 1000], [1000, 0], [1000, -1], [[1000]]),
+        [1000, *[500] * 10_000],
+    ],
+)
+def test_times_that_cannot_be_are_damage(written, tmp_path, value):
+    folder = copy_of(written, tmp_path)
+    record = json.loads((folder / "model.json").read_text())
+    record["few_steps"] = value
+    (folder / "model.json").write_text(json.dumps(record))
+    match = (
+        r"model\.json: is damaged \(few_steps is .{1,80}; it must be times that fall"
+    )
+    refused(folder, match)
+
+
+def test_fingerprints_are_what_they_were():
+    """Job folders and evaluations hold them."""
+    digest = hashlib.sha256(repr(MODEL[:3]).replace(GRANTED, "").encode())
+    for path, leaf in jax.tree.leaves_with_path(PARAMS):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(leaf.tobytes())
+    assert fingerprint(MODEL) == digest.hexdigest()[:16]
+    assert fingerprint(MODEL._replace(few_steps=FEW)) != fingerprint(MODEL)
 
 
 def test_damaged_parameters_are_told(written, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from rad_jax.cli.arguments import Parser
 from rad_jax.cli.main import VERBS
+from rad_jax.diffusion.options import GRID, SAMPLER, STEPS
 
 PROGRAM = """
 import sys
@@ -52,8 +53,17 @@ def test_help_imports_no_jax_and_names_defaults(verb):
 def test_defaults_that_are_worth_knowing():
     """Those that `flags_with_defaults` must find, as help names them."""
     assert {
-        "--steps": 100,
         "--batch_size": 16,
         "--seed": 0,
         "--eta": 0.0,
     }.items() <= dict(flags_with_defaults("inpaint")).items()
+
+
+@pytest.mark.parametrize("verb", ["inpaint", "evaluate"])
+def test_defaults_that_the_model_has_are_said_in_words(verb):
+    sub = Parser()
+    VERBS[verb].add_flags(sub)
+    helps = {action.option_strings[0]: action.help for action in sub._actions}
+    for flag, default in {"steps": STEPS, "sampler": SAMPLER, "grid": GRID}.items():
+        text = helps[f"--{flag}"] or ""
+        assert f"by default {default}" in text and "distilled" in text

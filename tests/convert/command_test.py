@@ -73,7 +73,7 @@ def test_there_and_back(tmp_path, converts, name):
     config, state = network(name)
     write_torch(tmp_path / "a.pt", state)
     converts("a.pt", "m", *choices(config))
-    read, schedule, parametrisation, params = read_model(tmp_path / "m")
+    read, schedule, parametrisation, params, _ = read_model(tmp_path / "m")
     assert (read, schedule.kind, parametrisation) == (config, "linear", "eps")
     np.testing.assert_array_equal(
         params["conv_in"]["kernel"][2, 1, 0],
@@ -124,7 +124,7 @@ def test_diffusers_files_there_and_back(tmp_path, converts, kind):
     stated = {"image_size": 32, "num_head_channels": 32, "noise_schedule": "cosine"}
     converts("a", "m", *flags(stated))
     assert read_record(tmp_path / "m")["provenance"]["layout"] == kind
-    config, schedule, _, _ = read_model(tmp_path / "m")
+    config, schedule, *_ = read_model(tmp_path / "m")
     assert isinstance(config, UNetConfig) and config.use_new_attention_order
     assert schedule.kind == "cosine"
     converts("m", "b", "--to", "diffusers")
@@ -202,7 +202,7 @@ def test_a_run_becomes_a_model_folder(tmp_path, converts, tiny_run, rad):
     assert out == (
         f"rad-jax: the averaged parameters of step 10 are the model {tmp_path / 'm'}\n"
     )
-    config, schedule, parametrisation, params = read_model(tmp_path / "m")
+    config, schedule, parametrisation, params, _ = read_model(tmp_path / "m")
     with Checkpoints(workdir) as checkpoints:
         stored = checkpoints.records(10, ["config"])["config"]
     assert json.loads(json.dumps(dataclasses.asdict(config))) == stored["model"]
@@ -273,7 +273,7 @@ def test_presets_and_what_is_said(tmp_path, monkeypatch, capsys):
         f"rad-jax: the model is {tmp_path / 'm'}",
     ]
     assert f"convert: {len(state)}/{len(state)} array" in err
-    read, schedule, _, _ = read_model(tmp_path / "m")
+    read, schedule, *_ = read_model(tmp_path / "m")
     assert read == dataclasses.replace(config, dropout=0.25)
     assert schedule == ScheduleConfig(kind="cosine", known_steps=0)  # a plain ADM
     assert read_record(tmp_path / "m")["provenance"] == {

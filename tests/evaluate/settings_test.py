@@ -16,11 +16,10 @@ from rad_jax.evaluate.settings import Evaluation
         SamplingOptions(sampler="ddim", eta=0.5),
         SamplingOptions(sampler="pc", snr=0.1),
         SamplingOptions(sampler=SamplerConfig()),
-        SamplingOptions(2, grid=(1000, 160)),
     ],
 )
 def test_what_its_record_could_not_say(sampling):
-    with pytest.raises(UserError, match="leave label, times, eta and snr out"):
+    with pytest.raises(UserError, match="leave label, eta and snr out"):
         Evaluation("digits", Path("data"), sampling=sampling)
 
 

@@ -206,7 +206,7 @@ def test_parameters_are_rounded_before_the_loop(model):
     config = dataclasses.replace(model.config, dtype="bfloat16")
     sampler, keys = default_sampler(model), jax.random.split(jax.random.key(0), 2)
     run = compiled_fill(config, model.schedule, sampler, True, False)
-    stack, start = prepare_steps(model, SamplingOptions(steps=2), STEP_BUCKET)
+    stack, start = prepare_steps(model, SamplingOptions(2).for_model(), STEP_BUCKET)
     given = jnp.zeros((2, H + 1, W + 1, 1)), jnp.ones((2, H + 1, W + 1)), keys, None
     jaxpr = jax.make_jaxpr(run)(model.params, stack, start, *given).jaxpr
     kernels = {x.shape for x in jax.tree.leaves(model.params) if x.ndim in (2, 4)}

@@ -83,6 +83,12 @@ def test_each_kind_says_what_it_is_and_how_it_is_used():
     assert "one answer for a hole" in one_pass and "schedule." not in one_pass
 
 
+def test_a_distilled_model_says_its_times():
+    text = card(facts(network()._replace(few_steps=(1000, 640, 360, 160))))
+    assert "| few_steps | [1000, 640, 360, 160] |" in text
+    assert "few_steps" not in card(facts())
+
+
 def test_what_nobody_recorded_is_said_to_be_so():
     text = card(facts(provenance={}, license="", copy=""))
     assert "Where it comes from was not recorded." in text
