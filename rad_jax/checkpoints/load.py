@@ -81,10 +81,19 @@ def _run_shapes(folder: AnyPath) -> Model:
     if record is None:
         raise UserError(f"{folder}: {UNTRAINED}")
     experiment = from_dict(record["config"])
-    model = Model(
-        experiment.model, experiment.schedule, experiment.loss.parametrisation, {}
-    )
+    model = model_of(experiment, {})
     return model._replace(params=model.abstract_params())
+
+
+def model_of(experiment: Experiment, params: Params) -> Model:
+    """What a run trains, with these parameters."""
+    return Model(
+        experiment.model,
+        experiment.schedule,
+        experiment.loss.parametrisation,
+        params,
+        experiment.few_steps,
+    )
 
 
 def _changed(
@@ -122,9 +131,7 @@ def read_folder(folder: AnyPath) -> tuple[AnyModel, dict[str, Any]]:
     if is_model_folder(folder):
         return read_any_model(folder), read_record(folder).get("provenance", {})
     step, experiment, params = load_checkpoint(folder)
-    model = Model(
-        experiment.model, experiment.schedule, experiment.loss.parametrisation, params
-    )
+    model = model_of(experiment, params)
     run = {
         "run": folder.resolve().name,
         "step": step,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rad_jax.checkpoints.load import load_trained
+from rad_jax.checkpoints.load import load_trained, model_of
 from rad_jax.checkpoints.model import AnyModel, Model, require_diffusion
 from rad_jax.checkpoints.model_record import (
     check_free,
@@ -117,7 +117,7 @@ def write_adapters(
     )
     step, experiment, trained = load_trained(workdir)
     config, lora = experiment.model, experiment.lora
-    base = Path(experiment.pretrained).name
+    base = Path(experiment.start_from).name
     if not isinstance(config, UNetConfig):
         raise UserError(
             f"{workdir}: is of the architecture {config.architecture}, of whose layers "
@@ -131,7 +131,7 @@ def write_adapters(
     with atomic_folder(folder) as part:
         write_record(
             part / RECORD,
-            Model(config, experiment.schedule, experiment.loss.parametrisation, {}),
+            model_of(experiment, {}),
             {"step": step, "base": base},
             lora=dataclasses.asdict(lora),
         )

@@ -15,7 +15,7 @@ from rad_jax.errors import UserError
 TAUGHT = ("trajectory", "consistency")
 """Kinds that ask a teacher."""
 
-KINDS = ("", *TAUGHT, "energy")
+KINDS = (*TAUGHT, "energy")
 FEATURES = ("pixels", "patches", "random", "lpips")
 STUDENTS = ("v", "x0", *OF_TEACHERS)
 """What can predict the clean image from noise alone."""
@@ -55,7 +55,8 @@ class DistilConfig:
 
     def __post_init__(self):
         """Refuses what no student can be taught by."""
-        require_one_of("distil.kind", self.kind, KINDS)
+        if self.kind:
+            require_one_of("distil.kind", self.kind, KINDS)
         require_one_of("distil.features", self.features, FEATURES)
         try:
             times = require_falling(self.times, len(self.times))

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rad_jax.checkpoints.model import Model
+from rad_jax.checkpoints.load import model_of
 from rad_jax.config.experiment import Experiment
 from rad_jax.data.splits import load_split
 from rad_jax.files.contact_sheet import contact_sheet, grey_holes
@@ -48,19 +48,14 @@ class SampleGrid:
     def draw(self, params: Params) -> np.ndarray:
         """One picture, uint8 (h, w, 3): rows of given, filled, truth for each kind."""
         experiment = self._experiment
-        model = Model(
-            experiment.model,
-            experiment.schedule,
-            experiment.loss.parametrisation,
-            params,
-        )
+        model = model_of(experiment, params)
         keys = jax.random.split(jax.random.key(0), len(self._images))
         filled = fill(
             model,
             jnp.asarray(to_float(self._images)),
             jnp.asarray(self._masks),
             keys,
-            steps=experiment.train.sample_steps,
+            steps=None if model.few_steps else experiment.train.sample_steps,
         )
         given = grey_holes(self._images, self._masks)
         rows = []
