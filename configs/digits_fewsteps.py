@@ -17,9 +17,9 @@ def get_config() -> ml_collections.ConfigDict:
     config = digits.get_config()
     config.distil.kind = "trajectory"
     config.distil.teacher = "runs/digits"
-    config.distil.energy_steps = 800
+    config.distil.energy_steps = 1600
     config.loss.vlb_weight = 0.0
     config.optimizer.learning_rate = 5e-4
     config.optimizer.ema_decay = 0.995
-    config.train.num_steps = 2700
+    config.train.num_steps = 3500
     return config

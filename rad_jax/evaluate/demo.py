@@ -117,8 +117,9 @@ def measure(
     rows: Rows = []
     for kind in KINDS:
         masks = hole_masks(kind, images)
-        fillings = f"inpaint {kind}", steps, num_samples
-        samples, seconds = _samples(model, images, masks, *fillings)
+        samples, seconds = fill_samples(
+            model, images, masks, f"inpaint {kind}", num_samples, steps=steps
+        )
         hole = masks[..., None] > 0
         results[kind] = {
             "accuracy_inpainted": float(np.mean([accuracy(s) for s in samples])),
@@ -161,17 +162,18 @@ def hole_masks(kind: str, images: Pixels) -> Holes:
     )
 
 
-def _samples(
+def fill_samples(
     model: Model,
     images: Pixels,
     masks: Holes,
     what: str,
-    steps: int,
     num_samples: int,
+    **options: Any,
 ) -> tuple[UInt8[np.ndarray, "s n h w 1"], float]:
     """Several inpaintings of every image, and seconds per image.
 
-    The first batch is made twice, so that compiling does not count.
+    The first batch is made twice, so that compiling does not count. ``options`` are
+    those of `fill`.
     """
     count, batch = len(images), min(BATCH_SIZE, len(images))
     pixels = np.tile(to_float(images), (num_samples, 1, 1, 1))
@@ -186,7 +188,7 @@ def _samples(
             jnp.asarray(pixels[part][:batch]),
             jnp.asarray(holes[part][:batch]),
             keys[part][:batch],
-            steps=steps,
+            **options,
         )
         return to_bytes(np.asarray(filled))
 

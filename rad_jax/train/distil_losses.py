@@ -116,8 +116,9 @@ def consistency_loss(experiment: Experiment) -> BatchLoss:
 def energy_loss(experiment: Experiment) -> BatchLoss:
     """The energy score of two samples against the real image.
 
-    They are of one evaluation, or of a second one after that. The first has no gradient
-    then: each alone is to sample the truth, from whatever the one before has given.
+    They are of one evaluation, or of a second one after that, at one of the later times.
+    The first has no gradient then: each alone is to sample the truth, from whatever the
+    one before has given.
     """
     config = experiment.distil
     distance, times, share = make_distance(config), config.times, config.start_share
@@ -127,7 +128,7 @@ def energy_loss(experiment: Experiment) -> BatchLoss:
     def draw(key) -> tuple[Any, Any]:
         share_key, time_key = jax.random.split(jax.random.fold_in(key, CHOICES))
         again = jax.random.uniform(share_key) >= share
-        return again, jax.random.randint(time_key, (), times[-1], times[1] + 1)
+        return again, jax.random.choice(time_key, jnp.array(times[1:]))
 
     def loss(task: Task, holes: Holes) -> Distances:
         # 1. Two samples of each image, from noise.

@@ -145,7 +145,7 @@ def test_energy_is_least_for_samples_of_the_truth(experiment, key, times):
 
 
 def test_second_evaluation_begins_with_the_first_ones_image(experiment, key):
-    """Noised to a time between the last two that it will be asked at."""
+    """Noised to one of the times that it will be asked at."""
     asked = []
 
     def network(of):
@@ -159,7 +159,7 @@ def test_second_evaluation_begins_with_the_first_ones_image(experiment, key):
     task = Task(network, says(0.0), X0, X0)
     make_batch_loss(experiment("energy", *changes))(task, make_holes(key, 200))
     (first, start), (second, later) = asked
-    assert set(start) == {1000} and 160 <= later.min() < 180 < 380 < later.max() <= 400
+    assert set(start) == {1000} and set(later) == {400, 160}
     assert np.array_equal(later[::2], later[1::2])  # of both samples
     hole = first[:, 2:, 3:]
     np.testing.assert_allclose([hole.mean(), hole.std()], [0, 1], atol=0.03)

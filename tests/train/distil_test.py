@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import rad_jax
-from rad_jax.checkpoints.load import load, read_folder
+from rad_jax.checkpoints.load import load_diffusion, read_folder
 from rad_jax.checkpoints.model_folder import write_model
 from rad_jax.errors import UserError
 from rad_jax.runtime.sharding import make_mesh
@@ -96,15 +96,14 @@ def test_parts_of_a_run(student):
 
 def test_model_is_asked_at_its_times(run, tiny_run):
     workdir, _ = run
-    model = load(workdir)
+    model = load_diffusion(workdir)
     assert model.few_steps == (1000, 640, 360, 160)
     assert model.parametrisation == "eps_as_v"
     image, mask = np.zeros((16, 16, 1), np.float32), np.eye(16, dtype=np.float32)
-    filled = [
-        rad_jax.inpaint(model, image, mask, key=jax.random.key(0), **options)
-        for options in ({"steps": 2}, {"grid": (1000, 160)})
-    ]
-    np.testing.assert_array_equal(*filled)
+    key = jax.random.key(0)
+    filled = rad_jax.inpaint(model, image, mask, key=key, steps=2)
+    at_times = rad_jax.inpaint(model, image, mask, key=key, grid=(1000, 160))
+    np.testing.assert_array_equal(filled, at_times)
     assert (workdir / "samples" / "0000004.png").exists()
     # What is passed on names the teacher, not its place.
     _, provenance = read_folder(workdir)
@@ -115,7 +114,7 @@ def test_model_is_asked_at_its_times(run, tiny_run):
 def test_student_begins_as_its_teacher(student, tiny_run):
     from rad_jax.train.pretrained import load_pretrained
 
-    teacher = load(tiny_run[0])
+    teacher = load_diffusion(tiny_run[0])
     assert_same(load_pretrained(student()).params, teacher.params)
     state = init_state(student(), teacher.params)
     assert_same(state.params, teacher.params)
@@ -134,7 +133,7 @@ def test_other_kinds_train(student, tiny_run, run, tmp_path, kind):
         ]
     state = train(student(*changes), tmp_path, StopRequest())
     assert (tmp_path / "teacher").exists() == (kind == "consistency")
-    begun = load(run[0] if kind == "energy" else tiny_run[0]).params
+    begun = load_diffusion(run[0] if kind == "energy" else tiny_run[0]).params
     moved = jax.tree.map(lambda a, b: np.any(a != b), state.params, begun)
     assert any(jax.tree.leaves(moved))
 
@@ -145,13 +144,13 @@ def test_adapters_of_the_teacher(student, tiny_run, tmp_path):
     experiment = student("lora.rank=2", "lora.alpha=2.0")
     state = train(experiment, tmp_path, StopRequest())
     count = sum(x.size for x in jax.tree.leaves(state.params))
-    whole = sum(x.size for x in jax.tree.leaves(load(tiny_run[0]).params))
+    whole = sum(x.size for x in jax.tree.leaves(load_diffusion(tiny_run[0]).params))
     assert count < whole / 2
-    model = load(tmp_path)
+    model = load_diffusion(tmp_path)
     assert model.few_steps and model.parametrisation == "eps_as_v"
     assert (tmp_path / "base").exists() and (tmp_path / "teacher").exists()
     shutil.rmtree(tmp_path / "teacher")
-    load(tmp_path)  # a student runs without it
+    load_diffusion(tmp_path)  # a student runs without it
     with pytest.raises(UserError, match="teacher: "):
         train(
             student("lora.rank=2", "lora.alpha=2.0", "train.max_skipped=3"),
@@ -184,7 +183,7 @@ def test_missing_teacher(student, tmp_path):
 
 def test_teacher_may_be_of_other_masks_if_it_does_not_say(student, tiny_run, tmp_path):
     """Of a converted model no masks are known."""
-    write_model(tmp_path / "model", load(tiny_run[0]), {})
+    write_model(tmp_path / "model", load_diffusion(tiny_run[0]), {})
     changed = student("mask.kind=box", f"distil.teacher={tmp_path / 'model'}")
     assert load_teacher(changed).parametrisation == "eps"
 
