@@ -232,8 +232,8 @@ def summary(found: Scores, real: np.ndarray, against: Scores | None) -> dict[str
     drawn = []
     for _ in range(RESAMPLES):
         picked = draws.randint(0, len(real), len(real))
-        both = (distance(x[:, picked], real[picked]) for x in (ours, theirs))
-        drawn.append(np.subtract(*both))
+        a, b = (distance(x[:, picked], real[picked]) for x in (ours, theirs))
+        drawn.append(a - b)
     low, high = np.percentile(drawn, [2.5, 97.5])
     mean = record["frechet"] - distance(theirs, real)
     differences["frechet"] = {"mean": mean, "low": float(low), "high": float(high)}

@@ -17,6 +17,7 @@ from pathlib import Path
 from benchmarks import (
     base_tables,
     chip_tables,
+    fewsteps_tables,
     method_settings,
     method_tables,
     scale_tables,
@@ -218,6 +219,10 @@ def documents() -> dict[Path, str]:
             "time and memory": convert_text(stored("convert")),
         },
         "docs/bases.md": {"digits": base_tables.bases_text(RESULTS / "bases")},
+        "docs/fewsteps.md": {
+            "digits": fewsteps_tables.digits_text(RESULTS / "fewsteps"),
+            "gaussian": fewsteps_tables.gaussian_text(stored("fewsteps_gaussian")),
+        },
         "docs/training.md": {
             "study": study_table(stored("digits_lora")),
             "adapters": adapters_table(stored("lora")),

@@ -116,9 +116,9 @@ def consistency_loss(experiment: Experiment) -> BatchLoss:
 def energy_loss(experiment: Experiment) -> BatchLoss:
     """The energy score of two samples against the real image.
 
-    They are of one evaluation, or of a second one after that, at one of the later times.
-    The first has no gradient then: each alone is to sample the truth, from whatever the
-    one before has given.
+    They are of one evaluation, or of a second one after that, at a later time. The
+    first has no gradient then: each alone is to sample the truth, from whatever the one
+    before has given.
     """
     config = experiment.distil
     distance, times, share = make_distance(config), config.times, config.start_share
