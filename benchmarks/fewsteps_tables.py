@@ -24,14 +24,15 @@ CHANGES = ("energy", "accuracy", "frechet", "square", "diversity")
 
 
 def digits_text(results: Path) -> str:
-    """Means over masks and seeds; the recommended student mask by mask; what is left."""
+    """Means over masks and seeds, the recommended student by mask, what is left."""
     teacher = results / "teacher.json"
     if not teacher.exists():
         return f"Not run yet (`{COMMAND}`)."
     first = json.loads(teacher.read_text())
     groups = _groups(results)
     lines = [
-        "| filled by | evaluations | seeds | accuracy | ES | Fréchet | RMS | diversity |",
+        "| filled by | evaluations | seeds "
+        "| accuracy | ES | Fréchet | RMS | diversity |",
         "|---|---|---|---|---|---|---|---|",
     ]
     rows = [("teacher, ancestral", ["100"], [first])]
