@@ -166,6 +166,9 @@ def test_second_evaluation_begins_with_the_first_ones_image(experiment, key):
     # Half of the first prediction's signal and the noise of these times.
     assert 0.2 < second[:, 2:, 3:].mean() < 0.5
     assert not np.allclose(second[0], second[1])
+    # Its noise is new.
+    again = second[:, 2:, 3:] - second[:, 2:, 3:].mean((1, 2, 3), keepdims=True)
+    assert abs(np.mean(hole * again)) < 0.05
     # A share of one leaves it out.
     asked.clear()
     changes = ("distil.start_share=1.0",)
