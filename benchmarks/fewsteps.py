@@ -5,11 +5,13 @@ library recommends. What was done is kept: a run that was stopped goes on.
 """
 
 import argparse
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.measured import measured, store
@@ -19,6 +21,7 @@ from rad_jax.config.file import load_config
 from rad_jax.data.splits import load_split
 from rad_jax.evaluate.demo import KINDS, fill_samples, hole_masks
 from rad_jax.files.pixel_ranges import to_float
+from rad_jax.inference.inpaint import fill
 from rad_jax.metrics import frechet
 from rad_jax.metrics.bootstrap import mean_interval
 from rad_jax.metrics.digits import Classifier
@@ -32,6 +35,8 @@ NUM_SAMPLES = 4
 EVALUATIONS = (1, 2, 4, 8)
 TIMES_8 = (1000, 820, 640, 500, 360, 260, 160, 80)
 """More times than students are trained for, asked for as such."""
+
+SPEED_BATCH = 16
 
 RESAMPLES = 200
 """Of the Frechet distance's interval."""
@@ -317,6 +322,25 @@ class Study:
         }
 
 
+def images_per_second(teacher: Model, student: Model, images: np.ndarray) -> dict:
+    """Of a batch of 16, in one run: ancestral steps, and the student's evaluations."""
+    batch = jnp.asarray(to_float(images[:SPEED_BATCH]))
+    masks = jnp.asarray(hole_masks("box", images[:SPEED_BATCH]))
+    keys = jax.random.split(jax.random.key(0), SPEED_BATCH)
+    found = {}
+    for name, model, steps in (
+        ("teacher, 100", teacher, 100),
+        *((f"student, {n}", student, n) for n in (1, 2, 4)),
+    ):
+        seconds = []
+        for _ in range(4):  # the first one compiles
+            began = time.monotonic()
+            fill(model, batch, masks, keys, steps=steps).block_until_ready()
+            seconds.append(time.monotonic() - began)
+        found[name] = SPEED_BATCH / float(np.median(seconds[1:]))
+    return found
+
+
 def _nearest(images: np.ndarray, training: np.ndarray) -> float:
     """Median over images of the RMS distance to the nearest of others."""
     a, b = (x.reshape(len(x), -1) / 255.0 for x in (images, training))
@@ -371,6 +395,9 @@ def main() -> None:
         }
         if run.kind == "energy":
             record["memorisation"] = study.memorised(model, {"steps": 4})
+            record["images_per_second"] = images_per_second(
+                study.teacher, model, study.digits.images
+            )
         store(args.output / f"{run.name}.json", record)
         jax.clear_caches()  # students are of one program each
     left = sum(not (args.output / f"{run.name}.json").exists() for run in runs())

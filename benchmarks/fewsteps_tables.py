@@ -53,7 +53,8 @@ def digits_text(results: Path) -> str:
     total = len(list(runs()))
     left = f"{done} of {total} students are done. " if done < total else ""
     lines += ["", filled(f"{left}{_protocol(first)} {source_of(first)}")]
-    return "\n".join([*lines, "", _memorised(first, best or [])])
+    lines += ["", _memorised(first, best or [])]
+    return "\n".join([*lines, *_speed(best or [])])
 
 
 def _groups(results: Path) -> dict[str, list[dict[str, Any]]]:
@@ -125,6 +126,19 @@ def _memorised(teacher: dict[str, Any], students: Sequence[dict[str, Any]]) -> s
             f"{own['energy_held_out']:.4f}"
         )
     return filled(f"{text}.")
+
+
+def _speed(students: Sequence[dict[str, Any]]) -> list[str]:
+    """What the first of them took, beside its teacher."""
+    for record in students[:1]:
+        found = record["images_per_second"]
+        slowest = min(found.values())
+        each = ", ".join(
+            f"{name} {rate:.1f} ({rate / slowest:.0f} x)"
+            for name, rate in found.items()
+        )
+        return ["", filled(f"Digits per second, batch of 16, one run: {each}.")]
+    return []
 
 
 def gaussian_text(record: dict[str, Any] | None) -> str:
