@@ -56,14 +56,14 @@ class Plan(NamedTuple):
 
     Attributes:
       trained: parameters that train.
-      frozen: those that do not, a teacher's too.
+      frozen: those of the network that do not.
       state: of a device: what trains, its average and the optimiser.
-      base: of a device: what is frozen.
+      base: of a device: what is frozen, a teacher's parameters too.
       gradient: of a device: the gradient, what is gathered for a step, and kernels
         with their adapters.
       activations: of a device, what the way back needs; about.
       checkpoint: of one, on disk.
-      disk: of all that are kept, one being written, and the base.
+      disk: of all that are kept, one being written, and what is frozen.
     """
 
     trained: int
@@ -115,7 +115,7 @@ def make_plan(experiment: Experiment, mesh: AnyMesh) -> Plan:
     checkpoints = settings.keep_checkpoints + 1 + extra
     return Plan(
         trained=_count(state.params),
-        frozen=_count(frozen),
+        frozen=_count(frozen.base),
         state=mine,
         base=base,
         gradient=_bytes(state.params) + gathered + merged,

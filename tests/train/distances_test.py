@@ -79,6 +79,7 @@ def test_pixels_are_the_root_mean_square(name, key):
     rms = np.sqrt(np.mean(inside**2, axis=(1, 2, 3)))
     hole = jnp.repeat(HOLE, 2, axis=0)
     np.testing.assert_allclose(pixels(a, b, hole), rms, rtol=1e-6)
+    np.testing.assert_allclose(pixels(a + 1 - hole, b, hole), rms, rtol=1e-6)
     # A constant difference is as far by patches, of any size.
     if name == "patches":
         whole = jnp.ones((2, 12, 12, 1))

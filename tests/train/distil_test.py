@@ -201,7 +201,7 @@ def test_plan_counts_the_teacher_and_what_a_student_keeps(
 ):
     part = dict(stages(student()))[0 if kind == "trajectory" else 2]
     plan, plain = (make_plan(each, make_mesh()) for each in (part, tiny_experiment()))
-    assert (plan.base > 0) == (kind == "trajectory")
+    assert (plan.base > 0) == (kind == "trajectory") and plan.frozen == 0
     # As many images at once as of plain training, or two for each.
     share = plan.activations / plain.activations
     assert 0.7 < share < 1.3 if kind == "trajectory" else 1.5 < share < 2.6
