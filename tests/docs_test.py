@@ -36,7 +36,10 @@ from tests.models.adm_files import random_params
 
 INTERPRETERS = {"sh": ["bash", "-euo", "pipefail", "-c"], "python": ["python", "-c"]}
 
-RUN = ["README.md", *(f"docs/{x}.md" for x in ("inpainting", "converting", "training"))]
+RUN = [
+    "README.md",
+    *(f"docs/{x}.md" for x in ("inpainting", "converting", "training", "fewsteps")),
+]
 PARSED = ["launch/README.md", *(f"docs/{x.name}" for x in (ROOT / "docs").glob("*.md"))]
 
 FENCED = re.compile(
@@ -45,11 +48,12 @@ FENCED = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 
-BEFORE = {
-    "docs/inpainting.md": "rad-jax prepare digits --data_dir data\n"
-    "rad-jax train --config configs/digits.py --workdir runs/digits",
-}
-"""What a document takes for granted: in inpainting.md, a run of digits."""
+A_RUN = (
+    "rad-jax prepare digits --data_dir data\n"
+    "rad-jax train --config configs/digits.py --workdir runs/digits"
+)
+BEFORE = {"docs/inpainting.md": A_RUN, "docs/fewsteps.md": A_RUN}
+"""What a document takes for granted: in these, a run of digits."""
 
 SMALL = '''
 
@@ -68,6 +72,8 @@ def get_config():
             "model.attention_resolutions": (),
             "model.num_head_channels": 32,
             "optimizer.warmup_steps": 1,
+            "distil.energy_steps": min(config.distil.energy_steps, 1),
+            "distil.points": 2,
             "train.num_steps": 2,
             "train.batch_size": 4,
             "train.sample_every": 0,

@@ -102,12 +102,15 @@ def predict_noise(
 def target(
     x0: Image, noise: Image, log_alpha_bar: LogLevel, parametrisation: str
 ) -> Image:
-    """What the network should predict."""
+    """What the network should predict.
+
+    Of "eps_as_v" and "score_as_v" what it did before: exact up to `MOST_GAIN`.
+    """
     if parametrisation == "v":
         return velocity(x0, noise, log_alpha_bar)
     if parametrisation == "x0":
         return x0
-    return -noise if parametrisation == "score" else noise
+    return -noise if parametrisation in ("score", "score_as_v") else noise
 
 
 def noise_from_x0(x_t: Image, x0: Image, log_alpha_bar: LogLevel) -> Image:

@@ -350,7 +350,7 @@ def stub(experiment, mesh):
 
 loop.make_train_step = stub
 experiment = from_dict(json.loads(sys.argv[1]))
-for limit in (0, 2000, 2**40):
+for limit in (0, 3000, 2**40):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, -1))
     try:
         loop.train(experiment, pathlib.Path(sys.argv[2]), StopRequest())
