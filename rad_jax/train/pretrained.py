@@ -36,9 +36,9 @@ def load_pretrained(experiment: Experiment) -> Model:
       UserError: there is no such model, it has classes, or naming all keys in which it
         differs.
     """
-    model = load_diffusion(experiment.start_from)
+    model = load_diffusion(experiment.pretrained)
     processes = ("kind", *ADM_PROCESS)
-    _check("pretrained", experiment.start_from, model, experiment, processes)
+    _check("pretrained", experiment.pretrained, model, experiment, processes)
     return model
 
 

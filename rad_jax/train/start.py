@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from rad_jax.checkpoints.checkpoints import Checkpoints
 from rad_jax.checkpoints.load import read_frozen
 from rad_jax.config.experiment import Experiment, from_dict, to_dict
+from rad_jax.diffusion.distil_config import TAUGHT
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath
 from rad_jax.runtime.distributed import from_main, is_main, say
@@ -115,11 +116,13 @@ def _begin(experiment: Experiment, workdir: AnyPath, shardings: Any) -> TrainSta
     params = None
     if experiment.start_from:
         # Read by every process, as NumPy arrays or on its own devices.
-        model = load_pretrained(experiment)
+        # A student of no other model starts as its teacher, which is read once.
         teacher = load_teacher(experiment) if experiment.distil.teacher else None
+        model = load_pretrained(experiment) if experiment.pretrained else teacher
+        assert model is not None  # by `start_from`
         if experiment.lora.rank and is_main():
             write_base(experiment, workdir, model)
-        if teacher and is_main():
+        if teacher and experiment.distil.kind in TAUGHT and is_main():
             write_teacher(experiment, workdir, teacher)
         from_main(np.int32(0))  # they are there for all from here on
         params = jax.tree.map(np.asarray, model.params)

@@ -110,10 +110,8 @@ def test_model_is_asked_at_its_times(run, tiny_run):
 
 
 def test_student_begins_as_its_teacher(student, tiny_run):
-    from rad_jax.train.pretrained import load_pretrained
-
     teacher = load_diffusion(tiny_run[0])
-    assert_same(load_pretrained(student()).params, teacher.params)
+    assert_same(load_teacher(student()).params, teacher.params)
     state = init_state(student(), teacher.params)
     assert_same(state.params, teacher.params)
 
