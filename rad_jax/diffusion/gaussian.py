@@ -13,6 +13,7 @@ sides of each ``where`` so that gradients stay finite too.
 from typing import NamedTuple
 
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from rad_jax.diffusion.schedule import Step, log_level
 from rad_jax.typing import Image, LogLevel, ScalarLike, Where
@@ -191,8 +192,8 @@ def ddim_step(
     predicted = noise_from_x0(x_t, x0, levels.t)
     variance = jnp.square(eta) * posterior_variance(levels)
     kept = jnp.maximum(noise_variance(levels.s) - variance, 0.0)
-    x_s = jnp.exp(0.5 * levels.s) * x0 + _safe_sqrt(kept) * predicted
-    x_s = x_s + _safe_sqrt(variance) * noise
+    x_s = jnp.exp(0.5 * levels.s) * x0 + safe_sqrt(kept) * predicted
+    x_s = x_s + safe_sqrt(variance) * noise
     return jnp.where(levels.delta < 0, x_s, x_t)
 
 
@@ -225,7 +226,7 @@ def dpm_solver_step(
     weight = jnp.where(second, h / jnp.where(second, 2 * h_before, 1.0), 0.0)
     target = x0 + weight * (x0 - previous_x0)
     variance_t = jnp.where(noisy, noise_variance(levels.t), 1.0)
-    kept = _safe_sqrt(noise_variance(levels.s) / variance_t)  # sigma_s / sigma_t
+    kept = safe_sqrt(noise_variance(levels.s) / variance_t)  # sigma_s / sigma_t
     # alpha_s (1 - exp(-h)) = alpha_s - alpha_t sigma_s / sigma_t
     pull = jnp.exp(0.5 * levels.s) - jnp.exp(0.5 * levels.t) * kept
     return jnp.where(levels.delta < 0, kept * x_t + pull * target, x_t)
@@ -236,7 +237,7 @@ def _half_log_snr(log_alpha_bar: LogLevel, where: Where) -> LogLevel:
     return 0.5 * (safe - jnp.log(noise_variance(safe)))
 
 
-def _safe_sqrt(x: LogLevel) -> LogLevel:
+def safe_sqrt(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Square root whose gradient at 0 is 0."""
     positive = x > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)

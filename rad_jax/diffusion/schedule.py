@@ -163,6 +163,12 @@ def steps(schedule: Schedule, t: np.ndarray, s: np.ndarray) -> Step:
     )
 
 
+def unit_steps(schedule: Schedule) -> Step:
+    """The steps t -> t - 1 of all times; that of t is number t - 1 of the stack."""
+    times = np.arange(1, schedule.num_steps + 1)
+    return jax.tree.map(jnp.asarray, steps(schedule, times, times - 1))
+
+
 def require_steps(schedule: Schedule, num_steps: int) -> None:
     """Raises UserError for no steps, or for more than phase 1 has."""
     last = schedule.config.hole_steps

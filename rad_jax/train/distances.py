@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rad_jax.diffusion.distil_config import DistilConfig
+from rad_jax.diffusion.gaussian import safe_sqrt
 from rad_jax.metrics import lpips
 from rad_jax.typing import Images, LogLevels
 
@@ -52,12 +53,6 @@ def make_distance(config: DistilConfig) -> Distance:
     ]
 
 
-def root(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Square root whose gradient at 0 is 0."""
-    positive = x > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)
-
-
 def pixels(a: Images, b: Images, hole: LogLevels) -> Distances:
     """Root mean square of the differences in the hole."""
     return _over_hole(a - b, hole)
@@ -74,7 +69,7 @@ def patches(a: Images, b: Images, hole: LogLevels) -> Distances:
         square = jnp.square(difference).mean(-1, keepdims=True)
         # Where a window has few pixels of the hole, it weighs as little.
         inside = _pooled(hole, WINDOW, WINDOW // 2)
-        distance = root(_pooled(square, WINDOW, WINDOW // 2) * inside)
+        distance = safe_sqrt(_pooled(square, WINDOW, WINDOW // 2) * inside)
         found.append(distance.sum((1, 2, 3)) / _some(inside.sum((1, 2, 3))))
     return sum(found[1:], found[0]) / len(found)
 
@@ -114,7 +109,7 @@ def looks(params: lpips.Params) -> Distance:
     def distance(a: Images, b: Images, hole: LogLevels) -> Distances:
         # LPIPS is a mean over the image, of which the hole is a part.
         share = _some(hole.mean((1, 2, 3)))
-        seen = root(lpips.lpips(params, a, b, net="alex") / share)
+        seen = safe_sqrt(lpips.lpips(params, a, b, net="alex") / share)
         return (pixels(a, b, hole) + seen) / 2
 
     return distance
@@ -122,7 +117,7 @@ def looks(params: lpips.Params) -> Distance:
 
 def _over_hole(difference: Images, hole: LogLevels) -> Distances:
     square = jnp.square(difference).mean(-1, keepdims=True)
-    return root((square * hole).sum((1, 2, 3)) / _some(hole.sum((1, 2, 3))))
+    return safe_sqrt((square * hole).sum((1, 2, 3)) / _some(hole.sum((1, 2, 3))))
 
 
 def _some(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

@@ -5,14 +5,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Int
 
 from rad_jax.config.experiment import Experiment
 from rad_jax.diffusion import gaussian
 from rad_jax.diffusion.reverse import at_arrival
 from rad_jax.diffusion.sampling import Carry, advance, grid_steps, time_grid
-from rad_jax.diffusion.schedule import Step, make_schedule, steps
+from rad_jax.diffusion.schedule import Step, make_schedule, unit_steps
 from rad_jax.train.distances import Distance, Distances, make_distance, pixels
 from rad_jax.train.distil_task import Holes, Task
 from rad_jax.typing import Images, LogLevels, PRNGKeys
@@ -122,7 +121,7 @@ def energy_loss(experiment: Experiment) -> BatchLoss:
     """
     config = experiment.distil
     distance, times, share = make_distance(config), config.times, config.start_share
-    table = _unit_steps(experiment)
+    table = unit_steps(make_schedule(experiment.schedule))
     first = jax.tree.map(lambda x: x[times[0] - 1], table)
 
     def draw(key) -> tuple[Any, Any]:
@@ -159,13 +158,6 @@ def _teacher_steps(experiment: Experiment) -> Step:
     schedule = make_schedule(experiment.schedule)
     grid = time_grid(schedule, experiment.distil.teacher_steps, "quadratic")
     return jax.tree.map(jnp.asarray, grid_steps(schedule, grid))
-
-
-def _unit_steps(experiment: Experiment) -> Step:
-    """Those of phase 1: number t - 1 is at t."""
-    times = np.arange(1, experiment.schedule.hole_steps + 1)
-    of_times = steps(make_schedule(experiment.schedule), times, times - 1)
-    return jax.tree.map(jnp.asarray, of_times)
 
 
 def _choices(keys: PRNGKeys, count: int, start_share: float) -> Int[Array, " b"]:

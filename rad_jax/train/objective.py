@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 
 from rad_jax.config.experiment import Experiment
@@ -20,7 +19,7 @@ from rad_jax.diffusion.schedule import (
     make_schedule,
     mask_to_hole_weight,
     step_at,
-    steps,
+    unit_steps,
 )
 from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.files.pixel_ranges import to_float
@@ -36,12 +35,11 @@ from rad_jax.typing import Images, PRNGKey, PRNGKeys, Scalar
 
 def any_step(schedule: Schedule) -> Callable[[PRNGKey], Step]:
     """``draw(key)``: a unit step of the schedule, each as likely."""
-    times = np.arange(1, schedule.num_steps + 1)
-    unit_steps = jax.tree.map(jnp.asarray, steps(schedule, times, times - 1))
+    table = unit_steps(schedule)
 
     def draw(key: PRNGKey) -> Step:
-        t = jax.random.randint(key, (), 0, len(times))
-        return jax.tree.map(lambda x: x[t], unit_steps)
+        t = jax.random.randint(key, (), 0, schedule.num_steps)
+        return jax.tree.map(lambda x: x[t], table)
 
     return draw
 
