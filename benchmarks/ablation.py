@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.measured import measured, store
+from benchmarks.training_run import trained
 from rad_jax.checkpoints.load import load_diffusion
 from rad_jax.checkpoints.model import Model
-from rad_jax.config.file import load_config
 from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.evaluate.evaluate import evaluate
 from rad_jax.evaluate.protocol import RESULTS
@@ -25,8 +25,6 @@ from rad_jax.inference.file_options import FileOptions
 from rad_jax.prepare.command import prepare
 from rad_jax.runtime.compilation_cache import enable_compilation_cache
 from rad_jax.runtime.sharding import use_cpu_cores
-from rad_jax.train.loop import train
-from rad_jax.train.stop import stop_on_signals
 
 STEPS = 800  # of fine-tuning; the ADM has 3000 before them
 SAMPLING = SamplingOptions(steps=25)
@@ -80,7 +78,7 @@ def left(output: Path) -> list[Run]:
     return [run for run in runs() if not (output / run.folder / RESULTS).exists()]
 
 
-def trained(run: Run, workdir: Path) -> Model | None:
+def train_one(run: Run, workdir: Path) -> Model | None:
     """A run's model; None if training was stopped."""
     data, base = workdir / "data", workdir / "adm"
     if run.name == UNTRAINED:
@@ -94,20 +92,16 @@ def trained(run: Run, workdir: Path) -> Model | None:
         *RANK,
         *VARIANTS[run.name],
     )
-    overrides = [f"--config.{change}" for change in changes]
     folder = workdir / run.folder
-    with stop_on_signals() as stop:
-        train(load_config("configs/digits_lora.py", overrides), folder, stop)
-    return None if stop else load_diffusion(folder)
+    done = trained("configs/digits_lora.py", changes, folder)
+    return load_diffusion(folder) if done else None
 
 
 def pretrain(workdir: Path) -> bool:
     """The plain ADM that all begin from; False if it was stopped."""
     prepare("digits", workdir / "data")
-    override = f"--config.data.data_dir={workdir / 'data'}"
-    with stop_on_signals() as stop:
-        train(load_config("configs/digits_adm.py", [override]), workdir / "adm", stop)
-    return not stop
+    data = f"data.data_dir={workdir / 'data'}"
+    return trained("configs/digits_adm.py", [data], workdir / "adm")
 
 
 def main() -> None:
@@ -125,7 +119,7 @@ def main() -> None:
         return
     for run in missing[: args.most]:
         where = measured()
-        model = trained(run, args.workdir)
+        model = train_one(run, args.workdir)
         if model is None:
             break
         settings = Evaluation(

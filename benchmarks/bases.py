@@ -12,17 +12,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.measured import measured, store
+from benchmarks.training_run import trained
 from configs.digits_base import BASES
 from rad_jax.checkpoints.load import load_diffusion
-from rad_jax.config.file import load_config
 from rad_jax.evaluate.demo import measure
 from rad_jax.files.contact_sheet import contact_sheet
 from rad_jax.files.pictures import save_png
 from rad_jax.prepare.command import prepare
 from rad_jax.runtime.compilation_cache import enable_compilation_cache
 from rad_jax.runtime.sharding import use_cpu_cores
-from rad_jax.train.loop import train
-from rad_jax.train.stop import stop_on_signals
 
 SEEDS = (0, 1, 2)
 WAYS = ("scratch", "lora")
@@ -91,14 +89,11 @@ def plain_of(run: Run) -> Run:
     return Run(run.base, "plain", 0)
 
 
-def trained(run: Run, workdir: Path) -> bool:
+def train_one(run: Run, workdir: Path) -> bool:
     """Trains a run, or goes on with it; False if it was stopped."""
-    overrides = [f"--config.{change}" for change in changes(run, workdir)]
-    config = "ve" if run.base in AS_PUBLISHED else run.base
-    experiment = load_config(f"configs/digits_base.py:{config}", overrides)
-    with stop_on_signals() as stop:
-        train(experiment, workdir / run.name, stop)
-    return not stop
+    base = "ve" if run.base in AS_PUBLISHED else run.base
+    config = f"configs/digits_base.py:{base}"
+    return trained(config, changes(run, workdir), workdir / run.name)
 
 
 def scores(run: Run, workdir: Path) -> tuple[dict[str, Any], list]:
@@ -137,7 +132,7 @@ def main() -> None:
     for run in missing(args.output)[: args.most]:
         where = measured()
         base = [plain_of(run)] if run.way == "lora" else []
-        if not all(trained(each, args.workdir) for each in (*base, run)):
+        if not all(train_one(each, args.workdir) for each in (*base, run)):
             break
         found, rows = scores(run, args.workdir)
         if run.seed == SEEDS[0] and run.base in BASES:

@@ -14,32 +14,31 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.digit_scores import (
+    NUM_SAMPLES,
+    Digits,
+    Scores,
+    load_digits,
+    nearest,
+    scores,
+    summary,
+)
 from benchmarks.measured import measured, store
+from benchmarks.training_run import trained
 from rad_jax.checkpoints.load import load_diffusion
 from rad_jax.checkpoints.model import Model
-from rad_jax.config.file import load_config
-from rad_jax.data.splits import load_split
 from rad_jax.evaluate.demo import KINDS, fill_samples, hole_masks
 from rad_jax.files.pixel_ranges import to_float
 from rad_jax.inference.inpaint import fill
-from rad_jax.metrics import frechet
-from rad_jax.metrics.bootstrap import mean_interval
-from rad_jax.metrics.digits import Classifier
 from rad_jax.prepare.command import prepare
 from rad_jax.runtime.compilation_cache import enable_compilation_cache
 from rad_jax.runtime.sharding import use_cpu_cores
-from rad_jax.train.loop import train
-from rad_jax.train.stop import stop_on_signals
 
-NUM_SAMPLES = 4
 EVALUATIONS = (1, 2, 4, 8)
 TIMES_8 = (1000, 820, 640, 500, 360, 260, 160, 80)
 """More times than students are trained for, asked for as such."""
 
 SPEED_BATCH = 16
-
-RESAMPLES = 200
-"""Of the Frechet distance's interval."""
 
 STEPS = {"trajectory": 1900, "energy": 1600, "alone": 1600, "consistency": 2700}
 """Of training; "alone" is the energy score from the teacher at once."""
@@ -127,124 +126,6 @@ def runs() -> Iterator[Run]:
         yield Run("energy", features=features)
 
 
-def trained(config: str, changes: tuple[str, ...], workdir: Path) -> bool:
-    """Trains, or goes on; False if it was stopped."""
-    experiment = load_config(config, [f"--config.{change}" for change in changes])
-    with stop_on_signals() as stop:
-        train(experiment, workdir, stop)
-    return not stop
-
-
-class Scores(NamedTuple):
-    """Of fillings under one kind of mask: a number for each image, in [0, 1].
-
-    Attributes:
-      energy: the energy score by all pairs of samples, distances the hole's RMS.
-      accuracy: share of samples read as the digit that was there.
-      square: mean square of the differences to the truth, in the hole.
-      diversity: mean distance of two samples.
-      features: of the classifier, (s, n, d).
-    """
-
-    energy: np.ndarray
-    accuracy: np.ndarray
-    square: np.ndarray
-    diversity: np.ndarray
-    features: np.ndarray
-
-
-class Digits(NamedTuple):
-    """What students are held against.
-
-    Attributes:
-      images: held-out digits, bytes.
-      labels: what they show.
-      classifier: of real digits.
-      training: those that were trained on, bytes.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    classifier: Classifier
-    training: np.ndarray
-
-
-def load_digits(data_dir: Path) -> Digits:
-    """The splits, and a classifier of the one for training."""
-    training, labels = load_split("digits", data_dir, "train", 1)
-    classifier = Classifier(to_float(training), labels.astype(np.int32))
-    images, labels = load_split("digits", data_dir, "test", 1)
-    return Digits(images, labels, classifier, training)
-
-
-def scores(
-    model: Model, digits: Digits, kind: str, what: str, **options: Any
-) -> Scores:
-    """Fills the held-out digits under one kind of mask, and scores them."""
-    masks = hole_masks(kind, digits.images)
-    samples, _ = fill_samples(model, digits.images, masks, what, NUM_SAMPLES, **options)
-    return score(samples, digits, masks)
-
-
-def score(samples: np.ndarray, digits: Digits, masks: np.ndarray) -> Scores:
-    """Of samples (s, n, h, w, 1), bytes."""
-    hole = masks[..., None] > 0
-    pixels = np.maximum(hole.sum((1, 2, 3)), 1)
-
-    def apart(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        square = np.where(hole, (a.astype(float) - b) / 255.0, 0.0) ** 2
-        return square.sum((1, 2, 3)) / pixels
-
-    to_truth = np.stack([apart(each, digits.images) for each in samples])
-    count = len(samples)
-    pairs = [
-        np.sqrt(apart(samples[i], samples[j]))
-        for i in range(count)
-        for j in range(i + 1, count)
-    ]
-    diversity = np.mean(pairs, axis=0)
-    read = [digits.classifier.predict(to_float(each)) for each in samples]
-    features = [digits.classifier.features(to_float(each)) for each in samples]
-    return Scores(
-        np.sqrt(to_truth).mean(0) - diversity / 2,
-        np.mean([each == digits.labels for each in read], axis=0),
-        to_truth.mean(0),
-        diversity,
-        np.stack(features),
-    )
-
-
-def distance(features: np.ndarray, real: np.ndarray) -> float:
-    """Frechet, of the features of all samples to those of the images themselves."""
-    filled = frechet.of_features(features.reshape(-1, features.shape[-1]))
-    return frechet.frechet_distance(filled, frechet.of_features(real))
-
-
-def summary(found: Scores, real: np.ndarray, against: Scores | None) -> dict[str, Any]:
-    """Means, and intervals of the differences to others under the same masks."""
-    values = found._asdict()
-    features = values.pop("features")
-    record = {name: float(np.mean(each)) for name, each in values.items()}
-    record["rms"] = float(np.sqrt(record.pop("square")))
-    record["frechet"] = distance(features, real)
-    if against is None:
-        return record
-    others = against._asdict()
-    differences: dict[str, Any] = {}
-    for name, each in values.items():
-        differences[name] = mean_interval(each - others[name], seed=0)._asdict()
-    draws, ours, theirs = np.random.RandomState(0), features, against.features
-    drawn = []
-    for _ in range(RESAMPLES):
-        picked = draws.randint(0, len(real), len(real))
-        a, b = (distance(x[:, picked], real[picked]) for x in (ours, theirs))
-        drawn.append(a - b)
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    mean = record["frechet"] - distance(theirs, real)
-    differences["frechet"] = {"mean": mean, "low": float(low), "high": float(high)}
-    return record | {"difference": differences}
-
-
 def student_options(evaluations: int) -> dict[str, Any]:
     """Of a distilled model; more than it knows are asked for as times."""
     return {"grid": TIMES_8} if evaluations == 8 else {"steps": evaluations}
@@ -295,11 +176,14 @@ class Study:
             }
         return found
 
-    def memorised(self, model: Model, options: dict[str, Any]) -> dict[str, float]:
+    def memorised(
+        self, model: Model, options: dict[str, Any], held_out: float
+    ) -> dict[str, float]:
         """How near whole fillings are to what was trained on, and real digits are.
 
         Medians of the RMS distance to the nearest training digit, under the mask that
-        leaves the least, and the energy scores on as many training digits.
+        leaves the least, and the energy score on as many training digits beside that
+        on the held-out ones, which is known.
         """
         masks = hole_masks("extreme", self.digits.images)
         samples, _ = fill_samples(
@@ -313,12 +197,11 @@ class Study:
             self.digits.training,
         )
         seen = scores(model, trained, "extreme", "trained on", **options)
-        held_out = scores(model, self.digits, "extreme", "held out", **options)
         return {
-            "nearest_filled": _nearest(samples[0], self.digits.training),
-            "nearest_real": _nearest(self.digits.images, self.digits.training),
+            "nearest_filled": nearest(samples[0], self.digits.training),
+            "nearest_real": nearest(self.digits.images, self.digits.training),
             "energy_trained_on": float(np.mean(seen.energy)),
-            "energy_held_out": float(np.mean(held_out.energy)),
+            "energy_held_out": held_out,
         }
 
 
@@ -339,14 +222,6 @@ def images_per_second(teacher: Model, student: Model, images: np.ndarray) -> dic
             seconds.append(time.monotonic() - began)
         found[name] = SPEED_BATCH / float(np.median(seconds[1:]))
     return found
-
-
-def _nearest(images: np.ndarray, training: np.ndarray) -> float:
-    """Median over images of the RMS distance to the nearest of others."""
-    a, b = (x.reshape(len(x), -1) / 255.0 for x in (images, training))
-    squares = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
-    nearest = np.sqrt(np.maximum(squares.min(1), 0) / a.shape[1])
-    return float(np.median(nearest))
 
 
 def main() -> None:
@@ -371,11 +246,18 @@ def main() -> None:
             kind: summary(study.reference(kind), study.real, None) for kind in KINDS
         }
         few = study.compare(study.teacher, teacher_options, "teacher")
-        memorised = study.memorised(study.teacher, {"steps": 100})
+        held_out = reference["extreme"]["energy"]
+        memorised = study.memorised(study.teacher, {"steps": 100}, held_out)
         found = {"100": reference} | few
         store(
             path,
-            {"measured": where, "evaluations": found, "memorisation": memorised},
+            {
+                "measured": where,
+                "num_images": len(study.digits.images),
+                "num_samples": NUM_SAMPLES,
+                "evaluations": found,
+                "memorisation": memorised,
+            },
         )
     missing = [run for run in runs() if not (args.output / f"{run.name}.json").exists()]
     for run in missing[: args.most]:
@@ -394,7 +276,8 @@ def main() -> None:
             "evaluations": study.compare(model, student_options, run.name),
         }
         if run.kind == "energy":
-            record["memorisation"] = study.memorised(model, {"steps": 4})
+            held_out = record["evaluations"]["4"]["extreme"]["energy"]
+            record["memorisation"] = study.memorised(model, {"steps": 4}, held_out)
             record["images_per_second"] = images_per_second(
                 study.teacher, model, study.digits.images
             )

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.fewsteps import trained
 from benchmarks.measured import measured, store
+from benchmarks.training_run import trained
 from rad_jax.checkpoints.load import load_diffusion
 from rad_jax.checkpoints.model import Model
 from rad_jax.files.pictures import save_png

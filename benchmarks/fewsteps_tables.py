@@ -96,7 +96,8 @@ def _changes_table(records: Sequence[dict[str, Any]]) -> list[str]:
 def _protocol(record: dict[str, Any]) -> str:
     return (
         "Means over the masks box, extreme and perlin and over seeds of training, with "
-        "their standard deviation; 297 held-out digits, 4 samples of each. ES is the "
+        f"their standard deviation; {record['num_images']} held-out digits, "
+        f"{record['num_samples']} samples of each. ES is the "
         "energy score of the hole's RMS, grey levels in [0, 1]; accuracy and Fréchet "
         "are of a classifier of real digits. Below, differences of trajectories, then "
         "energy, to 100 ancestral steps of the teacher, paired by digit, with 95% "

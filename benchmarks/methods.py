@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.measured import measured, store
+from benchmarks.training_run import trained
 from rad_jax.baselines.choice import Baseline
 from rad_jax.checkpoints.load import load_diffusion
-from rad_jax.config.file import load_config
 from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.evaluate.evaluate import evaluate
 from rad_jax.evaluate.protocol import RESULTS
@@ -25,8 +25,6 @@ from rad_jax.inference.file_options import FileOptions
 from rad_jax.prepare.command import prepare
 from rad_jax.runtime.compilation_cache import enable_compilation_cache
 from rad_jax.runtime.sharding import use_cpu_cores
-from rad_jax.train.loop import train
-from rad_jax.train.stop import stop_on_signals
 
 TRAINED = {"RAD by LoRA": ("lora", ()), "RAD in full": ("full", ("lora.rank=0",))}
 """Name in tables, of the folder, and overrides of a case's RAD."""
@@ -155,10 +153,7 @@ def left(case: Case, output: Path) -> list[Row]:
 def train_one(config: Sequence[str], folder: Path, changes: Sequence[str]) -> bool:
     """Trains, or goes on; False if it was stopped."""
     file, *own = config
-    overrides = [f"--config.{change}" for change in (*own, *changes)]
-    with stop_on_signals() as stop:
-        train(load_config(file, overrides), folder, stop)
-    return not stop
+    return trained(file, (*own, *changes), folder)
 
 
 def train_all(case: Case, workdir: Path) -> bool:
