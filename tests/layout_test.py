@@ -10,11 +10,11 @@ PACKAGE = Path(rad_jax.__file__).parent
 # A room imports only from those above it; `conditioning` makes inputs of the network.
 ORDER = (
     *("errors", "version", "typing", "progress"),
-    *("files", "runtime", "masks", "models", "chips", "diffusion", "baselines"),
-    *("config", "checkpoints", "weight_files", "convert", "data", "prepare"),
-    *("inference", "jobs", "metrics", "train", "evaluate", "sharing", "cli"),
+    *("files", "text", "runtime", "masks", "models", "chips", "diffusion"),
+    *("baselines", "config", "checkpoints", "weight_files", "convert", "data"),
+    *("prepare", "inference", "jobs", "metrics", "train", "evaluate", "sharing", "cli"),
 )
-MOST_FLOORS, MOST_ARROWS, MOST_LINES = 10, 121, 300
+MOST_FLOORS, MOST_ARROWS, MOST_LINES = 10, 123, 300
 
 
 def modules() -> dict[str, ast.Module]:
