@@ -117,7 +117,7 @@ def _openai(shapes: Shapes) -> Facts:
         raise UserError("output_blocks has resolutions of different numbers of blocks")
     # First block of each resolution, finest first.
     firsts = [f"output_blocks.{i * blocks}" for i in reversed(range(levels))]
-    widths = [_size(shapes, f"{key}.0.out_layers.3.weight", 0) for key in firsts]
+    widths = [size_of(shapes, f"{key}.0.out_layers.3.weight", 0) for key in firsts]
     return _facts(
         shapes,
         time="time_embed.0.weight",
@@ -125,7 +125,7 @@ def _openai(shapes: Shapes) -> Facts:
         conv_out="out.2.weight",
         labels="label_emb.weight",
         widths=widths,
-        embedding=_size(shapes, f"{firsts[0]}.0.emb_layers.1.weight", 0),
+        embedding=size_of(shapes, f"{firsts[0]}.0.emb_layers.1.weight", 0),
         num_res_blocks=blocks - 1,  # one more on the way up
         # All blocks of a resolution have it, or none.
         has_attention=lambda level: f"{firsts[level]}.1.qkv.weight" in shapes,
@@ -144,8 +144,8 @@ def _diffusers(shapes: Shapes) -> Facts:
         conv_in="conv_in.weight",
         conv_out="conv_out.weight",
         labels="class_embedding.weight",
-        widths=[_size(shapes, f"{key}.resnets.0.conv2.weight", 0) for key in blocks],
-        embedding=_size(shapes, f"{blocks[0]}.resnets.0.time_emb_proj.weight", 0),
+        widths=[size_of(shapes, f"{key}.resnets.0.conv2.weight", 0) for key in blocks],
+        embedding=size_of(shapes, f"{blocks[0]}.resnets.0.time_emb_proj.weight", 0),
         num_res_blocks=len(_count(shapes, f"{blocks[0]}.resnets.")),
         has_attention=lambda level: (
             f"{blocks[level]}.attentions.0.to_q.weight" in shapes
@@ -168,9 +168,9 @@ def _facts(
     resblock_updown: bool,
 ) -> Facts:
     """Facts from keys of a layout, and the widths of resolutions, finest first."""
-    model_channels = _size(shapes, time, 1)
-    in_channels = _size(shapes, conv_in, 1)
-    outputs = _size(shapes, conv_out, 0)
+    model_channels = size_of(shapes, time, 1)
+    in_channels = size_of(shapes, conv_in, 1)
+    outputs = size_of(shapes, conv_out, 0)
     # ADM's upsamplers see a low-resolution image beside the noisy one.
     images = {6: 3}.get(in_channels, in_channels)
     if outputs not in (images, 2 * images):
@@ -186,7 +186,7 @@ def _facts(
         in_channels=in_channels,
         out_channels=images,
         learn_sigma=outputs == 2 * images,
-        num_classes=_size(shapes, labels, 0) if labels in shapes else None,
+        num_classes=size_of(shapes, labels, 0) if labels in shapes else None,
         # Scale and shift take a vector each, addition takes one.
         use_scale_shift_norm=embedding == 2 * widths[0],
         resblock_updown=resblock_updown,
@@ -202,14 +202,18 @@ def multiplier(width: int, model_channels: int) -> float | int:
     return mult if int(mult * model_channels) == width else math.nextafter(mult, 2e9)
 
 
-def _size(shapes: Shapes, key: str, axis: int) -> int:
-    """Size of an axis of an array that a U-Net has."""
+def size_of(shapes: Shapes, key: str, axis: int) -> int:
+    """Size of an axis of an array that the network has.
+
+    Raises:
+      UserError: there is no such array, or no such axis, or it is empty.
+    """
     if key not in shapes:
-        raise UserError(f"lacks the key {key}, which such a U-Net has")
+        raise UserError(f"lacks the key {key}, which such a network has")
     # The file is not trusted: sizes of zero would be divided by.
     shape = tuple(shapes[key])
     if len(shape) <= axis or 0 in shape:
-        raise UserError(f"{key} has the shape {shape}, which no U-Net has")
+        raise UserError(f"{key} has the shape {shape}, which no network has")
     return shape[axis]
 
 

@@ -8,8 +8,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from rad_jax.errors import UserError
 from rad_jax.models.ncsnpp_config import (
     NCSNppConfig,
@@ -144,11 +142,7 @@ class _Module(NamedTuple):
     layers: list[_Layer]
 
 
-def _split(joined: np.ndarray) -> tuple[np.ndarray, ...]:
-    return tuple(np.split(joined, 3, axis=-1))
-
-
-JOINED = Layout(lambda *parts: np.concatenate(parts, axis=-1), _split)
+JOINED = name_table.joined(name_table.SAME, 3)
 """Queries, keys and values to one layer."""
 
 _WEIGHTS = (("kernel", "weight", "kernel"), ("bias", "bias", "bias"))

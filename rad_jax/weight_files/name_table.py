@@ -44,6 +44,19 @@ POINTWISE_2D = Layout(lambda x: x[..., 0, 0].T, lambda x: (x.T[..., None, None],
 """(out, in, 1, 1) to (in, out)."""
 
 
+def joined(layout: Layout, count: int) -> Layout:
+    """So many layers of the file as one of ours: their outputs one after the other."""
+
+    def to_ours(*parts: np.ndarray) -> np.ndarray:
+        return np.concatenate([layout.to_ours(part) for part in parts], axis=-1)
+
+    def to_theirs(ours: np.ndarray) -> tuple[np.ndarray, ...]:
+        parts = np.split(ours, count, axis=-1)
+        return tuple(array for part in parts for array in layout.to_theirs(part))
+
+    return Layout(to_ours, to_theirs)
+
+
 def layer(key: str, path: Path, weight: Layout) -> list[Entry]:
     """Weight and bias of a convolution or a dense layer."""
     return [
@@ -63,11 +76,16 @@ def norm(key: str, path: Path) -> list[Entry]:
 def res_block(
     key: str, path: Path, names: Mapping[str, str], *, shortcut: bool
 ) -> list[Entry]:
-    """A `ResBlock`, whose layers the file calls by `names`."""
+    """A `ResBlock`, whose layers the file calls by `names`.
+
+    Without a name for `time_embed`, a block that is told no time.
+    """
+    told = names.get("time_embed")
+    embed = f"{key}.{told}", (*path, "time_embed"), LINEAR
     entries = [
         *norm(f"{key}.{names['norm1']}", (*path, "norm1")),
         *layer(f"{key}.{names['conv1']}", (*path, "conv1"), CONV),
-        *layer(f"{key}.{names['time_embed']}", (*path, "time_embed"), LINEAR),
+        *(layer(*embed) if told else ()),
         *norm(f"{key}.{names['norm2']}", (*path, "norm2")),
         *layer(f"{key}.{names['conv2']}", (*path, "conv2"), CONV),
     ]

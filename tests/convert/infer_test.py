@@ -90,7 +90,7 @@ SHAPES = shapes_of(UNetConfig(**SMALL))
         ({"time_embed.0.weight": None}, "is of no network that can be converted"),
         ({"input_blocks.0.0.weight": None}, "is of no network that can be converted"),
         ({"out.2.weight": None}, "lacks the key out.2.weight"),
-        ({"out.2.weight": ()}, r"out.2.weight has the shape \(\), which no U-Net"),
+        ({"out.2.weight": ()}, r"out.2.weight has the shape \(\), which no network"),
         ({"time_embed.0.weight": (0, 2**40)}, "has the shape"),
         ({"out.2.weight": (5, 32, 3, 3)}, "make 5 channels of 3"),
         ({"output_blocks.7.0.weight": (1,)}, r"output_blocks\.\* are not numbered"),
