@@ -71,7 +71,7 @@ class Case(NamedTuple):
     metrics: tuple[str, ...] = ()
 
 
-_SMALL = (
+SMALL = (
     "configs/photos64.py",
     "model.model_channels=32",
     "model.num_head_channels=32",
@@ -100,13 +100,13 @@ CASES = {
     "photos64": Case(
         data="photos",
         adm=(
-            *_SMALL,
+            *SMALL,
             "mask.kind=full",
             "schedule.known_steps=0",
             "loss.vlb_weight=1.0",
             "train.num_steps=2500",
         ),
-        rad=(*_SMALL, "lora.rank=16", "lora.alpha=16.0", "train.num_steps=2500"),
+        rad=(*SMALL, "lora.rank=16", "lora.alpha=16.0", "train.num_steps=2500"),
         masks=("box", "wide"),
         seeds=(0,),
         images=8,
