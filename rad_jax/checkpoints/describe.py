@@ -8,7 +8,7 @@ import jax
 
 from rad_jax.checkpoints.hub import model_at, naming_hub
 from rad_jax.checkpoints.load import is_model_folder, load_checkpoint
-from rad_jax.checkpoints.model import AnyModel, Model
+from rad_jax.checkpoints.model import AnyModel, Model, parts
 from rad_jax.checkpoints.model_folder import read_any_model, read_record
 from rad_jax.config.experiment import to_dict
 from rad_jax.files.bucket import AnyPath
@@ -17,7 +17,10 @@ STATISTICS = ("mean", "var")
 """What batch normalisation has kept: no parameters, since nothing trains them."""
 
 
-SHOWN = ("architecture", "parametrisation", "model", "schedule", "provenance")
+SHOWN = (
+    *("architecture", "parametrisation", "model", "schedule", "codec"),
+    "provenance",
+)
 """Blocks of a model's record."""
 
 
@@ -36,7 +39,7 @@ def describe(place: str | AnyPath) -> str:
         if is_model_folder(folder):
             record = read_record(folder)
             model = read_any_model(folder)
-            text = f"model folder, {parameters(model.params)}{_distilled(model)}"
+            text = f"model folder, {parameters(model.params)}{_others(model)}"
             shown = {name: record[name] for name in SHOWN if name in record}
         else:
             step, experiment, params = load_checkpoint(folder)
@@ -45,12 +48,18 @@ def describe(place: str | AnyPath) -> str:
     return f"{place}: {text}\n{json.dumps(shown, indent=2)}"
 
 
-def _distilled(model: AnyModel) -> str:
-    """A line on the times at which it is asked, if it was distilled for few."""
-    if not isinstance(model, Model) or not model.few_steps:
-        return ""
-    times = ", ".join(map(str, model.few_steps))
-    return f"\ndistilled for 1 .. {len(model.few_steps)} steps, at times {times}"
+def _others(model: AnyModel) -> str:
+    """Lines on its other parts, and on the times at which it is asked if distilled."""
+    lines = [
+        f"\n{name}: {parameters(part.params)}"
+        for name, part in parts(model).items()
+        if part is not model
+    ]
+    if isinstance(model, Model) and model.few_steps:
+        times = ", ".join(map(str, model.few_steps))
+        few = f"1 .. {len(model.few_steps)} steps, at times {times}"
+        lines.append(f"\ndistilled for {few}")
+    return "".join(lines)
 
 
 def parameters(params: Any) -> str:

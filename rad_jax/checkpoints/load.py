@@ -7,7 +7,14 @@ import jax
 
 from rad_jax.checkpoints.checkpoints import Checkpoints
 from rad_jax.checkpoints.hub import model_at, naming_hub
-from rad_jax.checkpoints.model import AnyModel, LamaModel, Model, require_diffusion
+from rad_jax.checkpoints.model import (
+    AnyModel,
+    LamaModel,
+    Model,
+    parts,
+    require_diffusion,
+    with_params,
+)
 from rad_jax.checkpoints.model_folder import (
     RECORD,
     read_any_model,
@@ -51,8 +58,8 @@ def load(
         model, _ = read_folder(model_at(folder))
     model = _changed(model, folder, dtype, noise_embedding)
     # Once: whoever calls the network has them where they are needed.
-    params = jax.device_put(model.params, everywhere(local_mesh()))
-    return model._replace(params=params)
+    trees = {name: part.params for name, part in parts(model).items()}
+    return with_params(model, jax.device_put(trees, everywhere(local_mesh())))
 
 
 def load_shapes(

@@ -1,5 +1,6 @@
 """A trained network: its architecture, its parameters, and what else it is used by."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -7,11 +8,28 @@ import numpy as np
 
 from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
-from rad_jax.models import lama, network
+from rad_jax.models import autoencoder, lama, network
 from rad_jax.models.apply import Params
+from rad_jax.models.autoencoder_config import AutoencoderConfig
 from rad_jax.models.lama_config import LamaConfig
 from rad_jax.models.network import NetworkConfig
 from rad_jax.typing import Labels
+
+
+class Codec(NamedTuple):
+    """The autoencoder of a base whose images are another's latents.
+
+    Attributes:
+      config: its architecture.
+      params: its parameters, float32; nothing trains them.
+    """
+
+    config: AutoencoderConfig
+    params: Params
+
+    def abstract_params(self) -> dict[str, Any]:
+        """Shapes and dtypes of its parameters."""
+        return autoencoder.abstract_params(self.config)
 
 
 class Model(NamedTuple):
@@ -24,6 +42,8 @@ class Model(NamedTuple):
       params: its parameters; float32, the kernels maybe bfloat16.
       few_steps: times, falling from T1, at which it is asked if it was distilled for
         few evaluations, see `SamplingOptions.for_model`; of others none.
+      codec: what makes latents of pictures, which the network denoises, and pictures of
+        latents; None of a base in pixels.
     """
 
     config: NetworkConfig
@@ -31,11 +51,28 @@ class Model(NamedTuple):
     parametrisation: str
     params: Params
     few_steps: tuple[int, ...] = ()
+    codec: Codec | None = None
 
     @property
     def channels(self) -> int:
-        """Channels of its images."""
-        return self.config.out_channels
+        """Channels of its pictures."""
+        codec = self.codec
+        return codec.config.image_channels if codec else self.config.out_channels
+
+    @property
+    def cell(self) -> int:
+        """Pixels of a picture along a side of what is one pixel to the network."""
+        return self.codec.config.stride if self.codec else 1
+
+    @property
+    def image_size(self) -> int:
+        """Pixels per side of the pictures that it was trained with."""
+        return self.config.image_size * self.cell
+
+    @property
+    def stride(self) -> int:
+        """Heights and widths of pictures are multiples of it, in pixels."""
+        return self.config.stride * self.cell
 
     def abstract_params(self) -> dict[str, Any]:
         """Shapes and dtypes of its parameters."""
@@ -58,6 +95,11 @@ class LamaModel(NamedTuple):
         """Channels of its images."""
         return self.config.out_channels
 
+    @property
+    def image_size(self) -> int:
+        """Pixels per side of the pictures that it was trained with."""
+        return self.config.image_size
+
     def abstract_params(self) -> dict[str, Any]:
         """Shapes and dtypes of its parameters."""
         return lama.abstract_params(self.config)
@@ -65,6 +107,24 @@ class LamaModel(NamedTuple):
 
 AnyModel = Model | LamaModel
 """What a folder of a model may hold."""
+
+
+PARTS = ("codec",)
+"""Of a `Model`, those that have parameters of their own, if they are there."""
+
+
+def parts(model: AnyModel) -> dict[str, AnyModel | Codec]:
+    """What has parameters: the model itself as "params", and each of `PARTS`."""
+    found = {name: getattr(model, name, None) for name in PARTS}
+    return {"params": model} | {name: x for name, x in found.items() if x}
+
+
+def with_params(model: AnyModel, trees: Mapping[str, Params]) -> AnyModel:
+    """The model with other parameters, of all of its `parts`."""
+    for name in trees.keys() - {"params"}:
+        part = getattr(model, name)
+        model = model._replace(**{name: part._replace(params=trees[name])})
+    return model._replace(params=trees["params"])
 
 
 def require_diffusion(model: AnyModel, use: str) -> Model:
@@ -83,6 +143,19 @@ def require_diffusion(model: AnyModel, use: str) -> Model:
             "give a diffusion model"
         )
     return model
+
+
+def require_codec(config: NetworkConfig, codec: AutoencoderConfig) -> None:
+    """Refuses an autoencoder whose latents are not what a network denoises.
+
+    Raises:
+      UserError: naming both numbers.
+    """
+    if codec.latent_channels != config.out_channels:
+        raise UserError(
+            f"the autoencoder has latents of {codec.latent_channels} channels, and the "
+            f"network denoises {config.out_channels}; they are of different models"
+        )
 
 
 def require_inpainting(config: NetworkConfig) -> None:

@@ -1,5 +1,7 @@
 """A model as a folder: `model.json`, and its parameters in `params/` (Orbax).
 
+Of a base in latents those of its autoencoder are in `codec/`.
+
 It holds what inference and fine-tuning need, and nothing of a training run.
 """
 
@@ -15,7 +17,14 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from rad_jax.checkpoints import model_record
 from rad_jax.checkpoints.checkpoints import WRITE_ERRORS
 from rad_jax.checkpoints.damage import Damaged, short_reason, sorted_out
-from rad_jax.checkpoints.model import AnyModel, Model, require_diffusion
+from rad_jax.checkpoints.model import (
+    PARTS,
+    AnyModel,
+    Model,
+    parts,
+    require_diffusion,
+    with_params,
+)
 from rad_jax.checkpoints.orbax_path import orbax_path
 from rad_jax.errors import UserError
 from rad_jax.files.atomic import atomic_folder
@@ -33,7 +42,7 @@ def check_free(folder: AnyPath, *, overwrite: bool) -> None:
     """`model_record.check_free` of a model folder, and `orbax_path`'s check."""
     orbax_path(folder, write=True)
     model_record.check_free(
-        folder, overwrite=overwrite, kind=KIND, record=RECORD, others=(PARAMS,)
+        folder, overwrite=overwrite, kind=KIND, record=RECORD, others=(PARAMS, *PARTS)
     )
 
 
@@ -56,16 +65,19 @@ def write_model(
       UserError: the folder exists, or cannot be written (disk full, ...).
     """
     check_free(folder, overwrite=overwrite)
-    arrays = jax.tree.map(np.asarray, model.params)
+    trees = {
+        name: jax.tree.map(np.asarray, part.params)
+        for name, part in parts(model).items()
+    }
+    checksums = {_checksum(name): _crc32(tree) for name, tree in trees.items()}
     with atomic_folder(folder) as part:
-        model_record.write_record(
-            part / RECORD, model, provenance, crc32=_crc32(arrays)
-        )
+        model_record.write_record(part / RECORD, model, provenance, **checksums)
         try:
             with ocp.Checkpointer(_handler()) as checkpointer:
-                checkpointer.save(
-                    orbax_path(part) / PARAMS, args=ocp.args.PyTreeSave(arrays)
-                )
+                for name, tree in trees.items():
+                    checkpointer.save(
+                        orbax_path(part) / name, args=ocp.args.PyTreeSave(tree)
+                    )
         except WRITE_ERRORS as error:
             raise OSError(short_reason(error)) from error
 
@@ -87,10 +99,17 @@ def read_any_model(folder: AnyPath) -> AnyModel:
     """
     record = read_record(folder)
     model = model_record.described(folder / RECORD, record)
-    params = _read_params(folder / PARAMS, model.abstract_params())
-    if _crc32(params) != record.get("crc32"):  # Orbax keeps no checksum
-        raise UserError(f"{folder / PARAMS}: is damaged; {FIX_HINT}")
-    return model._replace(params=params)
+    trees = {}
+    for name, part in parts(model).items():
+        trees[name] = _read_params(folder / name, part.abstract_params())
+        if _crc32(trees[name]) != record.get(_checksum(name)):
+            raise UserError(f"{folder / name}: is damaged; {FIX_HINT}")
+    return with_params(model, trees)
+
+
+def _checksum(name: str) -> str:
+    """Its key in the record; Orbax keeps no checksum."""
+    return "crc32" if name == PARAMS else f"{name}_crc32"
 
 
 def read_shapes(folder: AnyPath) -> AnyModel:
@@ -104,24 +123,30 @@ def read_shapes(folder: AnyPath) -> AnyModel:
       UserError: there is no model folder here, or its record is damaged.
     """
     model = model_record.described(folder / RECORD, read_record(folder))
-    shapes = model.abstract_params()
-    if not (folder / PARAMS).exists():
-        return model._replace(params=shapes)
+    trees = {
+        name: _read_shapes(folder / name, part.abstract_params())
+        for name, part in parts(model).items()
+    }
+    return with_params(model, trees)
+
+
+def _read_shapes(folder: AnyPath, shapes: dict[str, Any]) -> dict[str, Any]:
+    """Those that are given, of the types that were written if anything was."""
+    if not folder.exists():
+        return shapes
     try:
         with ocp.Checkpointer(_handler()) as checkpointer:
-            found: Any = checkpointer.metadata(orbax_path(folder / PARAMS))
+            found: Any = checkpointer.metadata(orbax_path(folder))
         kept = cast(dict[tuple, Any], flatten_dict(found.item_metadata.tree))
     except Exception as error:  # as many kinds as in `_read_params`
-        reason = sorted_out(error, folder / PARAMS)
-        raise UserError(
-            f"{folder / PARAMS}: is damaged ({reason}); {FIX_HINT}"
-        ) from error
+        reason = sorted_out(error, folder)
+        raise UserError(f"{folder}: is damaged ({reason}); {FIX_HINT}") from error
     typed = {}
     for path, leaf in cast(dict[tuple, Any], flatten_dict(shapes)).items():
         name = tuple(map(str, path))  # numbers of blocks are written as text
         dtype = kept[name].dtype if name in kept else leaf.dtype
         typed[path] = jax.ShapeDtypeStruct(leaf.shape, dtype)
-    return model._replace(params=unflatten_dict(typed))
+    return unflatten_dict(typed)
 
 
 def _read_params(folder: AnyPath, abstract: Mapping[str, Any]) -> dict[str, Any]:

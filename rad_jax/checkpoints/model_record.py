@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from rad_jax.checkpoints.damage import short_reason
-from rad_jax.checkpoints.model import AnyModel, LamaModel, Model
+from rad_jax.checkpoints.model import (
+    AnyModel,
+    Codec,
+    LamaModel,
+    Model,
+    require_codec,
+)
 from rad_jax.diffusion.betas import ADM_STEPS, KINDS
 from rad_jax.diffusion.continuous import CONTINUOUS, SIGMAS
 from rad_jax.diffusion.losses import LossConfig
@@ -18,6 +24,7 @@ from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath
 from rad_jax.files.from_dict import build, build_one_of
+from rad_jax.models.autoencoder_config import AUTOENCODERS, AutoencoderConfig
 from rad_jax.models.lama_config import LamaConfig
 from rad_jax.models.network import NetworkConfig
 from rad_jax.version import __version__
@@ -45,8 +52,11 @@ ARCHITECTURES = tuple(kind.architecture for kind in get_args(NetworkConfig))
 FEW_STEPS = "few_steps"
 """Key of `Model.few_steps`, of a model that has some."""
 
-PLACES = ("codec", "text")
-"""Parts of a base in latents, which are not built yet: None."""
+CODEC = "codec"
+"""Key of the configuration of `Model.codec`, None of a base in pixels."""
+
+PLACES = ("text",)
+"""Parts of a base that are not built yet: None."""
 
 
 def write_record(
@@ -86,6 +96,8 @@ def record_of(
             schedule = {x: schedule[x] for x in schedule if x not in ADM_PROCESS}
         else:
             record["architecture"] = model.config.architecture
+            codec = model.codec
+            record[CODEC] = dataclasses.asdict(codec.config) if codec else None
             record |= dict.fromkeys(PLACES)
         record |= {"schedule": schedule, "parametrisation": model.parametrisation}
         if model.few_steps:
@@ -103,6 +115,7 @@ def _is_adm(model: Model) -> bool:
         and model.config.architecture == "adm"
         and model.parametrisation in ("eps", "v")
         and not model.few_steps
+        and model.codec is None
     )
 
 
@@ -147,9 +160,23 @@ def described(path: AnyPath, record: Mapping[str, Any]) -> AnyModel:
         schedule = build(ScheduleConfig, record["schedule"], "schedule.")
         parametrisation = LossConfig(record["parametrisation"]).parametrisation
         few_steps = _few_steps(record, schedule.hole_steps)
+        codec = _codec(record, config)
     except (UserError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: is damaged ({error})") from error
-    return Model(config, schedule, parametrisation, {}, few_steps)
+    return Model(config, schedule, parametrisation, {}, few_steps, codec)
+
+
+def _codec(record: Mapping[str, Any], config: NetworkConfig) -> Codec | None:
+    """The autoencoder of a record, without parameters.
+
+    Raises:
+      UserError: it does not fit the network.
+    """
+    if record.get(CODEC) is None:
+        return None
+    codec = Codec(build(AutoencoderConfig, record[CODEC], f"{CODEC}."), {})
+    require_codec(config, codec.config)
+    return codec
 
 
 def _few_steps(record: Mapping[str, Any], last: int) -> tuple[int, ...]:
@@ -181,11 +208,15 @@ def _check_known(path: AnyPath, record: Mapping[str, Any]) -> None:
     Raises:
       UserError: naming the part of it.
     """
-    schedule = record.get("schedule")
-    kind = schedule.get("kind") if isinstance(schedule, Mapping) else None
+
+    def kind(block: str) -> Any:
+        value = record.get(block)
+        return value.get("kind") if isinstance(value, Mapping) else None
+
     parts = (
         ("architecture", record.get("architecture"), (*ARCHITECTURES, LAMA)),
-        ("schedule.kind", kind, (*KINDS, *CONTINUOUS)),
+        ("schedule.kind", kind("schedule"), (*KINDS, *CONTINUOUS)),
+        (f"{CODEC}.kind", kind(CODEC), AUTOENCODERS),
         ("parametrisation", record.get("parametrisation"), PARAMETRISATIONS),
         *((name, record.get(name), ()) for name in PLACES),
     )

@@ -14,7 +14,7 @@ def sizes_of(
     """The sizes of a model's images; other methods than RAD know no tiles."""
     if isinstance(model, LamaModel):
         return lama.SIZES
-    sizes = denoiser_sizes(model.config.image_size, model.config.stride)
+    sizes = denoiser_sizes(model.image_size, model.stride)
     return sizes._replace(tiled=False) if isinstance(options, Baseline) else sizes
 
 

@@ -101,9 +101,9 @@ def test_shapes_of_a_run(tiny_run, tmp_path):
 
 
 def test_what_is_written_is_read(written):
-    config, schedule, parametrisation, params, few_steps = read_model(written)
+    config, schedule, parametrisation, params, few_steps, codec = read_model(written)
     assert (config, schedule, parametrisation) == (CONFIG, SCHEDULE, "v")
-    assert few_steps == ()
+    assert few_steps == () and codec is None
     assert_equal(params, PARAMS)
     assert {type(leaf) for leaf in jax.tree.leaves(params)} == {np.ndarray}
     assert os.listdir(written.parent) == ["model"]
@@ -290,7 +290,9 @@ def test_a_damaged_record(written, tmp_path, content, match):
         (None, "parametrisation", "x", "parametrisation is 'x', which this version"),
         (None, "parametrisation", ["eps"], r"parametrisation is \['eps'\], which"),
         (None, "architecture", "dit", "architecture is 'dit', .*; update it"),
-        (None, "codec", {"factor": 8}, "codec is .*, which this version of rad_jax"),
+        (None, "codec", {"factor": 8}, "config has no key codec.factor"),
+        (None, "codec", {"kind": "dc"}, "codec.kind is .*, which this version of rad"),
+        (None, "codec", [1], "is damaged"),
         (None, "text", "clip", "text is 'clip', which this version of rad_jax does"),
         (None, "model", None, "must be a block of keys"),
         (None, "crc32", 1, "params: is damaged; convert the model again"),
