@@ -16,7 +16,7 @@ from rad_jax.checkpoints.model import (
     Model,
     require_codec,
 )
-from rad_jax.diffusion.betas import ADM_STEPS, KINDS
+from rad_jax.diffusion.betas import ADM_KINDS, ADM_STEPS, KINDS
 from rad_jax.diffusion.continuous import CONTINUOUS, SIGMAS
 from rad_jax.diffusion.losses import LossConfig
 from rad_jax.diffusion.options import PARAMETRISATIONS
@@ -111,7 +111,7 @@ def _is_adm(model: Model) -> bool:
     granted = all(getattr(schedule, name) == x for name, x in ADM_PROCESS.items())
     return (
         granted
-        and schedule.kind in KINDS
+        and schedule.kind in ADM_KINDS
         and model.config.architecture == "adm"
         and model.parametrisation in ("eps", "v")
         and not model.few_steps

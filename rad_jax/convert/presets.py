@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from rad_jax.convert.adm import config_from_adm_flags
 from rad_jax.convert.choices import FILES, Choices
 from rad_jax.convert.infer import OPENAI, Facts, facts_of
-from rad_jax.diffusion.betas import ADM_STEPS, KINDS, scaled_ends
+from rad_jax.diffusion.betas import ADM_KINDS, ADM_STEPS, scaled_ends
 from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.models.config import UNetConfig
@@ -119,7 +119,7 @@ _IDDPM_UPSAMPLER = _iddpm(
     class_cond=True,
 )
 
-_LINEAR, _COSINE = (base_process(x, 1000, rescaled=False) for x in KINDS)
+_LINEAR, _COSINE = (base_process(x, 1000, rescaled=False) for x in ADM_KINDS)
 _RESCALED, _COSINE_4000 = (
     base_process("cosine", 4000, rescaled=rescaled) for rescaled in (True, False)
 )
@@ -184,7 +184,16 @@ def choices_of(config: UNetConfig, schedule: ScheduleConfig) -> Choices:
 
 
 def schedule_of(choices: Choices) -> ScheduleConfig:
-    """RAD's schedule on the process of choices, ADM's where they leave it open."""
+    """RAD's schedule on the process of choices, ADM's where they leave it open.
+
+    Raises:
+      UserError: there is no such process, or its betas are not known.
+    """
+    if choices.noise_schedule == "scaled_linear":
+        raise UserError(
+            "--noise_schedule scaled_linear is of networks in latents, whose first and "
+            "last beta differ; they are not converted by hand"
+        )
     return base_process(
         str(choices.noise_schedule),
         choices.diffusion_steps or ADM_STEPS,

@@ -34,7 +34,10 @@ class DiscreteClock:
     def __init__(self, config: ScheduleConfig):
         """Makes the table."""
         steps = config.base_steps
-        self.table = log_alpha_bar(config.kind, steps, scaled_ends(steps))
+        # Bases of latent diffusion differ in their ends, so a schedule has them.
+        own = config.kind == "scaled_linear"
+        ends = config.hole_betas if own else scaled_ends(steps)
+        self.table = log_alpha_bar(config.kind, steps, ends)
         self._offset, self._scale = config.timestep_offset, config.timestep_scale
         self.clean = (self._offset - 1) * self._scale
         self.span = steps * self._scale

@@ -16,14 +16,17 @@ class ScheduleConfig:
     was trained on: DDPM with betas of the same kind, `base_steps` of them.
 
     Attributes:
-      kind: "linear" betas, or ADM's "cosine", in both phases and in the table of
-        timesteps that the network is conditioned on; or a process of score-based SDEs
+      kind: "linear" betas, or ADM's "cosine", or latent diffusion's "scaled_linear", in
+        both phases and in the table of timesteps that the network is conditioned on; or
+        a process of score-based SDEs
         in continuous time, `continuous.CONTINUOUS`, which has none of what is said of
         betas and timesteps below.
       hole_steps: T1, number of noising steps of phase 1. Of a continuous process, into
         which its time is divided for sampling; it is trained at all times.
       known_steps: T2, number of noising steps of phase 2; 0 leaves phase 2 out.
-      hole_betas: first and last beta of phase 1 ("linear" only).
+      hole_betas: first and last beta of phase 1 (not "cosine"). Of "scaled_linear" also
+        of the base model's process, whose ends do not follow from its steps: give those
+        that it was trained with (`betas.STABLE_DIFFUSION`).
       known_betas: first and last beta of phase 2, before its normalisation.
       timestep_offset: added to every timestep shown to the network. 0 makes a uniform
         level plain ADM; 1 is the table of the authors' code (docs/parity.md).

@@ -37,7 +37,9 @@ def load_pretrained(experiment: Experiment) -> Model:
         differs.
     """
     model = load_diffusion(experiment.pretrained)
-    processes = ("kind", *ADM_PROCESS)
+    processes = ["kind", *ADM_PROCESS]
+    if experiment.schedule.kind == "scaled_linear":
+        processes.append("hole_betas")
     _check("pretrained", experiment.pretrained, model, experiment, processes)
     return model
 

@@ -1,8 +1,5 @@
 """Autoencoders by name: published lists, layouts, there and back."""
 
-import gzip
-import json
-
 import jax
 import numpy as np
 import pytest
@@ -13,11 +10,9 @@ from rad_jax.convert.infer import DIFFUSERS
 from rad_jax.errors import UserError
 from rad_jax.models.autoencoder import abstract_params
 from rad_jax.weight_files import name_table
-from tests.models.adm_files import FOLDER, description
-from tests.models.autoencoder_files import KL, VQ, tiny, tiny_state
+from tests.models.adm_files import description
+from tests.models.autoencoder_files import KL, PUBLISHED, VQ, tiny, tiny_state
 
-_FILE = FOLDER / "bases" / "ldm_published_state_dicts.json.gz"
-PUBLISHED = json.loads(gzip.decompress(_FILE.read_bytes()))
 FIRST_STAGE = "first_stage_model."
 
 

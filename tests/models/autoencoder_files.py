@@ -1,11 +1,17 @@
 """Autoencoders in tests/golden/bases, with weights by their rule."""
 
 import functools
+import gzip
+import json
 
 from rad_jax.convert import autoencoder as names
-from tests.models.adm_files import arrays, description, golden_weights
+from tests.models.adm_files import FOLDER, arrays, description, golden_weights
 
 KL, VQ = "sd_vae_tiny", "ldm_vq_tiny"
+
+_FILE = FOLDER / "bases" / "ldm_published_state_dicts.json.gz"
+PUBLISHED = json.loads(gzip.decompress(_FILE.read_bytes()))
+"""Keys, shapes and sizes of published autoencoders, and of a U-Net in latents."""
 
 
 @functools.cache

@@ -69,6 +69,33 @@ def test_iddpm():
     assert relative_error(output, data["out"]) < TOLERANCE
 
 
+@pytest.mark.parametrize("name", ["ldm_unet_tiny", "ldm_unet_tiny_diffusers"])
+def test_ldm(name):
+    """The network of unconditional latent diffusion is an ADM, in either layout."""
+    meta, data = description(f"bases/{name}"), arrays(f"bases/{name}")
+    state, kwargs = golden_weights(meta["keys"]), meta["kwargs"]
+    if name == "ldm_unet_tiny":
+        flags = {
+            **{"image_size": 16, "num_channels": 32, "num_res_blocks": 1},
+            **{"channel_mult": "1,2,2", "num_head_channels": 16},
+            # Theirs are factors of downsampling: 4 and 2.
+            **{"attention_resolutions": "4,8", "use_scale_shift_norm": False},
+        }
+        assert (kwargs["model_channels"], kwargs["attention_resolutions"]) == (
+            32,
+            [4, 2],
+        )
+        config = config_from_adm_flags(flags)
+        params = adm_to_params(config, state)
+    else:
+        config = config_from_diffusers(kwargs)
+        params = diffusers_to_params(config, state)
+    assert not (config.learn_sigma or config.resblock_updown)
+    noise = one_level(data["t"].astype(np.float32))
+    output = network(config)(params, jnp.asarray(data["x"]), noise)
+    assert relative_error(output, data["out"]) < TOLERANCE
+
+
 @pytest.mark.slow
 def test_ffhq256():
     config, params = adm("ffhq256")
