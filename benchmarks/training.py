@@ -74,7 +74,7 @@ def step(experiment: Experiment) -> tuple[Call, float, int | None]:
         model, lora = experiment.model, experiment.lora
         params = combine(draw_adapters(model, lora, key), init_params(model, key))
         _, base = partition(model, lora, params)
-    frozen = Frozen(base, {})
+    frozen = Frozen(base, {}, {})
     images = step_shapes(experiment, mesh)[2].images
     numbers = np.random.default_rng(0).integers(0, 256, images.shape, np.uint8)
     stop = np.zeros(mesh.size, np.int32)

@@ -69,6 +69,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.distil.features = "pixels"  # "patches", "random" or "lpips"
     config.distil.weights = ""  # folder of LPIPS' network
 
+    config.codec = None  # the autoencoder of a model in latents, docs/bases.md
+
     config.mask = ml_collections.ConfigDict()
     config.mask.kind = "perlin"  # or "box", "mixed"; "full": plain DDPM in phase 1
     config.mask.blur = 0.0  # standard deviation, pixels; soft masks cost more

@@ -1,7 +1,7 @@
 """Loads a model from its folder: a model folder, or the workdir of a training run."""
 
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import jax
 
@@ -9,6 +9,7 @@ from rad_jax.checkpoints.checkpoints import Checkpoints
 from rad_jax.checkpoints.hub import model_at, naming_hub
 from rad_jax.checkpoints.model import (
     AnyModel,
+    Codec,
     LamaModel,
     Model,
     parts,
@@ -32,7 +33,7 @@ from rad_jax.runtime.sharding import everywhere, local_mesh
 
 UNTRAINED = "holds no finished checkpoint; train it first"
 BASE = "base"
-"""Where a run keeps the model that it trains adapters of."""
+"""Where a run keeps the model that its adapters, or its autoencoder, are of."""
 
 
 def load(
@@ -89,17 +90,21 @@ def _run_shapes(folder: AnyPath) -> Model:
         raise UserError(f"{folder}: {UNTRAINED}")
     experiment = from_dict(record["config"])
     model = model_of(experiment, {})
-    return model._replace(params=model.abstract_params())
+    shapes = {name: part.abstract_params() for name, part in parts(model).items()}
+    return cast(Model, with_params(model, shapes))
 
 
-def model_of(experiment: Experiment, params: Params) -> Model:
-    """What a run trains, with these parameters."""
+def model_of(
+    experiment: Experiment, params: Params, codec: Params | None = None
+) -> Model:
+    """What a run trains, with these parameters, and those of its autoencoder."""
     return Model(
         experiment.model,
         experiment.schedule,
         experiment.loss.parametrisation,
         params,
         experiment.few_steps,
+        Codec(experiment.codec, codec or {}) if experiment.codec else None,
     )
 
 
@@ -138,7 +143,7 @@ def read_folder(folder: AnyPath) -> tuple[AnyModel, dict[str, Any]]:
     if is_model_folder(folder):
         return read_any_model(folder), read_record(folder).get("provenance", {})
     step, experiment, params = load_checkpoint(folder)
-    model = model_of(experiment, params)
+    model = model_of(experiment, params, read_codec(experiment, folder))
     run = {
         "run": folder.resolve().name,
         "step": step,
@@ -194,6 +199,17 @@ def read_frozen(experiment: Experiment, folder: AnyPath) -> Params:
     base = read_model(folder / BASE)
     _, frozen = partition(experiment.model, experiment.lora, base.params)
     return frozen
+
+
+def read_codec(experiment: Experiment, folder: AnyPath) -> Params:
+    """Parameters of the autoencoder of a run, in its workdir; nothing without one.
+
+    Raises:
+      UserError: the base that it is kept with is missing or damaged.
+    """
+    if experiment.codec is None:
+        return {}
+    return parts(read_model(folder / BASE))["codec"].params
 
 
 def load_trained(folder: AnyPath) -> tuple[int, Experiment, Params]:

@@ -145,19 +145,6 @@ def require_diffusion(model: AnyModel, use: str) -> Model:
     return model
 
 
-def require_codec(config: NetworkConfig, codec: AutoencoderConfig) -> None:
-    """Refuses an autoencoder whose latents are not what a network denoises.
-
-    Raises:
-      UserError: naming both numbers.
-    """
-    if codec.latent_channels != config.out_channels:
-        raise UserError(
-            f"the autoencoder has latents of {codec.latent_channels} channels, and the "
-            f"network denoises {config.out_channels}; they are of different models"
-        )
-
-
 def require_inpainting(config: NetworkConfig) -> None:
     """Refuses a network that cannot inpaint.
 

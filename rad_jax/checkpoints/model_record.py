@@ -9,13 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from rad_jax.checkpoints.damage import short_reason
-from rad_jax.checkpoints.model import (
-    AnyModel,
-    Codec,
-    LamaModel,
-    Model,
-    require_codec,
-)
+from rad_jax.checkpoints.model import AnyModel, Codec, LamaModel, Model
 from rad_jax.diffusion.betas import ADM_KINDS, ADM_STEPS, KINDS
 from rad_jax.diffusion.continuous import CONTINUOUS, SIGMAS
 from rad_jax.diffusion.losses import LossConfig
@@ -24,7 +18,11 @@ from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath
 from rad_jax.files.from_dict import build, build_one_of
-from rad_jax.models.autoencoder_config import AUTOENCODERS, AutoencoderConfig
+from rad_jax.models.autoencoder_config import (
+    AUTOENCODERS,
+    AutoencoderConfig,
+    require_codec,
+)
 from rad_jax.models.lama_config import LamaConfig
 from rad_jax.models.network import NetworkConfig
 from rad_jax.version import __version__

@@ -10,7 +10,7 @@ from rad_jax.files.hub_address import is_hub
 def training_record(experiment: Experiment) -> dict[str, Any]:
     """The config of a run but for network and noise, which a model states itself."""
     record = to_dict(experiment)
-    for name in ("model", "schedule"):
+    for name in ("model", "schedule", "codec"):
         del record[name]
     del record["data"]["data_dir"], record["train"]["wandb_project"]
     if experiment.distil.kind:

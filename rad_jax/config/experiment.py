@@ -18,6 +18,7 @@ from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.from_dict import build
 from rad_jax.masks.training import MaskConfig
+from rad_jax.models.autoencoder_config import AutoencoderConfig, require_codec
 from rad_jax.models.config import LoRAConfig
 from rad_jax.models.network import NetworkConfig
 
@@ -39,6 +40,8 @@ class Experiment:
       optimizer: how.
       train: how long.
       distil: what is minimised instead of `loss`, for few evaluations.
+      codec: the autoencoder whose latents the network denoises, and `pretrained` brings
+        along; None trains on the images themselves.
     """
 
     seed: int
@@ -52,6 +55,7 @@ class Experiment:
     optimizer: OptimizerConfig
     train: TrainConfig
     distil: DistilConfig = dataclasses.field(default_factory=DistilConfig)
+    codec: AutoencoderConfig | None = None
 
     def __post_init__(self):
         """Makes the path plain; refuses blocks that contradict each other."""
@@ -81,6 +85,27 @@ class Experiment:
         if not 0 <= self.seed < 2**32:
             raise UserError(f"seed is {self.seed}; it must lie in 0 .. 2**32 - 1")
         self._check_distil()
+        self._check_codec()
+
+    def _check_codec(self) -> None:
+        """Refuses what latents do not have."""
+        if self.codec is None:
+            return
+        require_codec(self.model, self.codec)
+        if not self.start_from:
+            raise UserError(
+                "codec: an autoencoder is not trained here; set pretrained to the "
+                "folder of a model that has this one"
+            )
+        if self.loss.vlb_weight:
+            raise UserError(
+                "loss.vlb_weight is of bytes, which latents are not; set it to 0"
+            )
+        if self.distil.features == "lpips":
+            raise UserError(
+                "distil.features=lpips is of pictures, and the network denoises "
+                "latents; use pixels, patches or random"
+            )
 
     def _check_distil(self) -> None:
         """Refuses what no student can be, and a student's prediction of no student."""
@@ -120,6 +145,16 @@ class Experiment:
                 f"distil.energy_steps is {config.energy_steps}, of train.num_steps="
                 f"{most} in all; leave some to distil.kind={config.kind}"
             )
+
+    @property
+    def channels(self) -> int:
+        """Channels of the pictures."""
+        return self.codec.image_channels if self.codec else self.model.in_channels
+
+    @property
+    def image_size(self) -> int:
+        """Pixels per side of the pictures."""
+        return self.model.image_size * (self.codec.stride if self.codec else 1)
 
     @property
     def start_from(self) -> str:

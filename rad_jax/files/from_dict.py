@@ -16,7 +16,7 @@ def build(cls: type, values: Any, prefix: str) -> Any:
 
     Args:
       cls: the dataclass; fields of it may be dataclasses, one of several
-        dataclasses, tuples and plain values.
+        dataclasses, a dataclass or None, tuples and plain values.
       values: the dictionary, as JSON stores it.
       prefix: what errors put before the name of a key, e.g. "model.".
 
@@ -80,7 +80,12 @@ def build_one_of(
 
 def _value(kind: Any, value: Any, name: str) -> Any:
     several = typing.get_args(kind) if isinstance(kind, types.UnionType) else ()
-    if any(map(dataclasses.is_dataclass, several)):
+    if types.NoneType in several and any(map(dataclasses.is_dataclass, several)):
+        # A block that may be left out, of one kind.
+        [kind] = (x for x in several if x is not types.NoneType)
+        if value is None:
+            return None
+    elif any(map(dataclasses.is_dataclass, several)):
         return build_one_of(several, value, f"{name}.")
     if dataclasses.is_dataclass(kind):
         return build(typing.cast(type, kind), value, f"{name}.")

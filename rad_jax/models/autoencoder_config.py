@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from rad_jax.errors import UserError
-from rad_jax.models.architecture import DTYPES, StageSpec
+from rad_jax.models.architecture import DTYPES, Architecture, StageSpec
 
 GROUPS = 32
 """Groups of every normalisation; all widths are multiples of it."""
@@ -83,6 +83,19 @@ class AutoencoderConfig:
     def encoded_channels(self) -> int:
         """Channels that the encoder gives: of "kl" means and log-variances."""
         return self.latent_channels * (2 if self.kind == "kl" else 1)
+
+
+def require_codec(config: Architecture, codec: AutoencoderConfig) -> None:
+    """Refuses an autoencoder whose latents are not what a network denoises.
+
+    Raises:
+      UserError: naming both numbers.
+    """
+    if codec.latent_channels != config.out_channels:
+        raise UserError(
+            f"the autoencoder has latents of {codec.latent_channels} channels, and the "
+            f"network denoises {config.out_channels}; they are of different models"
+        )
 
 
 def encoder_stages(config: AutoencoderConfig) -> list[StageSpec]:

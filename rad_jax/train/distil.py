@@ -24,10 +24,10 @@ from rad_jax.diffusion.schedule import (
     make_schedule,
     mask_to_hole_weight,
 )
-from rad_jax.files.pixel_ranges import to_float
 from rad_jax.masks.training import training_mask
 from rad_jax.models.apply import Params
 from rad_jax.models.lora import combine
+from rad_jax.train.clean_images import clean_images
 from rad_jax.train.distil_losses import make_batch_loss
 from rad_jax.train.distil_task import Holes, Task
 from rad_jax.train.state import Frozen
@@ -47,7 +47,7 @@ def make_distil_loss(experiment: Experiment) -> Callable[..., tuple[Scalar, Tota
     schedule = make_schedule(experiment.schedule)
     student = make_denoise(model, schedule, experiment.lora)
     teacher = make_denoise(model, schedule)
-    batch_loss = make_batch_loss(experiment)
+    batch_loss, clean = make_batch_loss(experiment), clean_images(experiment)
 
     def network(denoise, params: Params, holes: Holes) -> Denoiser:
         # Binary masks are their own weights; of soft ones the maps are made of levels.
@@ -73,7 +73,7 @@ def make_distil_loss(experiment: Experiment) -> Callable[..., tuple[Scalar, Tota
             SamplerConfig(parametrisation=predicts),
             SamplerConfig("dpm++", parametrisation=taught),
         )
-        losses = batch_loss(task, jax.vmap(draw)(keys, to_float(images)))
+        losses = batch_loss(task, jax.vmap(draw)(keys, clean(frozen, images)))
         sums, counts = no_totals()
         found = Totals(
             sums | {"loss": jnp.sum(losses)},

@@ -14,11 +14,14 @@ def open_batches(experiment: Experiment) -> Batches:
     Raises:
       UserError: the data set is missing or damaged, or has other channels.
     """
-    config, model = experiment.data, experiment.model
+    config = experiment.data
     return batches(
         source(config.name, config.data_dir, config.train_split),
         ToExample(
-            model.in_channels, model.image_size, config.random_crop, config.random_flip
+            experiment.channels,
+            experiment.image_size,
+            config.random_crop,
+            config.random_flip,
         ),
         batch_size=experiment.train.batch_size,
         seed=experiment.seed,

@@ -136,10 +136,12 @@ def train(
                 if settings.sample_every and (
                     step % settings.sample_every == 0 or last
                 ):
-                    ema, rest = local_copy((state.ema, frozen.base), mesh)
+                    ema, rest = local_copy((state.ema, frozen), mesh)
                     if logs is not None:
-                        ema = plain_params(experiment.model, experiment.lora, ema, rest)
-                        logs.picture(step, samples.draw(ema))
+                        ema = plain_params(
+                            experiment.model, experiment.lora, ema, rest.base
+                        )
+                        logs.picture(step, samples.draw(ema, rest.codec))
                 # 8. The checkpoint, with the position in the data.
                 if step % settings.checkpoint_every == 0 or last or stopping:
                     records = {"data": images.position, "config": to_dict(experiment)}

@@ -22,11 +22,11 @@ from rad_jax.diffusion.schedule import (
     unit_steps,
 )
 from rad_jax.diffusion.schedule_config import ScheduleConfig
-from rad_jax.files.pixel_ranges import to_float
 from rad_jax.masks.training import MaskConfig, training_mask
 from rad_jax.models.apply import Params
 from rad_jax.models.lora import combine
 from rad_jax.models.network import NetworkConfig
+from rad_jax.train.clean_images import clean_images
 from rad_jax.train.distil import make_distil_loss
 from rad_jax.train.state import Frozen
 from rad_jax.train.totals import BUCKETS, Totals, bucket
@@ -149,7 +149,9 @@ def make_loss(experiment: Experiment) -> Callable[..., tuple[Scalar, Totals]]:
         loss=experiment.loss,
     )
 
+    clean = clean_images(experiment)
+
     def loss(params: Params, frozen: Frozen, images: Array, keys: PRNGKeys):
-        return one_batch(combine(params, frozen.base), to_float(images), keys)
+        return one_batch(combine(params, frozen.base), clean(frozen, images), keys)
 
     return loss

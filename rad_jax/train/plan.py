@@ -16,6 +16,7 @@ from rad_jax.chips.table import chip_of, peak_flops
 from rad_jax.config.experiment import Experiment
 from rad_jax.diffusion.distil_config import TAUGHT
 from rad_jax.files.bucket import AnyPath, in_bucket
+from rad_jax.models import autoencoder
 from rad_jax.models.lora import adapted_params, partition
 from rad_jax.models.network import abstract_params
 from rad_jax.runtime.flops import count_flops
@@ -127,11 +128,13 @@ def make_plan(experiment: Experiment, mesh: AnyMesh) -> Plan:
 
 def frozen_shapes(experiment: Experiment) -> Frozen:
     """Shapes of what does not train, trees that may be empty."""
-    teacher = {}
+    teacher, codec = {}, {}
     if experiment.distil.kind in TAUGHT:
         teacher = abstract_params(experiment.model)
+    if experiment.codec:
+        codec = autoencoder.abstract_params(experiment.codec)
     if not experiment.lora.rank:
-        return Frozen({}, teacher)
+        return Frozen({}, teacher, codec)
     shapes = adapted_params(experiment.model, experiment.lora)
     _, frozen = partition(experiment.model, experiment.lora, shapes)
     dtype = jnp.dtype(experiment.lora.base_dtype)
@@ -139,7 +142,7 @@ def frozen_shapes(experiment: Experiment) -> Frozen:
         lambda x: jax.ShapeDtypeStruct(x.shape, dtype if x.ndim > 1 else x.dtype),
         frozen,
     )
-    return Frozen(base, teacher)
+    return Frozen(base, teacher, codec)
 
 
 def step_speed(experiment: Experiment, mesh: Mesh) -> Speed:
@@ -266,8 +269,8 @@ def _kept(experiment: Experiment) -> float:
 
 
 def _images(experiment: Experiment, count: int) -> jax.ShapeDtypeStruct:
-    model = experiment.model
-    shape = (count, model.image_size, model.image_size, model.in_channels)
+    size = experiment.image_size
+    shape = (count, size, size, experiment.channels)
     return jax.ShapeDtypeStruct(shape, np.uint8)
 
 

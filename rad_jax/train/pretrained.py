@@ -21,6 +21,7 @@ from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath
 from rad_jax.models.apply import Params
+from rad_jax.models.autoencoder_config import AutoencoderConfig
 from rad_jax.models.config import LoRAConfig
 from rad_jax.models.lora import combine, partition
 from rad_jax.models.network import NetworkConfig, differences
@@ -83,6 +84,7 @@ def _check(
         pairs[f"schedule.{name}"] = tuple(getattr(each, name) for each in both)
     for name, theirs in masks.items():
         pairs[f"mask.{name}"] = theirs, getattr(experiment.mask, name, None)
+    pairs |= _codec_pairs(model, experiment)
     ours = experiment.loss.parametrisation
     if experiment.distil.kind and model.parametrisation not in OF_TEACHERS:
         ours = OF_TEACHERS.get(ours, ours)
@@ -99,10 +101,24 @@ def _check(
         )
 
 
-def write_base(experiment: Experiment, workdir: AnyPath, model: Model) -> None:
-    """Stores the network that a run's adapters are trained on, once: ``WORKDIR/base``.
+def _codec_pairs(model: Model, experiment: Experiment) -> dict[str, tuple[Any, Any]]:
+    """The keys of their autoencoders, with both values."""
+    theirs, ours = model.codec and model.codec.config, experiment.codec
+    if theirs is None or ours is None:
+        named = [x and f"an autoencoder of kind {x.kind}" for x in (theirs, ours)]
+        return {"codec": (named[0], named[1])}
+    return {
+        f"codec.{field.name}": tuple(getattr(x, field.name) for x in (theirs, ours))
+        for field in dataclasses.fields(AutoencoderConfig)
+        if field.name != "dtype"
+    }
 
-    Its frozen kernels are stored in `LoRAConfig.base_dtype`.
+
+def write_base(experiment: Experiment, workdir: AnyPath, model: Model) -> None:
+    """Stores the model that a run begins with, once: ``WORKDIR/base``.
+
+    Adapters are trained on its network, whose frozen kernels are stored in
+    `LoRAConfig.base_dtype`; its autoencoder makes latents.
 
     Raises:
       UserError: it cannot be written.

@@ -26,13 +26,12 @@ class SampleGrid:
         if not experiment.train.sample_every:
             return
         config = experiment.data
-        size, count = experiment.model.image_size, IMAGES_PER_KIND * len(KINDS)
-        channels = experiment.model.in_channels
+        size, count = experiment.image_size, IMAGES_PER_KIND * len(KINDS)
         images, _ = load_split(
             config.name,
             config.data_dir,
             config.eval_split,
-            channels,
+            experiment.channels,
             image_size=size,
             most=count,
         )
@@ -45,10 +44,15 @@ class SampleGrid:
             ]
         )
 
-    def draw(self, params: Params) -> np.ndarray:
-        """One picture, uint8 (h, w, 3): rows of given, filled, truth for each kind."""
+    def draw(self, params: Params, codec: Params | None = None) -> np.ndarray:
+        """One picture, uint8 (h, w, 3): rows of given, filled, truth for each kind.
+
+        Args:
+          params: of the network.
+          codec: of its autoencoder, if it has one.
+        """
         experiment = self._experiment
-        model = model_of(experiment, params)
+        model = model_of(experiment, params, codec)
         keys = jax.random.split(jax.random.key(0), len(self._images))
         filled = fill(
             model,
@@ -64,5 +68,5 @@ class SampleGrid:
             filled_bytes = to_bytes(np.asarray(filled[part]))
             rows += [given[part], filled_bytes, self._images[part]]
         return contact_sheet(
-            [list(row) for row in rows], scale=max(1, 64 // model.config.image_size)
+            [list(row) for row in rows], scale=max(1, 64 // model.image_size)
         )

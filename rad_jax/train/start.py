@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from rad_jax.checkpoints.checkpoints import Checkpoints
-from rad_jax.checkpoints.load import read_frozen
+from rad_jax.checkpoints.load import read_codec, read_frozen
 from rad_jax.config.experiment import Experiment, from_dict, to_dict
 from rad_jax.diffusion.distil_config import TAUGHT
 from rad_jax.errors import UserError
@@ -84,7 +84,11 @@ def start(
     state, position = checkpoints.latest(read) or (None, None)
     if state is None:
         state = _begin(experiment, workdir, shardings)
-    frozen = Frozen(read_frozen(experiment, workdir), read_teacher(experiment, workdir))
+    frozen = Frozen(
+        read_frozen(experiment, workdir),
+        read_teacher(experiment, workdir),
+        read_codec(experiment, workdir),
+    )
     frozen = place(frozen, tree_shardings(frozen, mesh))
     if frozen.base:
         trained, rest = (
@@ -120,7 +124,7 @@ def _begin(experiment: Experiment, workdir: AnyPath, shardings: Any) -> TrainSta
         teacher = load_teacher(experiment) if experiment.distil.teacher else None
         model = load_pretrained(experiment) if experiment.pretrained else teacher
         assert model is not None  # by `start_from`
-        if experiment.lora.rank and is_main():
+        if (experiment.lora.rank or experiment.codec) and is_main():
             write_base(experiment, workdir, model)
         if teacher and experiment.distil.kind in TAUGHT and is_main():
             write_teacher(experiment, workdir, teacher)

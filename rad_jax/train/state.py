@@ -38,13 +38,15 @@ class Frozen(NamedTuple):
     Attributes:
       base: those of the network that do not train, with adapters.
       teacher: of the network that it is distilled from.
+      codec: of the autoencoder whose latents it denoises.
     """
 
     base: Params
     teacher: Params
+    codec: Params
 
 
-NOTHING_FROZEN = Frozen({}, {})
+NOTHING_FROZEN = Frozen({}, {}, {})
 
 
 def make_optimizer(

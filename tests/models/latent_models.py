@@ -21,6 +21,9 @@ CONFIG = UNetConfig(
     attention_resolutions=(),
     in_channels=4,
     out_channels=4,
+    learn_sigma=False,
+    num_head_channels=32,
+    resblock_updown=False,
 )
 
 

@@ -130,7 +130,7 @@ def test_base_in_bfloat16(lora_run, lora_experiment, tmp_path):
     state = jax.eval_shape(lambda: init_state(experiment))
     step = make_train_step(experiment, make_mesh())
     batch = Batch(jnp.zeros((4, 16, 16, 1), jnp.uint8), jnp.zeros(1, jnp.int32))
-    after, _ = jax.eval_shape(step, state, Frozen(frozen, {}), batch)
+    after, _ = jax.eval_shape(step, state, Frozen(frozen, {}, {}), batch)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
         lambda x: (x.shape, x.dtype), state
     )
