@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from rad_jax.errors import UserError
 from rad_jax.files.remarks import some
-from rad_jax.weight_files import score_sde
+from rad_jax.weight_files import compvis, score_sde
 from rad_jax.weight_files.bad_file import BadFile, shown
 from rad_jax.weight_files.find import Chosen, Markers, choose, find
 from rad_jax.weight_files.lazy_array import MappedArrays, Span, check_sizes
@@ -71,6 +71,7 @@ def _chosen(whole: Unpickled, markers: Markers, name: str | None) -> Chosen:
     weights = find(whole.value, markers)
     if weights:
         weights = score_sde.with_averages(whole.value, weights, name)
+        weights = compvis.with_averages(weights, name)
         return score_sde.without_sigmas(choose(weights, name))
     check_no_model(whole)
     # Of another network, which is for the caller to say.
