@@ -1,6 +1,6 @@
 """Checkpoints of OpenAI's ADM (guided-diffusion) to `UNet` parameters and back."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from rad_jax.models.config import (
     encoder_stages,
 )
 from rad_jax.models.network import abstract_params
+from rad_jax.models.sd_config import SDConfig
 from rad_jax.weight_files import name_table
 from rad_jax.weight_files.name_table import Entry, Path
 
@@ -24,6 +25,9 @@ RES_BLOCK = {
     "conv2": "out_layers.3",
     "shortcut": "skip_connection",
 }
+
+Named = Callable[[str, Path], list[Entry]]
+"""The table of a block, by its key in the file and its place in ours."""
 
 CHANNEL_MULT = {
     512: (0.5, 1, 1, 2, 2, 4, 4),
@@ -148,6 +152,11 @@ def params_to_adm(config: UNetConfig, params: Mapping[str, Any]) -> name_table.W
 
 def entries(config: UNetConfig) -> list[Entry]:
     """The table for this architecture."""
+    return network_entries(config, _attention)
+
+
+def network_entries(config: UNetConfig | SDConfig, attention: Named) -> list[Entry]:
+    """The table of a network built like ADM's, with the table of its attention."""
     found = [
         *name_table.layer("time_embed.0", ("time_embed", "linear1"), name_table.LINEAR),
         *name_table.layer("time_embed.2", ("time_embed", "linear2"), name_table.LINEAR),
@@ -157,25 +166,33 @@ def entries(config: UNetConfig) -> list[Entry]:
         found.append(Entry(("label_emb.weight",), path, name_table.SAME))
     found += name_table.layer("input_blocks.0.0", ("conv_in",), name_table.CONV)
     for i, spec in enumerate(encoder_stages(config)):
-        found += _stage(f"input_blocks.{i + 1}", ("encoder", i), spec, config)
+        key = f"input_blocks.{i + 1}"
+        found += _stage(key, ("encoder", i), spec, config, attention)
     for i, name in enumerate(("res1", "attn", "res2")):
-        block = _attention if name == "attn" else _res_block
+        block = attention if name == "attn" else _res_block
         found += block(f"middle_block.{i}", ("middle", name))
     for i, spec in enumerate(decoder_stages(config)):
-        found += _stage(f"output_blocks.{i}", ("decoder", i), spec, config)
+        key = f"output_blocks.{i}"
+        found += _stage(key, ("decoder", i), spec, config, attention)
     found += name_table.norm("out.0", ("norm_out",))
     found += name_table.layer("out.2", ("conv_out",), name_table.CONV)
     return found
 
 
-def _stage(key: str, path: Path, spec: StageSpec, config: UNetConfig) -> list[Entry]:
+def _stage(
+    key: str,
+    path: Path,
+    spec: StageSpec,
+    config: UNetConfig | SDConfig,
+    attention: Named,
+) -> list[Entry]:
     """A stage; ADM numbers the blocks that it has."""
     blocks = []
     if spec.residual:
         shortcut = spec.inputs != spec.outputs
         blocks.append(lambda key: _res_block(key, (*path, "res"), shortcut=shortcut))
     if spec.heads:
-        blocks.append(lambda key: _attention(key, (*path, "attn")))
+        blocks.append(lambda key: attention(key, (*path, "attn")))
     if spec.resampling and config.resblock_updown:
         blocks.append(lambda key: _res_block(key, (*path, "resample")))
     elif spec.resampling:

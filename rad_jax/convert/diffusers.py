@@ -5,8 +5,9 @@ ADM's orders can be made of that; "new" (`use_new_attention_order`) is that orde
 """
 
 import dataclasses
+import functools
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from rad_jax.models.config import (
     encoder_stages,
 )
 from rad_jax.models.network import abstract_params
+from rad_jax.models.sd_config import SDConfig
 from rad_jax.weight_files import name_table
 from rad_jax.weight_files.bad_file import shown
 from rad_jax.weight_files.name_table import Entry, Layout, Path
@@ -52,6 +54,9 @@ FIXED = {
 
 
 MAX_LEVELS = 32
+
+Named = Callable[[str, Path, int], list[Entry]]
+"""The table of an attention, by its key in the file, its place in ours, its heads."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,6 +177,13 @@ def entries(config: UNetConfig, *, pointwise_time: bool = False) -> list[Entry]:
     With `pointwise_time` the layers conditioned on the time are 1x1 convolutions (RAD),
     otherwise linear (ADM).
     """
+    attention = functools.partial(_attention, config=config)
+    found = network_entries(config, attention)
+    return [_pointwise(entry) for entry in found] if pointwise_time else found
+
+
+def network_entries(config: UNetConfig | SDConfig, attention: Named) -> list[Entry]:
+    """The table of a network built like ADM's, with the table of its attention."""
     found = [
         *name_table.layer("conv_in", ("conv_in",), name_table.CONV),
         *name_table.layer(
@@ -187,20 +199,20 @@ def entries(config: UNetConfig, *, pointwise_time: bool = False) -> list[Entry]:
     block = 0
     for i, spec in enumerate(encoder_stages(config)):
         key = f"down_blocks.{spec.level}"
-        found += _stage(key, block, ("encoder", i), spec, config)
+        found += _stage(key, block, ("encoder", i), spec, config, attention)
         block = 0 if spec.resampling else block + 1
     mid, width = "mid_block", config.widths[-1]
     heads = config.heads(width, up=False)
     found += _res_block(f"{mid}.resnets.0", ("middle", "res1"))
-    found += _attention(f"{mid}.attentions.0", ("middle", "attn"), heads, config)
+    found += attention(f"{mid}.attentions.0", ("middle", "attn"), heads)
     found += _res_block(f"{mid}.resnets.1", ("middle", "res2"))
     for i, spec in enumerate(decoder_stages(config)):
         key = f"up_blocks.{config.num_resolutions - 1 - spec.level}"
         block = i % (config.num_res_blocks + 1)
-        found += _stage(key, block, ("decoder", i), spec, config)
+        found += _stage(key, block, ("decoder", i), spec, config, attention)
     found += name_table.norm("conv_norm_out", ("norm_out",))
     found += name_table.layer("conv_out", ("conv_out",), name_table.CONV)
-    return [_pointwise(entry) for entry in found] if pointwise_time else found
+    return found
 
 
 def _pointwise(entry: Entry) -> Entry:
@@ -211,7 +223,12 @@ def _pointwise(entry: Entry) -> Entry:
 
 
 def _stage(
-    key: str, block: int, path: Path, spec: StageSpec, config: UNetConfig
+    key: str,
+    block: int,
+    path: Path,
+    spec: StageSpec,
+    config: UNetConfig | SDConfig,
+    attention: Named,
 ) -> list[Entry]:
     """A stage; diffusers counts the residual blocks of a resolution."""
     found = []
@@ -221,7 +238,7 @@ def _stage(
         found += _res_block(name, (*path, "res"), shortcut=shortcut)
     if spec.heads:
         name = f"{key}.attentions.{block}"
-        found += _attention(name, (*path, "attn"), spec.heads, config)
+        found += attention(name, (*path, "attn"), spec.heads)
     if spec.resampling:
         name = f"{key}.{spec.resampling}samplers.0"
         resample = (*path, "resample")

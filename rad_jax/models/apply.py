@@ -12,17 +12,19 @@ from rad_jax.models.config import NO_LORA, LoRAConfig
 from rad_jax.models.convolution import Conv
 from rad_jax.models.layers import Linear
 from rad_jax.models.lora import abstract_network
-from rad_jax.models.network import NetworkConfig, build_network
+from rad_jax.models.network import AnyNetworkConfig, build_network
+from rad_jax.models.sd import SDUNet
 from rad_jax.typing import Outputs, PRNGKey
 
 Params = Any
 """Nested dictionaries of float32 arrays, as ``init_params`` makes them."""
 
 Apply = Callable[..., Outputs]
-"""``apply(params, x, noise, labels=None, dropout_keys=None)``: the network's call."""
+"""``apply(params, x, noise, labels=None, dropout_keys=None, context=None)``: the
+network's call."""
 
 
-def init_params(config: NetworkConfig, key: PRNGKey) -> Params:
+def init_params(config: AnyNetworkConfig, key: PRNGKey) -> Params:
     """Draws the parameters of a new network, a pure dictionary."""
     model = build_network(config, nnx.Rngs(key))
     # Own buffers: the module's may be donated to a training step.
@@ -30,7 +32,7 @@ def init_params(config: NetworkConfig, key: PRNGKey) -> Params:
 
 
 @functools.cache
-def make_apply(config: NetworkConfig, lora: LoRAConfig = NO_LORA) -> Apply:
+def make_apply(config: AnyNetworkConfig, lora: LoRAConfig = NO_LORA) -> Apply:
     """The network's call as a pure function, to be used inside ``jax.jit``.
 
     With a rank the parameters are those of the network with its adapters.
@@ -41,15 +43,21 @@ def make_apply(config: NetworkConfig, lora: LoRAConfig = NO_LORA) -> Apply:
     # Shapes are enough: the weights come with each call.
     graphdef, _ = nnx.split(abstract_network(config, lora), nnx.Param)
 
-    def apply(params: Params, x, noise, labels=None, dropout_keys=None) -> Outputs:
+    def apply(
+        params: Params, x, noise, labels=None, dropout_keys=None, context=None
+    ) -> Outputs:
         model = nnx.merge(graphdef, params, copy=True)
+        if isinstance(model, SDUNet):
+            return model(x, noise, labels, context=context, dropout_keys=dropout_keys)
+        if context is not None:
+            raise ValueError(f"a network {config.architecture} takes no context")
         return model(x, noise, labels, dropout_keys=dropout_keys)
 
     return apply
 
 
 @functools.cache
-def make_rounding(config: NetworkConfig) -> Callable[[Params], Params]:
+def make_rounding(config: AnyNetworkConfig) -> Callable[[Params], Params]:
     """``rounded(params)``: rounded as the layers that compute in `UNetConfig.dtype` do.
 
     For before a loop: on NVIDIA's GPUs XLA else rounds them in each step of it, and

@@ -2,6 +2,7 @@
 
 import jax
 from flax import nnx
+from jaxtyping import Array
 
 from rad_jax.models.convolution import Activation
 from rad_jax.models.noise_embedding import Conditioning
@@ -22,12 +23,16 @@ class Middle(nnx.Module):
         self.res1, self.attn, self.res2 = res1, attn, res2
 
     def __call__(
-        self, h: Activation, conditioning: Conditioning, keys: PRNGKeys | None
+        self,
+        h: Activation,
+        conditioning: Conditioning,
+        keys: PRNGKeys | None,
+        *context: Array,
     ) -> Activation:
-        """Applies all three."""
+        """Applies all three; the attention may take a context."""
         keys1, keys2 = split_keys(keys, 2)
         h = run_block(self.res1, self.use_remat, (h,), conditioning, keys1)
-        h = run_block(self.attn, self.use_remat, h)
+        h = run_block(self.attn, self.use_remat, h, *context)
         return run_block(self.res2, self.use_remat, (h,), conditioning, keys2)
 
 

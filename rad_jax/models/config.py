@@ -14,15 +14,51 @@ GROUPS = 32
 """Groups of every normalisation (ADM); all widths are multiples of it."""
 
 
+class GroupedUNet(Architecture):
+    """Base of the configurations of ADM's U-Net and of those built like it.
+
+    Their widths are multiples of 32, and the middle always has attention. It has no
+    fields itself.
+
+    Attributes:
+      num_heads: attention heads where num_head_channels is -1.
+      num_head_channels: channels of a head, or -1.
+
+    Others, and what is raised, as of `Architecture`.
+    """
+
+    num_heads: int
+    num_head_channels: int
+
+    def __post_init__(self):
+        """Refuses what cannot be built."""
+        super().__post_init__()
+        _check_widths(self)
+
+    def free(self) -> set[str]:
+        """As of `Architecture`; and what is not read."""
+        unread = {"num_heads"} if self.num_head_channels != -1 else set()
+        return super().free() | unread
+
+    def head_settings(self) -> tuple[str, ...]:
+        """Attributes that divide the widths among heads."""
+        by_channels = self.num_head_channels != -1
+        return ("num_head_channels",) if by_channels else ("num_heads",)
+
+    def heads(self, channels: int, *, up: bool) -> int:
+        """Attention heads of a block of this width, on the way up or not."""
+        if self.num_head_channels != -1:
+            return channels // self.num_head_channels
+        return self.num_heads
+
+
 @dataclasses.dataclass(frozen=True)
-class UNetConfig(Architecture):
-    """Architecture of a `UNet`; widths are multiples of 32.
+class UNetConfig(GroupedUNet):
+    """Architecture of a `UNet`.
 
     Attributes:
       learn_sigma: the network also predicts what its variance is made of: its output
         has twice as many channels.
-      num_heads: attention heads where num_head_channels is -1.
-      num_head_channels: channels of a head, or -1.
       num_heads_upsample: num_heads of the way up, or -1 for the same.
       use_new_attention_order: of the channels of q, k and v, see `Attention`.
       use_scale_shift_norm: the embedding scales and shifts; else it is added.
@@ -30,7 +66,7 @@ class UNetConfig(Architecture):
       num_classes: number of labels, or None without labels.
       architecture: "adm".
 
-    Others, and what is raised, as of `Architecture`.
+    Others, and what is raised, as of `GroupedUNet`.
     """
 
     image_size: int
@@ -59,7 +95,6 @@ class UNetConfig(Architecture):
         super().__post_init__()
         if self.num_classes is not None and self.num_classes < 1:
             raise UserError(f"num_classes is {self.num_classes}; give a number or None")
-        _check_widths(self)
 
     @property
     def output_channels(self) -> int:
@@ -67,17 +102,21 @@ class UNetConfig(Architecture):
         return self.out_channels * (2 if self.learn_sigma else 1)
 
     def free(self) -> set[str]:
-        """As of `Architecture`."""
-        unread = {"num_heads", "num_heads_upsample"}
-        return super().free() | (unread if self.num_head_channels != -1 else set())
+        """As of `GroupedUNet`."""
+        unread = {"num_heads_upsample"} if self.num_head_channels != -1 else set()
+        return super().free() | unread
+
+    def head_settings(self) -> tuple[str, ...]:
+        """As of `GroupedUNet`."""
+        # Without a number of its own, the way up has the same.
+        unset = self.num_head_channels != -1 or self.num_heads_upsample == -1
+        return super().head_settings() + (() if unset else ("num_heads_upsample",))
 
     def heads(self, channels: int, *, up: bool) -> int:
-        """Attention heads of a block of this width, on the way up or not."""
-        if self.num_head_channels != -1:
-            return channels // self.num_head_channels
-        if up and self.num_heads_upsample != -1:
+        """As of `GroupedUNet`."""
+        if up and "num_heads_upsample" in self.head_settings():
             return self.num_heads_upsample
-        return self.num_heads
+        return super().heads(channels, up=up)
 
 
 LORA_TARGETS = ("conv_in", "conv_out", "conv1", "conv2", "qkv", "proj")
@@ -126,7 +165,7 @@ class LoRAConfig:
 NO_LORA = LoRAConfig()
 
 
-def encoder_stages(config: UNetConfig) -> list[StageSpec]:
+def encoder_stages(config: GroupedUNet) -> list[StageSpec]:
     """Stages of the way down; each one's output, and the input's, becomes a skip."""
     stages = []
     channels = config.widths[0]
@@ -140,7 +179,7 @@ def encoder_stages(config: UNetConfig) -> list[StageSpec]:
     return stages
 
 
-def decoder_stages(config: UNetConfig) -> list[StageSpec]:
+def decoder_stages(config: GroupedUNet) -> list[StageSpec]:
     """Stages of the way up; each takes its skip beside the stage before."""
     skips = [config.widths[0], *(stage.outputs for stage in encoder_stages(config))]
     stages = []
@@ -156,7 +195,7 @@ def decoder_stages(config: UNetConfig) -> list[StageSpec]:
     return stages
 
 
-def _check_widths(config: UNetConfig) -> None:
+def _check_widths(config: GroupedUNet) -> None:
     for width in config.widths:
         if width < GROUPS or width % GROUPS:
             raise UserError(
@@ -167,16 +206,11 @@ def _check_widths(config: UNetConfig) -> None:
     if config.model_channels % 2:
         raise UserError(f"model_channels is {config.model_channels}; it must be even")
     attended = [w for i, w in enumerate(config.widths) if config.has_attention(i)]
-    by_channels = config.num_head_channels != -1
-    names = (
-        ("num_head_channels",) if by_channels else ("num_heads", "num_heads_upsample")
-    )
     # The middle of the network always has attention.
     for width in [*attended, config.widths[-1]]:
-        for name in names:
+        for name in config.head_settings():
             size = getattr(config, name)
-            unset = name == "num_heads_upsample" and size == -1
-            if not unset and (size < 1 or width % size):
+            if size < 1 or width % size:
                 raise UserError(
                     f"{name} is {size}; it must divide the width {width} of every "
                     "resolution with attention"

@@ -1,5 +1,8 @@
 """ADM's U-Net (Dhariwal & Nichol 2021), conditioned on each pixel's noise (RAD)."""
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -19,7 +22,11 @@ from rad_jax.models.layers import (
     draw_weights,
 )
 from rad_jax.models.noise_embedding import Noise, check_size, condition
+from rad_jax.models.sd_config import SDConfig
 from rad_jax.typing import Images, Labels, PRNGKeys
+
+AttentionOf = Callable[[int, int], nnx.Module]
+"""Makes the attention of a width, with so many heads."""
 
 
 class UNet(nnx.Module):
@@ -29,9 +36,18 @@ class UNet(nnx.Module):
     no random state: split it once, and merge inside a plain `jax.jit`.
     """
 
-    def __init__(self, config: UNetConfig, *, rngs: nnx.Rngs):
-        """Builds the layers and draws their weights."""
+    def __init__(
+        self,
+        config: UNetConfig | SDConfig,
+        *,
+        rngs: nnx.Rngs,
+        attention: AttentionOf | None = None,
+    ):
+        """Builds the layers and draws their weights; the attention is ADM's."""
         self.config = config
+        if attention is None:
+            assert isinstance(config, UNetConfig)
+            attention = _attention_of(config)
         dtype, widths = jnp.dtype(config.dtype), config.widths
         self.time_embed = TimeEmbedding(
             config.model_channels, config.embedding_channels
@@ -49,11 +65,11 @@ class UNet(nnx.Module):
         self.conv_in = Conv(config.in_channels, widths[0], dtype=dtype)
         # nnx takes a plain list for static data, not for modules.
         self.encoder = nnx.List(
-            [Stage(spec, config) for spec in encoder_stages(config)]
+            [Stage(spec, config, attention) for spec in encoder_stages(config)]
         )
-        self.middle = _middle(config)
+        self.middle = _middle(config, attention)
         self.decoder = nnx.List(
-            [Stage(spec, config) for spec in decoder_stages(config)]
+            [Stage(spec, config, attention) for spec in decoder_stages(config)]
         )
         self.norm_out = GroupNorm(widths[0])
         # float32: no later layer evens out the rounding of the prediction.
@@ -90,6 +106,17 @@ class UNet(nnx.Module):
           UserError: if the size is no multiple of the stride.
           ValueError: if labels are missing or unexpected, or if `noise` does not fit.
         """
+        return self.run(x, noise, labels, dropout_keys)
+
+    def run(
+        self,
+        x: Images,
+        noise: Noise,
+        labels: Labels | None,
+        dropout_keys: PRNGKeys | None,
+        *context: Array,
+    ) -> Float[Array, "b h w out"]:
+        """Its call, with a context if there is one for the attention to take."""
         config = self.config
         # Here, since deep inside a skip of another size fails with no clear message.
         check_size(x.shape[1], x.shape[2], config.num_resolutions)
@@ -101,12 +128,12 @@ class UNet(nnx.Module):
         h = self.conv_in(x)
         skips = [h]
         for stage in self.encoder:
-            h = stage((h,), conditionings, keys.pop())
+            h = stage((h,), conditionings, keys.pop(), *context)
             skips.append(h)
-        h = self.middle(h, conditionings[-1], keys.pop())
+        h = self.middle(h, conditionings[-1], keys.pop(), *context)
         for stage in self.decoder:
             # In this order checkpoints have the input channels of their kernels.
-            h = stage((h, skips.pop()), conditionings, keys.pop())
+            h = stage((h, skips.pop()), conditionings, keys.pop(), *context)
         return self.conv_out(jax.nn.silu(self.norm_out(h)))
 
     def _embed(self, labels: Labels | None) -> Float[Array, "b d"] | None:
@@ -120,13 +147,15 @@ class UNet(nnx.Module):
 class Stage(nnx.Module):
     """Residual block, attention, change of resolution: as far as the spec has them."""
 
-    def __init__(self, spec: StageSpec, config: UNetConfig):
+    def __init__(
+        self, spec: StageSpec, config: UNetConfig | SDConfig, attention: AttentionOf
+    ):
         """Builds the layers."""
         self.spec = spec
         self.use_remat = config.use_remat
         width = spec.outputs
         self.res = _res_block(spec.inputs, width, config) if spec.residual else None
-        self.attn = _attention(width, spec.heads, config) if spec.heads else None
+        self.attn = attention(width, spec.heads) if spec.heads else None
         self.resample = (
             _resample(width, spec.resampling, config) if spec.resampling else None
         )
@@ -136,6 +165,7 @@ class Stage(nnx.Module):
         parts: Parts,
         conditionings: Conditionings,
         keys: PRNGKeys | None,
+        *context: Array,
     ) -> Float[Array, "b _ _ _"]:
         """Applies the stage, each block with the conditioning of its output's size.
 
@@ -148,7 +178,7 @@ class Stage(nnx.Module):
         else:
             (h,) = parts  # only the decoder's have several, and they have a block
         if self.attn is not None:
-            h = run_block(self.attn, self.use_remat, h)
+            h = run_block(self.attn, self.use_remat, h, *context)
         # Of what changes the resolution, only a residual block is conditioned.
         if isinstance(self.resample, ResBlock):
             conditioning = conditionings[self.spec.resampled_level]
@@ -160,11 +190,11 @@ class Stage(nnx.Module):
         return h
 
 
-def _middle(config: UNetConfig) -> Middle:
+def _middle(config: UNetConfig | SDConfig, attention: AttentionOf) -> Middle:
     width = config.widths[-1]
     return Middle(
         _res_block(width, width, config),
-        _attention(width, config.heads(width, up=False), config),
+        attention(width, config.heads(width, up=False)),
         _res_block(width, width, config),
         config.use_remat,
     )
@@ -173,7 +203,7 @@ def _middle(config: UNetConfig) -> Middle:
 def _res_block(
     inputs: int,
     outputs: int,
-    config: UNetConfig,
+    config: UNetConfig | SDConfig,
     resampling: Resampling | None = None,
 ) -> ResBlock:
     return ResBlock(
@@ -188,7 +218,7 @@ def _res_block(
 
 
 def _resample(
-    width: int, resampling: Resampling, config: UNetConfig
+    width: int, resampling: Resampling, config: UNetConfig | SDConfig
 ) -> ResBlock | Downsample | Upsample:
     if config.resblock_updown:
         return _res_block(width, width, config, resampling)
@@ -196,10 +226,9 @@ def _resample(
     return layer(width, dtype=jnp.dtype(config.dtype))
 
 
-def _attention(channels: int, heads: int, config: UNetConfig) -> Attention:
-    return Attention(
-        channels,
-        heads,
+def _attention_of(config: UNetConfig) -> AttentionOf:
+    return functools.partial(
+        Attention,
         new_order=config.use_new_attention_order,
         dtype=jnp.dtype(config.dtype),
     )

@@ -57,12 +57,12 @@ def joined(layout: Layout, count: int) -> Layout:
     return Layout(to_ours, to_theirs)
 
 
-def layer(key: str, path: Path, weight: Layout) -> list[Entry]:
+def layer(key: str, path: Path, weight: Layout, *, bias: bool = True) -> list[Entry]:
     """Weight and bias of a convolution or a dense layer."""
-    return [
-        Entry((f"{key}.weight",), (*path, "kernel"), weight),
-        Entry((f"{key}.bias",), (*path, "bias"), SAME),
-    ]
+    found = [Entry((f"{key}.weight",), (*path, "kernel"), weight)]
+    if bias:
+        found.append(Entry((f"{key}.bias",), (*path, "bias"), SAME))
+    return found
 
 
 def norm(key: str, path: Path) -> list[Entry]:
