@@ -24,7 +24,7 @@ TOKENS = "embeddings.token_embedding.weight"
 OPENCLIP_TOKENS = "token_embedding.weight"
 """The same of OpenCLIP's."""
 
-QKV = name_table.joined(3)
+QKV = name_table.joined(name_table.LINEAR, 3)
 """Queries, keys and values to one layer."""
 
 SETTINGS = {
