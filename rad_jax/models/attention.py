@@ -1,4 +1,4 @@
-"""Self-attention of the networks, by cuDNN's flash attention where it is there."""
+"""Attention of the networks, by cuDNN's flash attention where it is there."""
 
 import functools
 
@@ -8,14 +8,14 @@ from flax import nnx
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
-from rad_jax.models.convolution import Activation
 from rad_jax.models.group_norm import GroupNorm
+from rad_jax.models.layer_norm import LayerNorm
 from rad_jax.models.layers import Linear
 from rad_jax.models.target import compute_capability
 
 
 class Attention(nnx.Module):
-    """Self-attention over all pixels of a resolution, with its residual.
+    """Self-attention over all positions, such as pixels, with its residual.
 
     The 3C channels of `qkv` are ordered (heads, qkv, C / heads), as in almost all
     published ADMs, or (qkv, heads, C / heads) in ADM's "new attention order".
@@ -28,8 +28,10 @@ class Attention(nnx.Module):
         *,
         new_order: bool,
         dtype: Dtype,
-        norm: GroupNorm | None = None,
+        norm: GroupNorm | LayerNorm | None = None,
         scale: float = 1.0,
+        bias: bool = True,
+        causal: bool = False,
     ):
         """Builds the layers.
 
@@ -40,42 +42,50 @@ class Attention(nnx.Module):
           dtype: what is computed in.
           norm: the normalisation; ADM's by default.
           scale: the sum of input and attention is multiplied by it.
+          bias: queries, keys and values have one.
+          causal: no position sees those behind it.
         """
         self.heads = heads
         self.new_order = new_order
         self.scale = scale
+        self.causal = causal
         self.norm = GroupNorm(channels) if norm is None else norm
-        self.qkv = Linear(channels, 3 * channels, dtype=dtype)
+        self.qkv = Linear(channels, 3 * channels, dtype=dtype, bias=bias)
         self.proj = Linear(channels, channels, dtype=dtype, zero=True)
 
-    def __call__(self, x: Activation) -> Activation:
+    def __call__(self, x: Float[Array, "b *n c"]) -> Float[Array, "b *n c"]:
         """Attends; the softmax is in float32."""
-        b, h, w, c = x.shape
+        b, c = x.shape[0], x.shape[-1]
         # Positions in one axis, channels last: what JAX and cuDNN take.
-        qkv = self.qkv(self.norm(x).reshape(b, h * w, c))
+        qkv = self.qkv(self.norm(x).reshape(b, -1, c))
+        n = qkv.shape[1]
         if self.new_order:
-            qkv = qkv.reshape(b, h * w, 3, self.heads, -1)
+            qkv = qkv.reshape(b, n, 3, self.heads, -1)
             q, k, v = (qkv[:, :, i] for i in range(3))
         else:
-            qkv = qkv.reshape(b, h * w, self.heads, 3, -1)
+            qkv = qkv.reshape(b, n, self.heads, 3, -1)
             q, k, v = (qkv[:, :, :, i] for i in range(3))
-        attended = attend(q, k, v)
-        y = x + self.proj(attended.reshape(b, h, w, c))
+        attended = attend(q, k, v, causal=self.causal)
+        y = x + self.proj(attended.reshape(x.shape))
         return y if self.scale == 1 else self.scale * y
 
 
 def attend(
     q: Float[Array, "b n heads d"],
-    k: Float[Array, "b n heads d"],
-    v: Float[Array, "b n heads d"],
+    k: Float[Array, "b m heads d"],
+    v: Float[Array, "b m heads d"],
+    *,
+    causal: bool = False,
 ) -> Float[Array, "b n heads d"]:
     """softmax(q k^T / sqrt(d)) v, the softmax in float32.
+
+    If it is causal, no position of q sees those of k behind its own.
 
     In bfloat16 on NVIDIA's GPUs it is cuDNN's flash attention, which never holds the
     matrix of all pairs, where the chip, cuDNN and the shapes allow it.
     """
     # JAX promotes bfloat16 logits to float32 for the softmax; cuDNN does so too.
-    plain = jax.nn.dot_product_attention
+    plain = functools.partial(jax.nn.dot_product_attention, is_causal=causal)
     # cuDNN's kernel has no float32.
     if q.dtype == jnp.bfloat16 and compute_capability() >= AMPERE:
         flash = functools.partial(plain, implementation="cudnn")

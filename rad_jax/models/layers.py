@@ -31,21 +31,24 @@ class Linear(nnx.Module):
         outputs: int,
         *,
         dtype: Dtype = jnp.float32,
+        bias: bool = True,
         zero: bool = False,
         precision: str | None = None,
     ):
         """Builds zero weights; they stay zero with `zero`, see `draw_weights`."""
         self.dtype, self.zero, self.precision = dtype, zero, precision
         self.kernel = nnx.Param(jnp.zeros((inputs, outputs)))
-        self.bias = nnx.Param(jnp.zeros(outputs))
+        self.bias = nnx.Param(jnp.zeros(outputs)) if bias else None
 
     def __call__(
         self, x: Float[Array, "*shape _"], *more: Float[Array, "*shape _"]
     ) -> Float[Array, "*shape out"]:
         """Applies the layer to x, or to maps that together have the channels of x."""
+        y = self.product(self.weights(), x, *more)
+        if self.bias is None:
+            return y
         # Rounded here alone: the optimiser and the average need float32 parameters.
         bias = self.bias[...].astype(self.dtype)
-        y = self.product(self.weights(), x, *more)
         return y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
 
     def weights(self) -> Float[Array, "inputs out"]:
@@ -87,12 +90,11 @@ def draw_weights(model: nnx.Module, key: PRNGKey) -> None:
         for _, layer in nnx.iter_modules(model)
         if isinstance(layer, (Linear, Conv)) and not layer.zero
     ]
-    params = [p for layer in layers for p in (layer.kernel, layer.bias)]
-    bounds = [
-        math.prod(layer.kernel.shape[:-1]) ** -0.5
-        for layer in layers
-        for _ in ("kernel", "bias")
-    ]
+    params, bounds = [], []
+    for layer in layers:
+        own = [p for p in (layer.kernel, layer.bias) if p is not None]
+        params += own
+        bounds += len(own) * [math.prod(layer.kernel.shape[:-1]) ** -0.5]
     ends = np.cumsum([p.size for p in params])
 
     @jax.jit

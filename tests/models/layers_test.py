@@ -16,6 +16,7 @@ def draw(seed, *shape):
 
 def test_a_layer_of_parts_is_that_of_the_whole():
     layer = Linear(24, 5)
+    assert layer.bias is not None
     layer.kernel[...], layer.bias[...] = draw(0, 24, 5), draw(1, 5)
     x = draw(2, 2, 4, 3, 24)
     parts = jnp.split(x, [16], axis=-1)
