@@ -26,11 +26,11 @@ def tile_corners(size: tuple[int, int], tile: int, step: int) -> list[tuple[int,
     """Top and left of the tiles of an image.
 
     Args:
-      size: height and width, `tile` and a multiple of `step`.
+      size: height and width, `tile` or more.
       tile: pixels of a tile's side.
-      step: from a tile to the next.
+      step: from a tile to the next; the last of a row or column may be nearer.
     """
-    rows, columns = (range(0, length - tile + 1, step) for length in size)
+    rows, columns = ((*range(0, n - tile, step), n - tile) for n in size)
     return list(itertools.product(rows, columns))
 
 
