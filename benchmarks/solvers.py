@@ -33,7 +33,8 @@ from rad_jax.evaluate.demo import (
     rms,
 )
 from rad_jax.files.pixel_ranges import to_bytes, to_float
-from rad_jax.inference.inpaint import default_sampler, fill
+from rad_jax.inference.inpaint import fill
+from rad_jax.inference.samplers import default_sampler
 from rad_jax.progress import progress
 from rad_jax.runtime.sharding import use_cpu_cores
 from tests.oracles import smooth_gaussian

@@ -19,7 +19,7 @@ STATISTICS = ("mean", "var")
 
 SHOWN = (
     *("architecture", "parametrisation", "model", "schedule", "codec"),
-    "provenance",
+    *("text", "provenance"),
 )
 """Blocks of a model's record."""
 

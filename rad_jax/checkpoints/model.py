@@ -8,11 +8,13 @@ import numpy as np
 
 from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
-from rad_jax.models import autoencoder, lama, network
+from rad_jax.models import autoencoder, clip, lama, network
 from rad_jax.models.apply import Params
 from rad_jax.models.autoencoder_config import AutoencoderConfig
+from rad_jax.models.clip_config import CLIPConfig
 from rad_jax.models.lama_config import LamaConfig
 from rad_jax.models.network import NetworkConfig
+from rad_jax.text.tokenizer import Tokenizer
 from rad_jax.typing import Labels
 
 
@@ -32,6 +34,24 @@ class Codec(NamedTuple):
         return autoencoder.abstract_params(self.config)
 
 
+class Text(NamedTuple):
+    """What tells a base a text: its tokens, and their states.
+
+    Attributes:
+      config: architecture of the encoder.
+      params: its parameters, float32; nothing trains them.
+      tokenizer: of its vocabulary; None where only a record was read.
+    """
+
+    config: CLIPConfig
+    params: Params
+    tokenizer: Tokenizer | None = None
+
+    def abstract_params(self) -> dict[str, Any]:
+        """Shapes and dtypes of its parameters."""
+        return clip.abstract_params(self.config)
+
+
 class Model(NamedTuple):
     """A trained denoiser and what it was trained for: any base of RAD.
 
@@ -44,6 +64,7 @@ class Model(NamedTuple):
         few evaluations, see `SamplingOptions.for_model`; of others none.
       codec: what makes latents of pictures, which the network denoises, and pictures of
         latents; None of a base in pixels.
+      text: what it is told texts by; None of a base that is told none.
     """
 
     config: NetworkConfig
@@ -52,6 +73,7 @@ class Model(NamedTuple):
     params: Params
     few_steps: tuple[int, ...] = ()
     codec: Codec | None = None
+    text: Text | None = None
 
     @property
     def channels(self) -> int:
@@ -109,14 +131,20 @@ AnyModel = Model | LamaModel
 """What a folder of a model may hold."""
 
 
-PARTS = ("codec",)
+PARTS = ("codec", "text")
 """Of a `Model`, those that have parameters of their own, if they are there."""
 
 
-def parts(model: AnyModel) -> dict[str, AnyModel | Codec]:
+def parts(model: AnyModel) -> dict[str, AnyModel | Codec | Text]:
     """What has parameters: the model itself as "params", and each of `PARTS`."""
     found = {name: getattr(model, name, None) for name in PARTS}
     return {"params": model} | {name: x for name, x in found.items() if x}
+
+
+def program_params(model: AnyModel) -> Params:
+    """What programs of it take: its parameters, or by name those of all `parts`."""
+    trees = {name: part.params for name, part in parts(model).items()}
+    return trees if len(trees) > 1 else model.params
 
 
 def with_params(model: AnyModel, trees: Mapping[str, Params]) -> AnyModel:

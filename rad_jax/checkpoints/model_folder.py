@@ -1,12 +1,14 @@
 """A model as a folder: `model.json`, and its parameters in `params/` (Orbax).
 
-Of a base in latents those of its autoencoder are in `codec/`.
+Of a base in latents those of its autoencoder are in `codec/`; of one that is told texts
+those of their encoder in `text/`, and the vocabulary in `tokenizer/`.
 
 It holds what inference and fine-tuning need, and nothing of a training run.
 """
 
 import zlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import jax
@@ -29,9 +31,11 @@ from rad_jax.checkpoints.orbax_path import orbax_path
 from rad_jax.errors import UserError
 from rad_jax.files.atomic import atomic_folder
 from rad_jax.files.bucket import AnyPath
+from rad_jax.text.tokenizer_files import read_tokenizer, write_tokenizer
 
 RECORD = "model.json"
 PARAMS = "params"
+TOKENIZER = "tokenizer"
 KIND = "model folder"
 GROUP_BYTES = 2**27
 AS_NUMPY = ocp.RestoreArgs(restore_type=np.ndarray)
@@ -42,7 +46,11 @@ def check_free(folder: AnyPath, *, overwrite: bool) -> None:
     """`model_record.check_free` of a model folder, and `orbax_path`'s check."""
     orbax_path(folder, write=True)
     model_record.check_free(
-        folder, overwrite=overwrite, kind=KIND, record=RECORD, others=(PARAMS, *PARTS)
+        folder,
+        overwrite=overwrite,
+        kind=KIND,
+        record=RECORD,
+        others=(PARAMS, *PARTS, TOKENIZER),
     )
 
 
@@ -72,6 +80,7 @@ def write_model(
     checksums = {_checksum(name): _crc32(tree) for name, tree in trees.items()}
     with atomic_folder(folder) as part:
         model_record.write_record(part / RECORD, model, provenance, **checksums)
+        _write_tokenizer(model, part / TOKENIZER)
         try:
             with ocp.Checkpointer(_handler()) as checkpointer:
                 for name, tree in trees.items():
@@ -104,7 +113,23 @@ def read_any_model(folder: AnyPath) -> AnyModel:
         trees[name] = _read_params(folder / name, part.abstract_params())
         if _crc32(trees[name]) != record.get(_checksum(name)):
             raise UserError(f"{folder / name}: is damaged; {FIX_HINT}")
-    return with_params(model, trees)
+    return _with_tokenizer(with_params(model, trees), folder)
+
+
+def _write_tokenizer(model: AnyModel, folder: Path) -> None:
+    """Of a model that is told texts."""
+    if isinstance(model, Model) and model.text and model.text.tokenizer:
+        folder.mkdir()
+        write_tokenizer(model.text.tokenizer, folder)
+
+
+def _with_tokenizer(model: AnyModel, folder: AnyPath) -> AnyModel:
+    """The model as its folder has it, if it is told texts."""
+    if not isinstance(model, Model) or model.text is None:
+        return model
+    length = model.text.config.max_length
+    tokenizer = read_tokenizer(folder / TOKENIZER, length)
+    return model._replace(text=model.text._replace(tokenizer=tokenizer))
 
 
 def _checksum(name: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from rad_jax.checkpoints.damage import short_reason
-from rad_jax.checkpoints.model import AnyModel, Codec, LamaModel, Model
+from rad_jax.checkpoints.model import AnyModel, Codec, LamaModel, Model, Text
 from rad_jax.diffusion.betas import ADM_KINDS, ADM_STEPS, KINDS
 from rad_jax.diffusion.continuous import CONTINUOUS, SIGMAS
 from rad_jax.diffusion.losses import LossConfig
@@ -23,6 +23,7 @@ from rad_jax.models.autoencoder_config import (
     AutoencoderConfig,
     require_codec,
 )
+from rad_jax.models.clip_config import CLIPConfig, require_text
 from rad_jax.models.lama_config import LamaConfig
 from rad_jax.models.network import NetworkConfig
 from rad_jax.version import __version__
@@ -50,11 +51,8 @@ ARCHITECTURES = tuple(kind.architecture for kind in get_args(NetworkConfig))
 FEW_STEPS = "few_steps"
 """Key of `Model.few_steps`, of a model that has some."""
 
-CODEC = "codec"
-"""Key of the configuration of `Model.codec`, None of a base in pixels."""
-
-PLACES = ("text",)
-"""Parts of a base that are not built yet: None."""
+CODEC, TEXT = "codec", "text"
+"""Keys of the configurations of `Model.codec` and `Model.text`, None without."""
 
 
 def write_record(
@@ -94,9 +92,9 @@ def record_of(
             schedule = {x: schedule[x] for x in schedule if x not in ADM_PROCESS}
         else:
             record["architecture"] = model.config.architecture
-            codec = model.codec
-            record[CODEC] = dataclasses.asdict(codec.config) if codec else None
-            record |= dict.fromkeys(PLACES)
+            for name in (CODEC, TEXT):
+                part = getattr(model, name)
+                record[name] = dataclasses.asdict(part.config) if part else None
         record |= {"schedule": schedule, "parametrisation": model.parametrisation}
         if model.few_steps:
             record[FEW_STEPS] = list(model.few_steps)
@@ -114,6 +112,7 @@ def _is_adm(model: Model) -> bool:
         and model.parametrisation in ("eps", "v")
         and not model.few_steps
         and model.codec is None
+        and model.text is None
     )
 
 
@@ -158,10 +157,10 @@ def described(path: AnyPath, record: Mapping[str, Any]) -> AnyModel:
         schedule = build(ScheduleConfig, record["schedule"], "schedule.")
         parametrisation = LossConfig(record["parametrisation"]).parametrisation
         few_steps = _few_steps(record, schedule.hole_steps)
-        codec = _codec(record, config)
+        codec, text = _codec(record, config), _text(record, config)
     except (UserError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: is damaged ({error})") from error
-    return Model(config, schedule, parametrisation, {}, few_steps, codec)
+    return Model(config, schedule, parametrisation, {}, few_steps, codec, text)
 
 
 def _codec(record: Mapping[str, Any], config: NetworkConfig) -> Codec | None:
@@ -175,6 +174,20 @@ def _codec(record: Mapping[str, Any], config: NetworkConfig) -> Codec | None:
     codec = Codec(build(AutoencoderConfig, record[CODEC], f"{CODEC}."), {})
     require_codec(config, codec.config)
     return codec
+
+
+def _text(record: Mapping[str, Any], config: NetworkConfig) -> Text | None:
+    """The encoder of texts of a record, without parameters.
+
+    Raises:
+      UserError: it does not fit the network.
+    """
+    if record.get(TEXT) is None:
+        require_text(config, None)
+        return None
+    text = Text(build(CLIPConfig, record[TEXT], f"{TEXT}."), {})
+    require_text(config, text.config)
+    return text
 
 
 def _few_steps(record: Mapping[str, Any], last: int) -> tuple[int, ...]:
@@ -216,7 +229,6 @@ def _check_known(path: AnyPath, record: Mapping[str, Any]) -> None:
         ("schedule.kind", kind("schedule"), (*KINDS, *CONTINUOUS)),
         (f"{CODEC}.kind", kind(CODEC), AUTOENCODERS),
         ("parametrisation", record.get("parametrisation"), PARAMETRISATIONS),
-        *((name, record.get(name), ()) for name in PLACES),
     )
     for name, value, known in parts:
         if value is not None and value not in known:

@@ -11,17 +11,19 @@ from rad_jax.cli.arguments import (
     Parser,
     add_any_coverage_flag,
     add_data_flags,
-    add_method_flags,
     add_model_flags,
-    add_sampling_flags,
     add_weights_flag,
     count,
     model_place,
     names,
     path,
-    sampling_of,
 )
 from rad_jax.cli.chips import add_dry_run_flags, chips_to_fill_on
+from rad_jax.cli.sampling_flags import (
+    add_method_flags,
+    add_sampling_flags,
+    sampling_of,
+)
 from rad_jax.diffusion.options import require_one_of
 from rad_jax.errors import UserError
 from rad_jax.evaluate.settings import ORIGINALS, Evaluation
@@ -158,7 +160,7 @@ def _report(args: argparse.Namespace, where: Slice) -> None:
         used = plain if method in OTHERS else model
         total = settings.num_images * settings.files.num_samples
         count = share_of(where, total, settings.files.batch_size)
-        side = used.config.image_size
+        side = used.image_size
         print(report(used, settings.sampling, Batch(count, (side, side)), where))
 
 

@@ -6,16 +6,19 @@ from rad_jax.baselines.choice import METHODS, Baseline
 from rad_jax.chips.slices import Slice
 from rad_jax.cli.arguments import (
     Parser,
-    add_method_flags,
     add_model_flags,
-    add_sampling_flags,
     count,
     folder,
     names,
-    sampling_of,
     set_up_jax,
 )
 from rad_jax.cli.chips import add_dry_run_flags, chips_to_fill_on
+from rad_jax.cli.sampling_flags import (
+    add_method_flags,
+    add_sampling_flags,
+    add_told_flags,
+    sampling_of,
+)
 from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.errors import UserError
 from rad_jax.files.formats import FORMATS, QUALITY
@@ -92,6 +95,7 @@ def add_flags(sub: Parser) -> None:
         default=SamplingOptions.snr,
         help="size of the corrections of the sampler pc, 0 to 1",
     )
+    add_told_flags(sub)
     _add_hole_flags(sub)
     sub.add_argument(
         "--strategy",

@@ -3,7 +3,8 @@
 import argparse
 
 from rad_jax.cli.arguments import Parser, add_model_flags, count, path, set_up_jax
-from rad_jax.diffusion.options import METHODS, GenerationOptions
+from rad_jax.diffusion.generation_options import GenerationOptions
+from rad_jax.diffusion.options import METHODS
 from rad_jax.inference.file_options import FileOptions
 
 HELP = "Draw whole images from a model, e.g. a converted one."

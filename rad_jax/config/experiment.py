@@ -68,6 +68,11 @@ class Experiment:
         check_base(self.model, self.schedule, self.loss, weight_decay)
         if self.model.num_classes is not None:
             raise UserError("model.num_classes: training with labels is not built yet")
+        if self.model.architecture == "sd":
+            raise UserError(
+                "model.architecture=sd: training on texts is not built yet; take a "
+                "base that is told none"
+            )
         # Upsamplers take a second image, which the data sets do not have.
         if self.model.in_channels != self.model.out_channels:
             raise UserError("model.in_channels and out_channels must be equal")

@@ -20,6 +20,7 @@ from rad_jax.convert.presets import choices_of
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath, in_bucket
 from rad_jax.files.hub_address import is_hub
+from rad_jax.models.config import UNetConfig
 from rad_jax.models.ncsnpp_config import NCSNppConfig
 from rad_jax.weight_files import name_table
 from rad_jax.weight_files.write import write_safetensors, write_torch
@@ -237,6 +238,11 @@ def write_file(
     if isinstance(model, LamaModel):
         if to == "diffusers":
             raise UserError(f"{folder}: is a LaMa, of which there is no such layout")
+    elif model.codec:
+        raise UserError(
+            f"{folder}: is of a base in latents, which is no single network and is not "
+            "written as a file yet"
+        )
     elif isinstance(model.config, NCSNppConfig):
         layout = from_score_sde.TORCH
         if to == "diffusers":
@@ -249,6 +255,7 @@ def write_file(
             "the table sigmas"
         )
     else:
+        assert isinstance(model.config, UNetConfig)  # the other has a codec
         layout = DIFFUSERS if to == "diffusers" else OPENAI
         # What came in RAD's layout goes back to it.
         if to == "diffusers" and provenance.get("layout") == RAD:

@@ -99,6 +99,7 @@ def config_from_diffusers(config: Mapping[str, Any]) -> SDConfig:
     attention = [_attends(name, "down") for name in down]
     if attention != [_attends(name, "up") for name in up]:
         raise UserError("up_block_types must have attention where down_block_types has")
+    num_heads, num_head_channels = _heads(widths, heads)
     return SDConfig(
         image_size=settings.sample_size,
         model_channels=widths[0],
@@ -111,7 +112,8 @@ def config_from_diffusers(config: Mapping[str, Any]) -> SDConfig:
         out_channels=settings.out_channels,
         context_channels=settings.cross_attention_dim,
         dropout=settings.dropout,
-        **_heads(widths, heads),
+        num_heads=num_heads,
+        num_head_channels=num_head_channels,
     )
 
 
@@ -124,10 +126,10 @@ def _attends(block_type: str, direction: str) -> bool:
     return kinds[block_type]
 
 
-def _heads(widths: Sequence[int], heads: Sequence[int]) -> dict[str, int]:
-    """One number of heads, or one of channels of a head."""
+def _heads(widths: Sequence[int], heads: Sequence[int]) -> tuple[int, int]:
+    """The number of heads, and of channels of a head, or -1; one of them says it."""
     if len(set(heads)) == 1:
-        return {"num_heads": heads[0]}
+        return heads[0], -1
     sizes = {width / number for width, number in zip(widths, heads, strict=True)}
     (size, *others) = sizes
     if others or size != int(size):
@@ -135,7 +137,7 @@ def _heads(widths: Sequence[int], heads: Sequence[int]) -> dict[str, int]:
             f"attention_head_dim is {reprlib.repr(list(heads))}; only one number of "
             "heads, or heads of one width, are supported"
         )
-    return {"num_head_channels": int(size)}
+    return SDConfig.num_heads, int(size)
 
 
 def is_linear(state: Mapping[str, np.ndarray]) -> bool:

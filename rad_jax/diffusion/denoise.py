@@ -13,6 +13,7 @@ from rad_jax.diffusion.schedule import Schedule
 from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.models.apply import Params, make_apply
+from rad_jax.models.clip import States
 from rad_jax.models.config import NO_LORA, LoRAConfig
 from rad_jax.models.ncsnpp_config import NCSNppConfig
 from rad_jax.models.network import NetworkConfig
@@ -20,7 +21,7 @@ from rad_jax.models.noise_embedding import Noise
 from rad_jax.typing import Images, Labels, LogLevels, Outputs, PRNGKeys
 
 Denoise = Callable[..., Outputs]
-"""``denoise(params, x, level, told, labels=None, dropout_keys=None)``.
+"""``denoise(params, x, level, told, labels=None, dropout_keys=None, context=None)``.
 
 Args:
   params: the network's.
@@ -29,6 +30,7 @@ Args:
   level: log alpha-bar of every pixel of x, (b, h, w, 1).
   told: what the network is told of it (`conditioning`).
   labels: as of `UNet.__call__`, and so ``dropout_keys``.
+  context: as of `SDUNet.__call__`, of a network that is told texts.
 
 Returns:
   What the network predicts, and behind it the variance if it learns one.
@@ -90,9 +92,11 @@ def make_denoise(
         told: Noise,
         labels: Labels | None = None,
         dropout_keys: PRNGKeys | None = None,
+        context: States | None = None,
     ) -> Outputs:
         scale = clock.input_scale(level)
         scaled = x if scale is None else scale * x
-        return apply(params, scaled, told, labels, dropout_keys=dropout_keys)
+        given = {} if context is None else {"context": context}
+        return apply(params, scaled, told, labels, dropout_keys=dropout_keys, **given)
 
     return denoise

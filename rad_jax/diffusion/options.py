@@ -19,6 +19,16 @@ TWICE = ("heun", "pc")
 
 VARIANCES = ("learned", "small", "large")
 GRIDS = ("uniform", "quadratic", "log_snr", "official")
+SEAMS = ("paste", "feather", "poisson")
+"""What a base in latents does where a hole ends, whose known pixels stay: nothing, or
+a blend inside the hole, or its gradients alone are taken (`inference.blending`).
+"""
+
+SEAM = "poisson"
+
+GUIDANCE = 7.5
+"""Of texts: what programs of Stable Diffusion take."""
+
 PARAMETRISATIONS = ("eps", "v", "score", "x0", "eps_as_v", "score_as_v")
 """What a network predicts: the noise, the velocity, the score times the noise's
 deviation (which is the noise with the other sign), or the clean image; "..as_v" is a
@@ -87,6 +97,10 @@ class Sampling:
     eta: float = 0.0
     label: int | None = None
     snr: float = SamplerConfig.snr
+    seam: str | None = None
+    prompt: str | None = None
+    negative_prompt: str = ""
+    guidance: float = GUIDANCE
 
     @property
     def method(self) -> str:
@@ -104,11 +118,17 @@ class Sampling:
         eta = f", eta {self.eta:g}" if self.eta else ""
         own = self if isinstance(self.sampler, str) else self.sampler
         snr = f", snr {own.snr:g}" if name == "pc" else ""
+        seam = f", seam {self.seam}" if self.seam else ""
+        said = ""
+        if self.prompt is not None:
+            said = f", prompt {self.prompt!r}, guidance {self.guidance:g}"
+            unlike = self.negative_prompt
+            said += f", negative prompt {unlike!r}" if unlike else ""
         if isinstance(self.grid, str):
             where = f"{self.steps} steps, grid {self.grid}"
         else:
             where = f"times {' '.join(map(str, self.grid))}"
-        return f"{name}, {where}{eta}{snr}"
+        return f"{name}, {where}{eta}{snr}{seam}{said}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +143,11 @@ class SamplingOptions:
       eta: of the method "ddim": its share of the ancestral noise, 0 to 1.
       label: what the images show, a class of the model; None for those without.
       snr: of the method "pc", `SamplerConfig.snr`.
+      seam: of a base in latents, one of `SEAMS`; by default `SEAM`.
+      prompt: what is to be seen; exactly of a model that is told texts.
+      negative_prompt: what is not.
+      guidance: how much more like the prompt than like the negative one: 1 takes what
+        the network says of the prompt alone, and asks half as often.
 
     Raises:
       UserError: a choice is unknown, or makes no sense beside the others.
@@ -134,11 +159,20 @@ class SamplingOptions:
     eta: float = 0.0
     label: int | None = None
     snr: float = SamplerConfig.snr
+    seam: str | None = None
+    prompt: str | None = None
+    negative_prompt: str = ""
+    guidance: float = GUIDANCE
 
     def __post_init__(self):
         """Refuses what no model can do; how many steps there are its schedule says."""
         if isinstance(self.sampler, str):
             require_one_of("sampler", self.sampler, METHODS)
+        if self.seam is not None:
+            require_one_of("seam", self.seam, SEAMS)
+        require_at_least("guidance", self.guidance, 0)
+        if self.prompt is None and self.negative_prompt:
+            raise UserError("negative_prompt is given, and no prompt; give one")
         if isinstance(self.grid, str):
             require_one_of("grid", self.grid, GRIDS)
         elif self.grid is not None:
@@ -167,7 +201,9 @@ class SamplingOptions:
         grid = grid or GRID
         if steps is None:
             steps = STEPS if isinstance(grid, str) else len(grid)
-        return Sampling(steps, sampler, grid, self.eta, self.label, self.snr)
+        own = self.eta, self.label, self.snr, self.seam
+        own += self.prompt, self.negative_prompt, self.guidance
+        return Sampling(steps, sampler, grid, *own)
 
 
 def method_of(sampler: str | SamplerConfig) -> str:
@@ -192,35 +228,6 @@ def few_times(few_steps: tuple[int, ...], count: int) -> tuple[int, ...]:
             "sampler of your own"
         )
     return (few_steps[0], *few_steps[most - count + 1 :])
-
-
-@dataclasses.dataclass(frozen=True)
-class GenerationOptions:
-    """How whole images are drawn, as guided-diffusion does.
-
-    Attributes:
-      respacing: which timesteps: "250", "10,20,30" or "ddim25"; see `respacing`.
-      sampler: one of `METHODS`.
-      eta: of "ddim": its share of the ancestral noise, 0 to 1.
-      num_samples: how many; None for one for each class or low-resolution picture
-        that is given, whichever are more.
-      classes: of the images, over and over; None: drawn from the seed where the model
-        has classes.
-
-    Raises:
-      UserError: the sampler is unknown, or eta makes no sense beside it.
-    """
-
-    respacing: str = "250"
-    sampler: str = "ddpm"
-    eta: float = 0.0
-    num_samples: int | None = None
-    classes: Sequence[int] | None = None
-
-    def __post_init__(self):
-        """Refuses what no model can do."""
-        require_one_of("sampler", self.sampler, METHODS)
-        require_ddim(self.eta, self.sampler)
 
 
 def require_one_of(name: str, value: str, known: Sequence[str]) -> None:

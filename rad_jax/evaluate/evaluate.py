@@ -121,7 +121,7 @@ def _held_out(model: AnyModel, settings: Evaluation) -> tuple[np.ndarray, np.nda
         settings.data_dir,
         settings.held_out_split,
         model.channels,
-        image_size=model.config.image_size,
+        image_size=model.image_size,
         most=settings.num_images,
     )
     require_count(

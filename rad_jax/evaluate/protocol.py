@@ -124,7 +124,7 @@ def protocol_of(model: AnyModel, settings: Evaluation) -> Protocol:
         data=str(settings.data_dir) if settings.data == "folder" else settings.data,
         split=settings.held_out_split,
         num_images=settings.num_images,
-        image_size=model.config.image_size,
+        image_size=model.image_size,
         seed=settings.files.seed,
         method=method,
         num_samples=settings.files.num_samples,

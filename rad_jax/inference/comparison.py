@@ -77,6 +77,11 @@ def require_plain(model: AnyModel, method: str) -> Model:
       UserError: it is none.
     """
     model = require_diffusion(model, f"method {method}")
+    if model.codec:
+        raise UserError(
+            f"method {method} is of pixels, and this model denoises latents; give one "
+            "in pixels"
+        )
     if not is_plain(model):
         raise UserError(
             f"method {method} needs a plain ADM, such as RAD is trained from, and this "

@@ -10,7 +10,13 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from rad_jax.baselines.choice import Baseline
-from rad_jax.checkpoints.model import AnyModel, LamaModel
+from rad_jax.checkpoints.model import (
+    AnyModel,
+    LamaModel,
+    parts,
+    program_params,
+    with_params,
+)
 from rad_jax.chips.compiled import Needs, TooLarge, compile_for, devices_of
 from rad_jax.chips.slices import Slice
 from rad_jax.diffusion.options import SamplingOptions
@@ -154,7 +160,8 @@ def _call(
     if model.config.num_classes and options.label is None:
         labels = jnp.zeros(count, jnp.int32)
     # The real one but for parameters, which nothing before the call looks at.
-    prepare = prepare_fill(model._replace(params={}), options, tiled=batch.tiled)
+    blank = with_params(model, {name: {} for name in parts(model)})
+    prepare = prepare_fill(blank, options, tiled=batch.tiled)
     call = prepare(images, jnp.asarray(masks), keys, labels)
     mesh = make_mesh(1, devices)
 
@@ -164,7 +171,7 @@ def _call(
         return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=there)
 
     _, *rest = call.arguments
-    return call, jax.tree.map(shape, (model.params, *rest))
+    return call, jax.tree.map(shape, (program_params(model), *rest))
 
 
 def _is_divided(x: jax.Array) -> bool:
@@ -190,9 +197,8 @@ def _what_fits(model: AnyModel, batch: Batch, devices: int, error: TooLarge) -> 
     less = "take --dtype bfloat16, smaller pictures or a larger chip"
     if batch.tiled or error.need is None or error.there is None:
         return f"give a smaller --batch_size, or {less}"
-    params = sum(
-        math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(model.params)
-    )
+    leaves = jax.tree.leaves(program_params(model))
+    params = sum(math.prod(x.shape) * x.dtype.itemsize for x in leaves)
     if model.config.dtype == "bfloat16":  # and what they are rounded to
         params *= 1.5
     here = math.ceil(batch.count / devices)

@@ -12,15 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from rad_jax.checkpoints.model import Model, check_labels
+from rad_jax.checkpoints.model import Model, check_labels, program_params
 from rad_jax.diffusion import sampling
 from rad_jax.diffusion.denoise import make_denoise
-from rad_jax.diffusion.options import GenerationOptions, SamplerConfig
+from rad_jax.diffusion.generation_options import GenerationOptions
+from rad_jax.diffusion.latents import decode
+from rad_jax.diffusion.options import SamplerConfig
 from rad_jax.diffusion.respacing import respaced_grid
 from rad_jax.diffusion.schedule import Step, levels_at, make_schedule
 from rad_jax.diffusion.schedule_config import ScheduleConfig
 from rad_jax.errors import UserError
 from rad_jax.models.apply import make_rounding
+from rad_jax.models.autoencoder_config import AutoencoderConfig
 from rad_jax.models.network import NetworkConfig
 from rad_jax.models.noise_embedding import NoiseLevels
 from rad_jax.runtime.cpu_convolutions import convolution_options
@@ -79,7 +82,8 @@ def prepare_generate(
     grid = respaced_grid(model.schedule.hole_steps, respacing)
     schedule = make_schedule(model.schedule)
     stack = sampling.grid_steps(schedule, grid, bucket=sampling.STEP_BUCKET)
-    run = compiled_generate(config, model.schedule, sampler)
+    codec = model.codec.config if model.codec else None
+    run = compiled_generate(config, model.schedule, sampler, codec)
 
     def prepare(
         keys: PRNGKeys,
@@ -92,7 +96,8 @@ def prepare_generate(
                 raise UserError(f"{name} has {len(given)} entries for {len(keys)} keys")
         if low_res is not None:
             low_res = enlarge(low_res, config.image_size)
-        batch, params = on_all_devices((keys, labels, low_res), model.params)
+        arrays = (keys, labels, low_res)
+        batch, params = on_all_devices(arrays, program_params(model))
         return Call(run, (params, stack, *batch), len(keys))
 
     return prepare
@@ -101,7 +106,8 @@ def prepare_generate(
 def adm_sampler(model: Model, method: str = "ddpm", eta: float = 0.0) -> SamplerConfig:
     """guided-diffusion's sampler: learned variance, or without it the large one."""
     variance = "learned" if model.config.learn_sigma else "large"
-    return SamplerConfig(method, eta, variance, model.parametrisation)
+    clip = model.codec is None  # latents have no range
+    return SamplerConfig(method, eta, variance, model.parametrisation, clip)
 
 
 def _check(
@@ -157,9 +163,15 @@ def enlarge(low_res: Images, size: int) -> Float[Array, "b _ _ c"]:
 
 @functools.cache
 def compiled_generate(
-    config: NetworkConfig, schedule: ScheduleConfig, sampler: SamplerConfig
+    config: NetworkConfig,
+    schedule: ScheduleConfig,
+    sampler: SamplerConfig,
+    codec: AutoencoderConfig | None,
 ) -> Callable[..., Images]:
-    """The whole sampler as one compiled function of parameters, times and keys."""
+    """The whole sampler as one compiled function of parameters, times and keys.
+
+    Of a base in latents it decodes them.
+    """
     predict = make_denoise(config, make_schedule(schedule))
     size, rounded = config.image_size, make_rounding(config)
 
@@ -177,5 +189,10 @@ def compiled_generate(
 
         return sampling.sample(denoise, sampler, stack, x, hole_weight, keys)
 
+    def decoded(params, stack: Step, keys, labels, low_res) -> Images:
+        assert codec is not None
+        latents = run(params["params"], stack, keys, labels, low_res)
+        return decode(codec, params["codec"], latents)
+
     options = convolution_options(config.model_channels)
-    return jax.jit(run, compiler_options=options)
+    return jax.jit(decoded if codec else run, compiler_options=options)

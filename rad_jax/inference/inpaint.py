@@ -18,8 +18,8 @@ from rad_jax.checkpoints.model import (
     AnyModel,
     LamaModel,
     Model,
-    batch_labels,
     check_labels,
+    program_params,
     require_inpainting,
 )
 from rad_jax.diffusion import sampling
@@ -30,11 +30,14 @@ from rad_jax.files.pixel_ranges import to_bytes, to_float
 from rad_jax.inference.comparison import prepare_baseline
 from rad_jax.inference.compiled import compiled_fill
 from rad_jax.inference.lama import prepare_lama, require_one_pass
+from rad_jax.inference.latents import through_of
+from rad_jax.inference.prompts import Shown, shown
+from rad_jax.inference.samplers import sampler_config
 from rad_jax.inference.sizes import sizes_of
 from rad_jax.models.network import NetworkConfig
 from rad_jax.runtime.memory import Call, RetryOnOOM
 from rad_jax.runtime.sharding import on_all_devices
-from rad_jax.typing import Images, Labels, Masks, PRNGKey, PRNGKeys
+from rad_jax.typing import Images, Masks, PRNGKey, PRNGKeys
 
 
 def inpaint(
@@ -48,6 +51,10 @@ def inpaint(
     label: int | None = None,
     sampler: SamplerConfig | None = None,
     grid: str | Sequence[int] | None = None,
+    seam: str | None = None,
+    prompt: str | None = None,
+    negative_prompt: str = "",
+    guidance: float = SamplingOptions.guidance,
     method: Baseline | None = None,
 ) -> np.ndarray:
     """Fills the hole of one image, several times over.
@@ -67,7 +74,11 @@ def inpaint(
       sampler: the method; by default the paper's ancestral one, with the learned
         variance if the model has it, or that of a distilled model.
       grid: where the steps lie, or their times; ``sampling.time_grid``.
-      method: another one than RAD, of a plain ADM; it takes none of the last three.
+      seam: of a model in latents, "paste", "feather" or "poisson".
+      prompt: what is to be seen; exactly of a model that is told texts.
+      negative_prompt: what is not.
+      guidance: how much more like the first than like the second; 1 is the first alone.
+      method: another one than RAD, of a plain ADM; it takes none of these but label.
 
     Returns:
       (num_samples, h, w, c), uint8 or float32 as the image; known pixels are its own.
@@ -95,7 +106,16 @@ def inpaint(
     images = np.pad(pixels, [*pad, (0, 0)], mode="edge")[None]
     masks = np.pad(mask, pad)[None]
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num_samples))
-    rad = SamplingOptions(steps, sampler, grid, label=label)
+    rad = SamplingOptions(
+        steps,
+        sampler,
+        grid,
+        label=label,
+        seam=seam,
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        guidance=guidance,
+    )
     call = prepare_fill(model, choose(rad, method))(
         jnp.repeat(jnp.asarray(images), num_samples, axis=0),
         jnp.repeat(jnp.asarray(masks), num_samples, axis=0),
@@ -111,10 +131,11 @@ def fill(
     masks: Masks,
     keys: PRNGKeys,
     *,
-    labels: Labels | None = None,
+    labels: Shown | None = None,
     steps: int | None = None,
     sampler: SamplerConfig | None = None,
     grid: str | Sequence[int] | None = None,
+    seam: str | None = None,
     method: Baseline | None = None,
 ) -> Images:
     """Fills the holes of a batch; ``inpaint`` without its conveniences.
@@ -125,10 +146,12 @@ def fill(
         LaMa.
       masks: (b, h, w) in [0, 1].
       keys: a key for each image.
-      labels: int32 (b,), the images' classes; exactly if the model has classes.
+      labels: int32 (b,), the images' classes, exactly if the model has classes; or
+        their `Prompts`.
       steps: network evaluations.
       sampler: the method.
       grid: where the steps lie, or their times.
+      seam: see ``inpaint``.
       method: another one than RAD, see ``inpaint``.
 
     Returns:
@@ -137,7 +160,7 @@ def fill(
     Raises:
       UserError: the model cannot inpaint, or labels or options do not fit it.
     """
-    rad = SamplingOptions(steps, sampler, grid)
+    rad = SamplingOptions(steps, sampler, grid, seam=seam)
     prepare = prepare_fill(model, choose(rad, method))
     return prepare(images, masks, keys, labels)()
 
@@ -154,7 +177,8 @@ def choose(
         return options
     if options.for_model() != SamplingOptions(label=options.label).for_model():
         raise UserError(
-            "steps, sampler, grid, eta and snr are RAD's; give the method's settings"
+            "steps, sampler, grid, eta, snr and seam are RAD's; give the method's "
+            "settings"
         )
     return dataclasses.replace(method, label=options.label)
 
@@ -188,17 +212,20 @@ def prepare_fill(
     resolved = options.for_model(model.few_steps)
     sampler = sampler_config(model, resolved)
     stack, start = prepare_steps(model, resolved, sampling.STEP_BUCKET)
+    through = through_of(model, resolved.seam)
 
     def prepare(
-        images: Images, masks: Masks, keys: PRNGKeys, labels: Labels | None = None
+        images: Images, masks: Masks, keys: PRNGKeys, labels: Shown | None = None
     ) -> Call:
-        # 2. Each image has a class, or none has.
-        labels = batch_labels(model.config, len(images), labels, options.label)
+        # 2. Each image has a class or a prompt, or none has.
+        given = shown(model, resolved, len(images), labels)
         # 3. The program: two noise levels for binary masks, a map for soft ones.
         binary = takes_two_levels(model.config, masks)
-        run = compiled_fill(model.config, model.schedule, sampler, binary, tiled)
+        about = model.config, model.schedule, sampler
+        run = compiled_fill(*about, binary, tiled, through)
         # 4. The batch, divided over the devices (and filled up where it must be).
-        batch, params = on_all_devices((images, masks, keys, labels), model.params)
+        arrays = (images, masks, keys, given)
+        batch, params = on_all_devices(arrays, program_params(model))
         return Call(run, (params, stack, start, *batch), len(images))
 
     return prepare
@@ -268,27 +295,3 @@ def by_seed(prepare: Callable[..., Call]) -> RetryOnOOM:
         )
 
     return RetryOnOOM(prepare_seeded)
-
-
-def sampler_config(model: Model, options: Sampling) -> SamplerConfig:
-    """The sampler that was chosen, with what fits the model.
-
-    Raises:
-      UserError: it needs a learned variance, which the model has not.
-    """
-    if isinstance(options.sampler, str):
-        return default_sampler(model, options.sampler, options.eta, options.snr)
-    if options.sampler.variance == "learned" and not model.config.learn_sigma:
-        raise UserError("the model has no learned variance; use variance 'small'")
-    return options.sampler
-
-
-def default_sampler(
-    model: Model,
-    method: str = "ddpm",
-    eta: float = 0.0,
-    snr: float = SamplerConfig.snr,
-) -> SamplerConfig:
-    """The sampler that fits a model's outputs."""
-    variance = "learned" if model.config.learn_sigma else "small"
-    return SamplerConfig(method, eta, variance, model.parametrisation, snr=snr)

@@ -108,6 +108,7 @@ class Inpainter:
         grid: str | Sequence[int] | None = None,
         eta: float = SamplingOptions.eta,
         snr: float = SamplingOptions.snr,
+        seam: str | None = None,
         strategy: str = StrategyOptions.strategy,
         context: float = StrategyOptions.context,
         batch_size: int = 16,
@@ -143,6 +144,7 @@ class Inpainter:
             the times themselves, as many, falling from T1.
           eta: noise of "ddim", 0 to 1.
           snr: size of the corrections of "pc", 0 to 1.
+          seam: of a model in latents, "paste", "feather" or "poisson".
           strategy: for pictures larger than the model, "auto", "whole", "crop",
             "resize" or "tile"; see docs/inpainting.md.
           context: around a part of the hole, in sides of it.
@@ -165,7 +167,8 @@ class Inpainter:
           TypeError: an image or a mask is none of these.
           UserError: values, sizes or options do not fit; the model gives no numbers.
         """
-        options = choose(SamplingOptions(steps, sampler, grid, eta, snr=snr), method)
+        rad = SamplingOptions(steps, sampler, grid, eta, snr=snr, seam=seam)
+        options = choose(rad, method)
         size = StrategyOptions(strategy, context)
         if output:
             require_one_of("output", output, ("pil", "numpy"))

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from rad_jax.checkpoints.model import Model, check_labels
-from rad_jax.diffusion.options import GenerationOptions
+from rad_jax.diffusion.generation_options import GenerationOptions
 from rad_jax.errors import UserError
 from rad_jax.files.collect import files_by_name, one_each
 from rad_jax.files.contact_sheet import contact_sheet

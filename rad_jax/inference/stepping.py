@@ -8,17 +8,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rad_jax.checkpoints.model import Model, batch_labels
+from rad_jax.checkpoints.model import Model, program_params
 from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.errors import UserError
 from rad_jax.inference.compiled import compiled_parts
 from rad_jax.inference.fill_regions import Fills, Request
 from rad_jax.inference.inpaint import (
     prepare_steps,
-    sampler_config,
     takes_two_levels,
 )
+from rad_jax.inference.latents import through_of
+from rad_jax.inference.prompts import shown
 from rad_jax.inference.regions import Region
+from rad_jax.inference.samplers import sampler_config
 from rad_jax.inference.scaling import region_output
 from rad_jax.runtime.sharding import on_all_devices
 
@@ -55,6 +57,8 @@ def fill_in_steps(
     resolved = options.for_model(model.few_steps)
     sampler = sampler_config(model, resolved)
     stack, start = prepare_steps(model, resolved, every)
+    through = through_of(model, resolved.seam)
+    about = model.config, model.schedule, sampler
     by_key = {jax.random.key_data(each.seed).tobytes(): each for each in requests}
     seen: dict[bytes, None] = {}
 
@@ -62,22 +66,25 @@ def fill_in_steps(
         names = [data.tobytes() for data in np.asarray(jax.random.key_data(keys))]
         seen.update(dict.fromkeys(names))
         images, masks = jnp.asarray(images), jnp.asarray(masks)
-        labels = batch_labels(model.config, len(images), None, options.label)
+        labels = shown(model, resolved, len(images))
         binary = takes_two_levels(model.config, masks)
-        parts = compiled_parts(model.config, model.schedule, sampler, binary, tiled)
+        parts = compiled_parts(*about, binary, tiled, through)
         arrays = (images, masks, keys, labels)
-        (x, holes, keys, labels), params = on_all_devices(arrays, model.params)
-        carry = parts.begin(start, x, holes, keys)
+        arrays, params = on_all_devices(arrays, program_params(model))
+        given, holes, keys, labels = arrays
+        carry, told = parts.begin(params, start, given, holes, keys)
         first = by_key[names[0]]
         done = len(seen) - len(set(names))
         for step in range(0, len(stack.active), every):
             some = jax.tree.map(operator.itemgetter(slice(step, step + every)), stack)
-            carry = parts.advance(params, some, carry, holes, keys, labels)
-            predicted = region_output(np.asarray(carry.x0[0]), first.region)
+            carry = parts.advance(params, some, carry, told, keys, labels)
+            clean = parts.finish(params, carry.x0[:1], given[:1], holes[:1])
+            predicted = region_output(np.asarray(clean[0]), first.region)
             at = min(step + every, resolved.steps)
             share = done * resolved.steps + len(set(names)) * at
             preview = show(first.owner, first.region, predicted)
             on_step(share, len(by_key) * resolved.steps, preview)
-        return np.asarray(carry.x)[: len(images)]
+        filled = parts.finish(params, carry.x, given, holes)
+        return np.asarray(filled)[: len(images)]
 
     return Fills(lambda *batch: fill(False, *batch), lambda *batch: fill(True, *batch))

@@ -33,6 +33,7 @@ from rad_jax.inference.inpaint import fill_by_seed
 from rad_jax.inference.inpaint_file import inpaint_file
 from rad_jax.inference.lama import ONE_PASS, require_one_pass
 from rad_jax.inference.picture_fill import FillSettings
+from rad_jax.inference.prompts import cut_note
 from rad_jax.inference.results import png_text
 from rad_jax.inference.sizes import require_untiled, sizes_of
 from rad_jax.inference.strategy import StrategyOptions
@@ -232,7 +233,8 @@ def _sampler(
             given=given,
         )
         return ONE_PASS, None
-    return str(sampling.for_model(model.few_steps)), cfg_1_note(model)
+    resolved = sampling.for_model(model.few_steps)
+    return str(resolved), cut_note(model, resolved) or cfg_1_note(model)
 
 
 def _job(prepared: Prepared, image: AnyPath, mask: AnyPath | None) -> Job:

@@ -12,7 +12,7 @@ from rad_jax.models.config import NO_LORA, LoRAConfig
 from rad_jax.models.convolution import Conv
 from rad_jax.models.layers import Linear
 from rad_jax.models.lora import abstract_network
-from rad_jax.models.network import AnyNetworkConfig, build_network
+from rad_jax.models.network import NetworkConfig, build_network
 from rad_jax.models.sd import SDUNet
 from rad_jax.typing import Outputs, PRNGKey
 
@@ -24,7 +24,7 @@ Apply = Callable[..., Outputs]
 network's call."""
 
 
-def init_params(config: AnyNetworkConfig, key: PRNGKey) -> Params:
+def init_params(config: NetworkConfig, key: PRNGKey) -> Params:
     """Draws the parameters of a new network, a pure dictionary."""
     model = build_network(config, nnx.Rngs(key))
     # Own buffers: the module's may be donated to a training step.
@@ -32,7 +32,7 @@ def init_params(config: AnyNetworkConfig, key: PRNGKey) -> Params:
 
 
 @functools.cache
-def make_apply(config: AnyNetworkConfig, lora: LoRAConfig = NO_LORA) -> Apply:
+def make_apply(config: NetworkConfig, lora: LoRAConfig = NO_LORA) -> Apply:
     """The network's call as a pure function, to be used inside ``jax.jit``.
 
     With a rank the parameters are those of the network with its adapters.
@@ -57,7 +57,7 @@ def make_apply(config: AnyNetworkConfig, lora: LoRAConfig = NO_LORA) -> Apply:
 
 
 @functools.cache
-def make_rounding(config: AnyNetworkConfig) -> Callable[[Params], Params]:
+def make_rounding(config: NetworkConfig) -> Callable[[Params], Params]:
     """``rounded(params)``: rounded as the layers that compute in `UNetConfig.dtype` do.
 
     For before a loop: on NVIDIA's GPUs XLA else rounds them in each step of it, and

@@ -3,9 +3,23 @@
 import dataclasses
 
 from rad_jax.errors import UserError
-from rad_jax.models.architecture import DTYPES
+from rad_jax.models.architecture import DTYPES, Architecture
 
 ACTIVATIONS = ("quick_gelu", "gelu")
+
+
+def require_text(network: Architecture, text: "CLIPConfig | None") -> None:
+    """Refuses an encoder whose states are not what a network is told, or none.
+
+    Raises:
+      UserError: saying which it needs.
+    """
+    told = getattr(network, "context_channels", None)
+    width = text.width if text else None
+    if told != width:
+        needs = f"is told texts of {told} channels" if told else "is told no text"
+        given = f"an encoder of {width} channels" if width else "no encoder of texts"
+        raise UserError(f"the network {needs}, and the model has {given}")
 
 
 @dataclasses.dataclass(frozen=True)

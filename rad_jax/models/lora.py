@@ -27,7 +27,7 @@ from rad_jax.models.attention import Attention
 from rad_jax.models.config import NO_LORA, LoRAConfig
 from rad_jax.models.convolution import Activation, Conv
 from rad_jax.models.layers import Linear
-from rad_jax.models.network import AnyNetworkConfig, Network, build_network
+from rad_jax.models.network import Network, NetworkConfig, build_network
 from rad_jax.typing import PRNGKey
 
 Params = Mapping[str, Any]
@@ -166,7 +166,7 @@ def _beside(layer: AdaptedLinear | AdaptedConv, *parts: Array) -> Array:
 
 
 def adapted_network(
-    config: AnyNetworkConfig, lora: LoRAConfig, *, rngs: nnx.Rngs
+    config: NetworkConfig, lora: LoRAConfig, *, rngs: nnx.Rngs
 ) -> Network:
     """The network with its adapters, if there are any; these are zero."""
     model = build_network(config, rngs)
@@ -190,18 +190,18 @@ def _adapted(layer: Conv | Linear, module: nnx.Module, lora: LoRAConfig) -> Adap
 
 
 @functools.cache
-def abstract_network(config: AnyNetworkConfig, lora: LoRAConfig = NO_LORA) -> Network:
+def abstract_network(config: NetworkConfig, lora: LoRAConfig = NO_LORA) -> Network:
     """`adapted_network` without weights, for reading alone: traced once, then kept."""
     return nnx.eval_shape(lambda: adapted_network(config, lora, rngs=nnx.Rngs(0)))
 
 
-def adapted_params(config: AnyNetworkConfig, lora: LoRAConfig) -> dict[str, Any]:
+def adapted_params(config: NetworkConfig, lora: LoRAConfig) -> dict[str, Any]:
     """Shapes of all parameters of the adapted network, a pure dict."""
     return nnx.to_pure_dict(nnx.state(abstract_network(config, lora), nnx.Param))
 
 
 @functools.cache
-def _trainable_paths(config: AnyNetworkConfig, lora: LoRAConfig) -> frozenset[tuple]:
+def _trainable_paths(config: NetworkConfig, lora: LoRAConfig) -> frozenset[tuple]:
     # Without adapters all of the network trains; the filter would freeze most of it.
     what = TRAINABLE if lora.rank else nnx.Param
     state = nnx.state(abstract_network(config, lora), what)
@@ -209,7 +209,7 @@ def _trainable_paths(config: AnyNetworkConfig, lora: LoRAConfig) -> frozenset[tu
 
 
 def partition(
-    config: AnyNetworkConfig, lora: LoRAConfig, params: Params
+    config: NetworkConfig, lora: LoRAConfig, params: Params
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What trains of the parameters, and what is frozen; `combine` is the inverse."""
     paths = _trainable_paths(config, lora)
@@ -225,7 +225,7 @@ def combine(trainable: Params, frozen: Params) -> dict[str, Any]:
 
 
 def draw_adapters(
-    config: AnyNetworkConfig, lora: LoRAConfig, key: PRNGKey
+    config: NetworkConfig, lora: LoRAConfig, key: PRNGKey
 ) -> dict[str, Any]:
     """New adapters: a is normal of deviation 1 / rank (PEFT's "gaussian"), b zero."""
     state = nnx.state(abstract_network(config, lora), nnx.LoRAParam)
@@ -246,7 +246,7 @@ def draw_adapters(
     )
 
 
-def merge(config: AnyNetworkConfig, lora: LoRAConfig, params: Params) -> dict[str, Any]:
+def merge(config: NetworkConfig, lora: LoRAConfig, params: Params) -> dict[str, Any]:
     """Parameters of the plain network that computes the same, float32.
 
     Args:
@@ -258,7 +258,7 @@ def merge(config: AnyNetworkConfig, lora: LoRAConfig, params: Params) -> dict[st
 
 
 def plain_params(
-    config: AnyNetworkConfig, lora: LoRAConfig, trainable: Params, frozen: Params
+    config: NetworkConfig, lora: LoRAConfig, trainable: Params, frozen: Params
 ) -> Params:
     """`merge` of both parts of the parameters, compiled; ready for inference."""
     if not lora.rank:
@@ -267,21 +267,19 @@ def plain_params(
 
 
 @functools.cache
-def _compiled_merge(
-    config: AnyNetworkConfig, lora: LoRAConfig
-) -> Callable[..., Params]:
+def _compiled_merge(config: NetworkConfig, lora: LoRAConfig) -> Callable[..., Params]:
     return jax.jit(lambda *parts: merge(config, lora, combine(*parts)))
 
 
 def unmerge(
-    config: AnyNetworkConfig, lora: LoRAConfig, merged: Params, adapters: Params
+    config: NetworkConfig, lora: LoRAConfig, merged: Params, adapters: Params
 ) -> dict[str, Any]:
     """The plain network before these adapters were merged into it, up to rounding."""
     return _add_updates(config, lora, combine(adapters, merged), -1.0)
 
 
 def _add_updates(
-    config: AnyNetworkConfig, lora: LoRAConfig, params: Params, sign: float
+    config: NetworkConfig, lora: LoRAConfig, params: Params, sign: float
 ) -> dict[str, Any]:
     graphdef, _ = nnx.split(abstract_network(config, lora), nnx.Param)
     # Frozen kernels may be bfloat16 (`base_dtype`), too coarse to add updates in.

@@ -13,18 +13,15 @@ from rad_jax.models.sd import SDUNet
 from rad_jax.models.sd_config import SDConfig
 from rad_jax.models.unet import UNet
 
-NetworkConfig = UNetConfig | NCSNppConfig
-"""Of networks that are a model by themselves."""
-
-AnyNetworkConfig = NetworkConfig | SDConfig
-"""Also of one that needs an encoder of texts and a codec of images beside it."""
+NetworkConfig = UNetConfig | NCSNppConfig | SDConfig
+"""The last needs an encoder of texts beside it, whose states it is told."""
 
 Network = UNet | NCSNpp | SDUNet
 """All are called alike: ``network(x, noise, labels=None, dropout_keys=None)``; the last
 takes a ``context``, too."""
 
 
-def build_network(config: AnyNetworkConfig, rngs: nnx.Rngs) -> Network:
+def build_network(config: NetworkConfig, rngs: nnx.Rngs) -> Network:
     """A new network of this architecture."""
     if isinstance(config, NCSNppConfig):
         return NCSNpp(config, rngs=rngs)
@@ -33,7 +30,7 @@ def build_network(config: AnyNetworkConfig, rngs: nnx.Rngs) -> Network:
     return UNet(config, rngs=rngs)
 
 
-def differences(a: AnyNetworkConfig, b: AnyNetworkConfig) -> dict[str, tuple[Any, Any]]:
+def differences(a: NetworkConfig, b: NetworkConfig) -> dict[str, tuple[Any, Any]]:
     """Attributes in which one network is another function than the other, with both.
 
     How it is computed, regularised and conditioned on the noise may differ.
@@ -43,14 +40,14 @@ def differences(a: AnyNetworkConfig, b: AnyNetworkConfig) -> dict[str, tuple[Any
     return a.differences(b)
 
 
-def abstract_params(config: AnyNetworkConfig) -> dict[str, Any]:
+def abstract_params(config: NetworkConfig) -> dict[str, Any]:
     """Shapes and dtypes of its parameters, a pure dict; no weight is made."""
     # A dictionary of the caller's own: what is kept must not change.
     return jax.tree.map(lambda leaf: leaf, _abstract_params(config))
 
 
 @functools.lru_cache(maxsize=16)
-def _abstract_params(config: AnyNetworkConfig) -> dict[str, Any]:
+def _abstract_params(config: NetworkConfig) -> dict[str, Any]:
     """Kept, since to trace the network takes a tenth of a second and more."""
 
     def params():

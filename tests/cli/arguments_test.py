@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from rad_jax.cli.arguments import sampling_of
+from rad_jax.cli.sampling_flags import sampling_of
 from rad_jax.diffusion.options import SamplingOptions
 
 

@@ -6,11 +6,11 @@ import pytest
 
 import rad_jax
 from rad_jax.config.blocks import TrainConfig
+from rad_jax.diffusion.generation_options import GenerationOptions
 from rad_jax.diffusion.options import (
     GRID,
     SAMPLER,
     STEPS,
-    GenerationOptions,
     SamplerConfig,
     Sampling,
     SamplingOptions,

@@ -16,7 +16,8 @@ from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.errors import UserError
 from rad_jax.inference import dry_run
 from rad_jax.inference.for_chips import Batch, fill_flops, steps_of
-from rad_jax.inference.inpaint import default_sampler, fill
+from rad_jax.inference.inpaint import fill
+from rad_jax.inference.samplers import default_sampler
 from tests.chips.report_test import NEEDS
 
 pytestmark = pytest.mark.usefixtures("quickly")

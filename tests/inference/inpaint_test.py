@@ -21,7 +21,8 @@ from rad_jax.errors import UserError
 from rad_jax.inference import inpaint as inpainting
 from rad_jax.inference.compiled import compiled_fill
 from rad_jax.inference.file_options import FileOptions
-from rad_jax.inference.inpaint import default_sampler, fill, prepare_steps
+from rad_jax.inference.inpaint import fill, prepare_steps
+from rad_jax.inference.samplers import default_sampler
 from rad_jax.jobs.inpaint_command import inpaint_files, prepare_files
 from rad_jax.models.network import abstract_params
 from rad_jax.runtime.sharding import everywhere, local_mesh

@@ -1,32 +1,14 @@
 """Token ids against transformers' on a tiny vocabulary, and what is no tokenizer."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rad_jax.errors import UserError
-from rad_jax.text.tokenizer import END, START, Tokenizer
+from rad_jax.text.tokenizer import END, START
 from rad_jax.text.tokenizer_files import read_tokenizer, write_tokenizer
-
-GOLDEN = json.loads(
-    Path("tests/golden/bases/clip_tokenizer_tiny.json").read_text(encoding="utf-8")
-)
-
-
-def alphabet() -> list[str]:
-    """A letter for each byte, in CLIP's order."""
-    own = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    return [*map(chr, own), *(chr(256 + i) for i in range(256 - len(own)))]
-
-
-def tiny(**changes) -> Tokenizer:
-    letters = alphabet()
-    merges = tuple(tuple(pair.split()) for pair in GOLDEN["merges"])
-    joined = ("".join(pair) for pair in merges)
-    tokens = (*letters, *(f"{x}</w>" for x in letters), *joined, START, END)
-    return Tokenizer(**{"tokens": tokens, "merges": merges, "length": 16} | changes)
+from tests.text.tokenizers import GOLDEN, tiny_tokenizer
 
 
 def library():
@@ -35,7 +17,7 @@ def library():
 
 def test_ids_are_those_of_transformers():
     library()
-    found = tiny()(GOLDEN["texts"])
+    found = tiny_tokenizer()(GOLDEN["texts"])
     np.testing.assert_array_equal(found.ids, GOLDEN["ids"])
     assert found.ids.dtype == np.int32
     # "dogging  the\ncat's photo 42!" fits to the last token, nothing is cut.
@@ -44,7 +26,7 @@ def test_ids_are_those_of_transformers():
 
 def test_long_texts_are_cut_and_keep_their_marks():
     library()
-    tokenizer = tiny(length=5)
+    tokenizer = tiny_tokenizer(length=5)
     found = tokenizer(["the cat the cat the", "cat"])
     names = [tokenizer.tokens[i] for i in found.ids[0]]
     assert names == [START, "the</w>", "cat</w>", "the</w>", END]
@@ -53,7 +35,7 @@ def test_long_texts_are_cut_and_keep_their_marks():
 
 def test_short_texts_are_filled_up_with_the_pad():
     library()
-    tokenizer = tiny(pad="!")
+    tokenizer = tiny_tokenizer(pad="!")
     (ids,) = tokenizer(["cat"]).ids
     assert [tokenizer.tokens[i] for i in ids[:4]] == [START, "cat</w>", END, "!"]
     assert set(ids[3:]) == {tokenizer.tokens.index("!")}
@@ -61,7 +43,7 @@ def test_short_texts_are_filled_up_with_the_pad():
 
 def test_a_mark_in_a_text_is_letters():
     library()
-    tokenizer = tiny(length=40)
+    tokenizer = tiny_tokenizer(length=40)
     (ids,) = tokenizer([f"cat {END} cat"]).ids
     end = tokenizer.tokens.index(END)
     # One at the end, then padding, which is the same token.
@@ -70,7 +52,7 @@ def test_a_mark_in_a_text_is_letters():
 
 
 def test_written_and_read_is_the_same(tmp_path):
-    ours = tiny(pad="!")
+    ours = tiny_tokenizer(pad="!")
     write_tokenizer(ours, tmp_path)
     assert read_tokenizer(tmp_path, length=16) == ours
 
@@ -79,7 +61,7 @@ def test_the_library_reads_what_is_written(tmp_path):
     library()
     from tokenizers import Tokenizer as Library
 
-    ours = tiny()
+    ours = tiny_tokenizer()
     write_tokenizer(ours, tmp_path)
     theirs = Library.from_file(str(tmp_path / "tokenizer.json"))
     for text in GOLDEN["texts"]:
@@ -88,7 +70,7 @@ def test_the_library_reads_what_is_written(tmp_path):
 
 
 def test_older_files_are_read(tmp_path):
-    ours = tiny()
+    ours = tiny_tokenizer()
     numbers = {token: i for i, token in enumerate(ours.tokens)}
     (tmp_path / "vocab.json").write_text(json.dumps(numbers), encoding="utf-8")
     lines = ["#version: 0.2", *(" ".join(pair) for pair in ours.merges), ""]
@@ -149,7 +131,7 @@ def test_what_is_no_tokenizer_is_told(tmp_path, files, message):
 
 def test_a_file_without_end_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr("rad_jax.text.tokenizer_files.MAX_BYTES", 100)
-    write_tokenizer(tiny(), tmp_path)
+    write_tokenizer(tiny_tokenizer(), tmp_path)
     with pytest.raises(UserError, match="larger than any tokenizer"):
         read_tokenizer(tmp_path)
 
@@ -164,4 +146,4 @@ def test_a_file_without_end_is_not_read(tmp_path, monkeypatch):
 )
 def test_what_makes_no_tokenizer_is_refused(changes, message):
     with pytest.raises(UserError, match=message):
-        tiny(**changes)
+        tiny_tokenizer(**changes)
