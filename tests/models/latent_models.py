@@ -62,12 +62,21 @@ CLIP = CLIPConfig(32, 64, 2, 2, vocab_size=526, max_length=16)
 @functools.cache
 def text_model():
     """Such a model that is told texts, like Stable Diffusion."""
-    weights = jax.tree.map(np.asarray, random_params(abstract_params(SD)))
-    params = jax.tree.map(np.asarray, random_params(clip.abstract_params(CLIP)))
+    weights = _lively(random_params(abstract_params(SD)))
+    params = _lively(random_params(clip.abstract_params(CLIP)))
     text = Text(CLIP, params, tiny_tokenizer())
     schedule = ScheduleConfig("scaled_linear", hole_betas=STABLE_DIFFUSION)
     codec = latent_model().codec
     return Model(SD, schedule, "eps", weights, codec=codec, text=text)
+
+
+def _lively(params):
+    """With normalisations near 1: else a text would change next to nothing."""
+
+    def one(path, leaf):
+        return np.asarray(leaf + 1 if path[-1].key == "scale" else leaf)
+
+    return jax.tree.map_with_path(one, params)
 
 
 def on_devices(model):
