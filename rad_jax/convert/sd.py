@@ -111,9 +111,9 @@ def config_from_diffusers(config: Mapping[str, Any]) -> SDConfig:
         in_channels=settings.in_channels,
         out_channels=settings.out_channels,
         context_channels=settings.cross_attention_dim,
-        dropout=settings.dropout,
         num_heads=num_heads,
         num_head_channels=num_head_channels,
+        dropout=settings.dropout,
     )
 
 
@@ -127,7 +127,7 @@ def _attends(block_type: str, direction: str) -> bool:
 
 
 def _heads(widths: Sequence[int], heads: Sequence[int]) -> tuple[int, int]:
-    """The number of heads, and of channels of a head, or -1; one of them says it."""
+    """One number of heads, or one of channels of a head, as `SDConfig` has both."""
     if len(set(heads)) == 1:
         return heads[0], -1
     sizes = {width / number for width, number in zip(widths, heads, strict=True)}

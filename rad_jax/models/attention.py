@@ -86,8 +86,11 @@ def attend(
     """
     # JAX promotes bfloat16 logits to float32 for the softmax; cuDNN does so too.
     plain = functools.partial(jax.nn.dot_product_attention, is_causal=causal)
+    # JAX has no gradient of cuDNN's for odd lengths, and says so where nothing is
+    # caught: after the trace of a block that is recomputed.
+    odd = q.shape[1] % 2 or k.shape[1] % 2
     # cuDNN's kernel has no float32.
-    if q.dtype == jnp.bfloat16 and compute_capability() >= AMPERE:
+    if q.dtype == jnp.bfloat16 and not odd and compute_capability() >= AMPERE:
         flash = functools.partial(plain, implementation="cudnn")
         try:
             # Not for whatever else this program may be lowered for (`--dry_run`).

@@ -7,6 +7,7 @@ largest output.
 import dataclasses
 import functools
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,7 @@ from rad_jax.models.lora import (
 from rad_jax.models.network import abstract_params
 from rad_jax.models.noise_embedding import NoiseLevels, NoiseMap, membership
 from rad_jax.models.sd_config import SDConfig
+from rad_jax.models.sd_layers import Transformer
 from tests.models.adm_files import (
     flat,
     network,
@@ -65,7 +67,7 @@ def draw(seed, *shape):
 LATENTS, TEXTS = draw(5, 2, 8, 8, 4), draw(6, 2, 5, 12)
 
 
-def call(apply, params, x=LATENTS, noise=None, keys=None, context=TEXTS):
+def call(apply, params, x=LATENTS, noise=None, keys=None, context: Any = TEXTS):
     noise = one_level(LEVELS) if noise is None else noise
     return apply(params, x, noise, None, keys, context)
 
@@ -87,33 +89,46 @@ def test_golden(name):
     assert relative_error(output, data["out"]) < TOLERANCE
 
 
-def test_golden_by_levels_and_by_pixels():
+def test_epsilon_of_the_transformers_is_not_that_of_the_blocks():
+    """Numbers of usual size hardly tell; those of its own size do."""
+    norm = Transformer(32, 12, 2, dtype=jnp.float32).norm
+    z = jnp.where(jnp.arange(64).reshape(1, 8, 8, 1) % 2 == 0, 1e-3, -1e-3)
+    z = jnp.broadcast_to(z, (1, 8, 8, 32))
+    np.testing.assert_allclose(jnp.abs(norm(z)), 0.5**0.5, rtol=1e-4)
+
+
+def test_golden_by_levels():
     """A binary mask is two levels."""
     config, params = sd(V1)
     data = numbers(f"{V1}_map")
-    run = functools.partial(call, network(config), params, data["x"])
     weights = membership(data["mask"], config.num_resolutions)
-    by_levels = run(NoiseLevels(data["levels"], weights), context=data["context"])
-    assert relative_error(by_levels, data["out_binary"]) < TOLERANCE
-    by_pixels = run(NoiseMap(data["dense"]), context=data["context"])
-    assert relative_error(by_pixels, data["out_dense"]) < TOLERANCE
+    noise = NoiseLevels(data["levels"], weights)
+    output = call(network(config), params, data["x"], noise, context=data["context"])
+    assert relative_error(output, data["out_binary"]) < TOLERANCE
+
+
+@pytest.mark.slow
+def test_golden_by_pixels():
+    config, params = sd(V1)
+    data = numbers(f"{V1}_map")
+    noise = NoiseMap(data["dense"])
+    output = call(network(config), params, data["x"], noise, context=data["context"])
+    assert relative_error(output, data["out_dense"]) < TOLERANCE
 
 
 def test_levels_are_a_map_of_them():
     """(M2) in all residual blocks; a uniform map is the plain network."""
-    # Of the shapes of the other tests, for which the network is compiled.
-    config, params = sd(V1)
-    x, context = draw(1, 2, 8, 12, 4), draw(2, 2, 7, 24)
-    run = functools.partial(call, network(config), params, x, context=context)
-    plain = run(one_level(LEVELS))
-    pixels = np.ones((2, 8, 12), np.float32)
+    params, plain = small()
+    run = functools.partial(call, network(SMALL), params, LATENTS)
+    pixels = np.ones((2, 8, 8), np.float32)
     uniform = NoiseMap(jnp.asarray(LEVELS[:, None, None] * pixels))
     assert relative_error(run(uniform), plain) < TOLERANCE
-    mask = np.float32(np.arange(12) > 4) * pixels
-    weights = membership(jnp.asarray(mask), config.num_resolutions)
-    levels = jnp.asarray(np.stack([LEVELS, LEVELS + 100], axis=1))
-    by_levels = run(NoiseLevels(levels, weights))
-    dense = NoiseMap(jnp.asarray(LEVELS[:, None, None] + 100 * mask))
+    masks = np.float32(np.arange(8) > 2) * pixels, np.float32(np.arange(8) > 5) * pixels
+    maps = np.stack([1 - masks[0], masks[0] - masks[1], masks[1]], axis=-1)
+    levels = LEVELS[:, None] + np.array([0, 100, 250], np.float32)
+    weights = membership(jnp.asarray(maps), SMALL.num_resolutions)
+    by_levels = run(NoiseLevels(jnp.asarray(levels), weights))
+    dense = NoiseMap(jnp.asarray((levels[:, None, None] * maps).sum(-1)))
     assert relative_error(by_levels, run(dense)) < TOLERANCE
     assert relative_error(by_levels, plain) > 1e-3
 
@@ -127,8 +142,6 @@ def test_what_the_text_does():
     other = run(context=TEXTS.at[1, 0].add(1.0))
     np.testing.assert_array_equal(other[0], expected[0])
     assert relative_error(other, expected) > 1e-4
-    longer = run(context=jnp.concatenate([TEXTS, TEXTS], axis=1))
-    assert relative_error(longer, expected) < TOLERANCE  # each state twice
 
 
 def test_other_sizes_and_wrong_calls():
@@ -199,7 +212,7 @@ def test_gradients_with_remat():
 
 
 def test_bfloat16_stays_close():
-    """Also of parameters that are rounded before, bit for bit."""
+    """Its layers round their kernels; the text's are among them."""
     params, expected = small()
     config = dataclasses.replace(SMALL, dtype="bfloat16")
     output = call(network(config), params)
@@ -210,7 +223,6 @@ def test_bfloat16_stays_close():
     assert cross["k"]["kernel"].dtype == jnp.bfloat16
     assert cross["norm"]["scale"].dtype == jnp.float32
     assert half["time_embed"]["linear1"]["kernel"].dtype == jnp.float32
-    np.testing.assert_array_equal(call(network(config), half), output)
 
 
 def test_adapters():
