@@ -49,9 +49,7 @@ def openclip_state(state, num_layers):
         elif key.startswith("final_layer_norm"):
             found[f"ln_final.{key.split('.')[-1]}"] = array
         else:
-            parts = [
-                names[part] if part in names else part for part in key.split(".")[2:]
-            ]
+            parts = [names.get(part, part) for part in key.split(".")[2:]]
             found["transformer.resblocks." + ".".join(parts)] = array
     for i in range(num_layers):
         for kind in ("weight", "bias"):
