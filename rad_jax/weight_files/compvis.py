@@ -68,7 +68,7 @@ def _averages(weights: Weights) -> Weights:
     for key, original in weights.keys.items():
         if not key.startswith(weights.prefix):
             continue
-        average = stored[original]
+        average = stored.get(original)  # none of a key that begins with a wrapper
         if average not in spans:
             raise BadFile(f"has no average of {shown(original)} at {AVERAGES}{instead}")
         shape, expected = spans[average].shape, spans[original].shape

@@ -129,6 +129,14 @@ def test_averages_that_do_not_fit(tmp_path):
         assert_same(read_network(path, MARKERS, NAME).arrays, unet())
 
 
+def test_a_wrapper_before_the_names(tmp_path):
+    """Of a file that no program writes: refused, and not with a traceback."""
+    state = {f"_orig_mod.{PREFIX}{key}": array for key, array in unet().items()}
+    path = saved(tmp_path / "a.ckpt", {**state, **dotless(unet("ema."))})
+    with pytest.raises(UserError, match="has no average of _orig_mod.model"):
+        read_network(path, MARKERS)
+
+
 def test_published_names_do_not_collide():
     keys = [key for key in PUBLISHED["ldm_compvis"] if key.startswith("model.")]
     names = average_keys(PUBLISHED["ldm_compvis"])
