@@ -49,8 +49,10 @@ def openclip_state(state, num_layers):
         elif key.startswith("final_layer_norm"):
             found[f"ln_final.{key.split('.')[-1]}"] = array
         else:
-            parts = [names.get(part, part) for part in key.split(".")[2:]]
-            found["transformer.resblocks." + ".".join(parts)] = array
+            for theirs, ours in names.items():
+                key = key.replace(theirs, ours)
+            key = key.removeprefix("encoder.layers.")
+            found[f"transformer.resblocks.{key}"] = array
     for i in range(num_layers):
         for kind in ("weight", "bias"):
             attn = f"transformer.resblocks.{i}.attn"
