@@ -10,10 +10,8 @@ from rad_jax.inference.file_options import require_seed
 from rad_jax.inference.pixels import is_batch
 
 
-def masks_and_labels(
-    mask: Any, label: int | Sequence[int] | None, count: int
-) -> tuple[list[Any], list[int | None]]:
-    """A mask and a label for every picture.
+def masks_of(mask: Any, count: int) -> list[Any]:
+    """A mask for every picture.
 
     Raises:
       UserError: there are more or fewer than pictures.
@@ -23,12 +21,20 @@ def masks_and_labels(
     masks = list(mask) if several else [mask] * count
     if len(masks) != count:
         raise UserError(f"there are {len(masks)} masks for {count} images")
-    labels: list[int | None] = [*label] if isinstance(label, Sequence) else []
-    if label is None or isinstance(label, int):
-        labels = [label] * count
-    if len(labels) != count:
-        raise UserError(f"there are {len(labels)} labels for {count} images")
-    return masks, labels
+    return masks
+
+
+def of_each(value: Any, count: int, what: str) -> list[Any]:
+    """What is said of every picture: one for all, or a sequence of as many.
+
+    Raises:
+      UserError: there are more or fewer than pictures; ``what`` names them.
+    """
+    several = isinstance(value, Sequence) and not isinstance(value, str)
+    found = list(value) if several else [value] * count
+    if len(found) != count:
+        raise UserError(f"there are {len(found)} {what} for {count} images")
+    return found
 
 
 def keys_of(seed: int | None, key: Any, count: int | None) -> list[Any]:

@@ -79,6 +79,10 @@ def prepare_generate(
     learned = (sampler.method, sampler.variance) == ("ddpm", "learned")
     if learned and not config.learn_sigma:
         raise UserError("the model has no learned variance; use variance 'large'")
+    if model.text:
+        raise UserError(
+            "the model is told texts, which only fill holes yet; use inpaint"
+        )
     grid = respaced_grid(model.schedule.hole_steps, respacing)
     schedule = make_schedule(model.schedule)
     stack = sampling.grid_steps(schedule, grid, bucket=sampling.STEP_BUCKET)

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +20,8 @@ from rad_jax.checkpoints.load import load
 from rad_jax.checkpoints.model import AnyModel, LamaModel, require_diffusion
 from rad_jax.diffusion.options import SamplerConfig, SamplingOptions, require_one_of
 from rad_jax.errors import UserError
-from rad_jax.files.pictures import Picture
-from rad_jax.files.pixel_ranges import to_bytes
-from rad_jax.inference.call_arguments import keys_of, masks_and_labels
+from rad_jax.inference.call_arguments import keys_of, masks_of, of_each
+from rad_jax.inference.call_results import Job, as_bytes, restored
 from rad_jax.inference.comparison import non_finite_help
 from rad_jax.inference.file_options import require_counts
 from rad_jax.inference.fill_regions import Fills, Request, fill_requests
@@ -33,7 +32,6 @@ from rad_jax.inference.pixels import (
     is_batch,
     stacked,
     to_mask,
-    to_output,
     to_picture,
 )
 from rad_jax.inference.regions import Region, plan
@@ -49,17 +47,6 @@ REGIONS = 2**31 - 1
 
 MOST_PREPARED = 32
 """Different options that are kept ready."""
-
-
-class _Job(NamedTuple):
-    """A picture to be filled, with its mask, regions and a key for each sample."""
-
-    name: str
-    given: Any
-    picture: Picture
-    mask: np.ndarray
-    regions: list[Region]
-    keys: list[Any]
 
 
 class Inpainter:
@@ -109,6 +96,9 @@ class Inpainter:
         eta: float = SamplingOptions.eta,
         snr: float = SamplingOptions.snr,
         seam: str | None = None,
+        prompt: str | Sequence[str] | None = None,
+        negative_prompt: str = SamplingOptions.negative_prompt,
+        guidance: float = SamplingOptions.guidance,
         strategy: str = StrategyOptions.strategy,
         context: float = StrategyOptions.context,
         batch_size: int = 16,
@@ -145,6 +135,10 @@ class Inpainter:
           eta: noise of "ddim", 0 to 1.
           snr: size of the corrections of "pc", 0 to 1.
           seam: of a model in latents, "paste", "feather" or "poisson".
+          prompt: what is to be seen in the picture, or in each; exactly of a model that
+            is told texts.
+          negative_prompt: what is not.
+          guidance: how much more like the first than like the second.
           strategy: for pictures larger than the model, "auto", "whole", "crop",
             "resize" or "tile"; see docs/inpainting.md.
           context: around a part of the hole, in sides of it.
@@ -167,7 +161,18 @@ class Inpainter:
           TypeError: an image or a mask is none of these.
           UserError: values, sizes or options do not fit; the model gives no numbers.
         """
-        rad = SamplingOptions(steps, sampler, grid, eta, snr=snr, seam=seam)
+        one = None if prompt is None else ""  # those of the pictures stand below
+        rad = SamplingOptions(
+            steps,
+            sampler,
+            grid,
+            eta,
+            snr=snr,
+            seam=seam,
+            prompt=one,
+            negative_prompt=negative_prompt,
+            guidance=guidance,
+        )
         options = choose(rad, method)
         size = StrategyOptions(strategy, context)
         if output:
@@ -183,7 +188,13 @@ class Inpainter:
             )
         several = is_batch(image)
         images = list(image) if several else [image]
-        masks, labels = masks_and_labels(mask, label, len(images))
+        masks = masks_of(mask, len(images))
+        labels = of_each(label, len(images), "labels")
+        said = [{"label": x} for x in labels]
+        if isinstance(options, SamplingOptions):
+            prompts = of_each(prompt, len(images), "prompts")
+            said = [x | {"prompt": y} for x, y in zip(said, prompts, strict=True)]
+        every = [dataclasses.replace(options, **x) for x in said]
         keys = keys_of(seed, key, len(images) if several else None)
         jobs = []
         for i, (one, its) in enumerate(zip(images, masks, strict=True)):
@@ -194,12 +205,10 @@ class Inpainter:
                 require_mask(method.method, found, f"mask{number}")
             regions = plan(found > 0, sizes_of(self.model, options), size)
             of_samples = [jax.random.fold_in(keys[i], n) for n in range(num_samples)]
-            jobs.append(
-                _Job(f"image{number}", one, picture, found, regions, of_samples)
-            )
-        results = self._fill(jobs, labels, options, batch_size, on_step, on_step_every)
+            jobs.append(Job(f"image{number}", one, picture, found, regions, of_samples))
+        results = self._fill(jobs, every, batch_size, on_step, on_step_every)
         outputs = [
-            [_restored(job, each, value_range, output) for each in samples]
+            [restored(job, each, value_range, output) for each in samples]
             for job, samples in zip(jobs, results, strict=True)
         ]
         ended = [x[0] if num_samples == 1 else stacked(x) for x in outputs]
@@ -209,23 +218,22 @@ class Inpainter:
 
     def _fill(
         self,
-        jobs: Sequence[_Job],
-        labels: Sequence[int | None],
-        options: SamplingOptions | Baseline,
+        jobs: Sequence[Job],
+        options: Sequence[SamplingOptions | Baseline],
         batch_size: int,
         on_step: OnStep | None,
         every: int,
     ) -> list[list[np.ndarray]]:
         """The samples of every picture, of its own kind."""
         results = [[job.picture.samples.copy() for _ in job.keys] for job in jobs]
-        helps = NON_FINITE
-        if isinstance(options, Baseline):
-            helps = non_finite_help(options.method)
-        for label in dict.fromkeys(labels):
+        for own in dict.fromkeys(options):
+            helps = NON_FINITE
+            if isinstance(own, Baseline):
+                helps = non_finite_help(own.method)
             requests = [
                 request
                 for i, job in enumerate(jobs)
-                if labels[i] == label
+                if options[i] == own
                 for request in self._requests(i, job)
             ]
 
@@ -233,14 +241,13 @@ class Inpainter:
                 i, n = owner
                 samples = results[i][n].copy()
                 paste_region(jobs[i].picture, samples, region, generated)
-                return _as_bytes(samples)
+                return as_bytes(samples)
 
-            of_label = dataclasses.replace(options, label=label)
-            if on_step is None or isinstance(of_label, Baseline):
-                fills = self._fills(of_label)
+            if on_step is None or isinstance(own, Baseline):
+                fills = self._fills(own)
             else:
                 model = require_diffusion(self.model, "on_step")
-                fills = fill_in_steps(model, of_label, requests, on_step, every, show)
+                fills = fill_in_steps(model, own, requests, on_step, every, show)
             native = sizes_of(self.model).native
             filled = fill_requests(fills, requests, native, batch_size)
             for (owner, region, *_), generated in filled:
@@ -249,7 +256,7 @@ class Inpainter:
                 paste_region(jobs[i].picture, results[i][n], region, generated)
         return results
 
-    def _requests(self, i: int, job: _Job) -> list[Request]:
+    def _requests(self, i: int, job: Job) -> list[Request]:
         requests = []
         for sample, key in enumerate(job.keys):
             for number, region in enumerate(job.regions):
@@ -279,21 +286,3 @@ class Inpainter:
                 jnp.asarray(images), jnp.asarray(masks), keys
             )
         )
-
-
-def _as_bytes(samples: np.ndarray) -> np.ndarray:
-    if samples.dtype == np.float32:
-        return to_bytes(np.nan_to_num(samples))
-    return samples if samples.dtype == np.uint8 else (samples >> 8).astype(np.uint8)
-
-
-def _restored(job: _Job, samples: np.ndarray, given: Range | None, output: str) -> Any:
-    """A result in the form of its picture."""
-    is_array = not output or output == "numpy"
-    if samples.dtype == np.float32 and is_array:
-        # What was known is as it was given, not there and back through [-1, 1].
-        original = np.asarray(job.given)
-        scaled = (samples + 1) / 2 if given and tuple(given) == (0, 1) else samples
-        hole = (job.mask > 0).reshape(*job.mask.shape, *[1] * (original.ndim - 2))
-        return np.where(hole, scaled.reshape(original.shape), original)
-    return to_output(samples, job.picture, job.given, output)

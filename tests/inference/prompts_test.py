@@ -14,7 +14,9 @@ from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.errors import UserError
 from rad_jax.files.pictures import save_png
 from rad_jax.files.pixel_ranges import to_bytes
+from rad_jax.inference.generate import generate
 from rad_jax.inference.inpaint import fill, inpaint
+from rad_jax.inference.inpainter import Inpainter
 from rad_jax.inference.prompts import Prompts, cut_note, guided
 from rad_jax.models.clip_config import require_text
 from tests.inference.latent_test import SIZE, batch, keys
@@ -89,6 +91,25 @@ def test_the_prompt_is_one_for_all_images():
     own = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(1))
     expected = fill(model_of(), images[:1], masks[:1], own, labels=given, steps=STEPS)
     np.testing.assert_array_equal(found, expected)
+
+
+def test_pictures_of_a_call_have_prompts_of_their_own():
+    images, masks = batch()
+    pictures = [to_bytes(np.asarray(image)) for image in images]
+    hole = np.asarray(masks[0]) > 0
+    inpainter = Inpainter(model_of())
+    prompts = ["the cat", "a dog"]
+    options = {"steps": STEPS, "guidance": 3.0, "key": jax.random.key(2)}
+    both = inpainter(pictures, hole, prompt=prompts, **options)
+    one = inpainter(pictures, hole, prompt="a dog", **options)
+    assert (both[0] != one[0]).any() and (both[1] == one[1]).mean() > 0.99
+    with pytest.raises(UserError, match="there are 3 prompts for 2 images"):
+        inpainter(pictures, hole, prompt=["a"] * 3)
+
+
+def test_whole_images_are_not_drawn_by_texts_yet():
+    with pytest.raises(UserError, match="which only fill holes yet; use inpaint"):
+        generate(model_of(), keys(), respacing="2")
 
 
 def test_the_folder_keeps_the_tokenizer(tmp_path):

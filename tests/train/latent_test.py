@@ -95,7 +95,7 @@ def equal(a, b):
     jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-@pytest.mark.parametrize("rank", [0, 2])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_a_run_keeps_its_autoencoder_and_resumes(rad, start, tmp_path, rank):
     """In two parts, from a workdir that is alone in the end, bit for bit."""
     config = file_of(start, tmp_path)
