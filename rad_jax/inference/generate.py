@@ -81,7 +81,7 @@ def prepare_generate(
         raise UserError("the model has no learned variance; use variance 'large'")
     if model.text:
         raise UserError(
-            "the model is told texts, which only fill holes yet; use inpaint"
+            "the model is told texts, by which only holes are filled yet; use inpaint"
         )
     grid = respaced_grid(model.schedule.hole_steps, respacing)
     schedule = make_schedule(model.schedule)

@@ -108,7 +108,7 @@ def test_pictures_of_a_call_have_prompts_of_their_own():
 
 
 def test_whole_images_are_not_drawn_by_texts_yet():
-    with pytest.raises(UserError, match="which only fill holes yet; use inpaint"):
+    with pytest.raises(UserError, match="by which only holes are filled yet"):
         generate(model_of(), keys(), respacing="2")
 
 

@@ -133,7 +133,7 @@ def test_a_wrapper_before_the_names(tmp_path):
     """Of a file that no program writes: refused, and not with a traceback."""
     state = {f"_orig_mod.{PREFIX}{key}": array for key, array in unet().items()}
     path = saved(tmp_path / "a.ckpt", {**state, **dotless(unet("ema."))})
-    with pytest.raises(UserError, match="has no average of _orig_mod.model"):
+    with pytest.raises(UserError, match=r"has no average of _orig_mod\.model"):
         read_network(path, MARKERS)
 
 
