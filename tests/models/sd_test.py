@@ -173,6 +173,7 @@ def test_a_new_network_predicts_zero(key):
     assert {"qkv", "q", "k", "v", "expand", "enter"} <= kernels.keys()
 
 
+@pytest.mark.slow
 def test_dropout_is_by_image_and_key(key):
     params, expected = small()
     apply = network(dataclasses.replace(SMALL, dropout=0.5))
@@ -241,6 +242,7 @@ def test_adapters():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), back, base)
 
 
+@pytest.mark.slow
 def test_adapters_beside_a_kernel_in_bfloat16():
     """They are two layers there, of the same sum but for rounding of the base."""
     base, expected = small()
