@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rad_jax.checkpoints.model_folder import PARAMS, RECORD
+from rad_jax.checkpoints.model_folder import FOLDERS, RECORD
 from rad_jax.errors import UserError, first_line
 from rad_jax.files.bucket import AnyPath, folder_at
 from rad_jax.files.hub_address import HubAddress, is_hub, parse
@@ -73,7 +73,8 @@ def fetch(address: HubAddress) -> tuple[HubAddress, Path]:
         from huggingface_hub import snapshot_download
 
         within = f"{address.folder}/" if address.folder else ""
-        wanted = [f"{within}{name}" for name in (RECORD, CARD, f"{PARAMS}/*")]
+        wanted = [f"{within}{name}" for name in (RECORD, CARD)]
+        wanted += [f"{within}{name}/*" for name in FOLDERS]
         snapshot = snapshot_download(
             address.repo,
             revision=address.revision,

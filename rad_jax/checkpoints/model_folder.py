@@ -36,6 +36,9 @@ from rad_jax.text.tokenizer_files import read_tokenizer, write_tokenizer
 RECORD = "model.json"
 PARAMS = "params"
 TOKENIZER = "tokenizer"
+FOLDERS = (PARAMS, *PARTS, TOKENIZER)
+"""Beside the record; some models have all of them."""
+
 KIND = "model folder"
 GROUP_BYTES = 2**27
 AS_NUMPY = ocp.RestoreArgs(restore_type=np.ndarray)
@@ -50,7 +53,7 @@ def check_free(folder: AnyPath, *, overwrite: bool) -> None:
         overwrite=overwrite,
         kind=KIND,
         record=RECORD,
-        others=(PARAMS, *PARTS, TOKENIZER),
+        others=FOLDERS,
     )
 
 
@@ -129,6 +132,11 @@ def _with_tokenizer(model: AnyModel, folder: AnyPath) -> AnyModel:
         return model
     length = model.text.config.max_length
     tokenizer = read_tokenizer(folder / TOKENIZER, length)
+    if len(tokenizer.tokens) > model.text.config.vocab_size:
+        raise UserError(
+            f"{folder / TOKENIZER}: has {len(tokenizer.tokens)} tokens, and the text "
+            f"encoder knows {model.text.config.vocab_size}; {FIX_HINT}"
+        )
     return model._replace(text=model.text._replace(tokenizer=tokenizer))
 
 

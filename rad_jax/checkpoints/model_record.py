@@ -186,6 +186,8 @@ def _text(record: Mapping[str, Any], config: NetworkConfig) -> Text | None:
         require_text(config, None)
         return None
     text = Text(build(CLIPConfig, record[TEXT], f"{TEXT}."), {})
+    if record.get(CODEC) is None:
+        raise UserError("it is told texts and has no codec; such bases are in latents")
     require_text(config, text.config)
     return text
 

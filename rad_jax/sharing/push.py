@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rad_jax.checkpoints.hub import CARD, LOG_IN, hub_errors
-from rad_jax.checkpoints.model_folder import KIND, PARAMS, RECORD
+from rad_jax.checkpoints.model_folder import FOLDERS, KIND, RECORD
 from rad_jax.checkpoints.model_record import read_record
 from rad_jax.errors import UserError
 from rad_jax.files.atomic import atomic_folder
@@ -17,7 +17,7 @@ from rad_jax.sharing.stage import COPY, read_source, write_stage
 
 MAIN = "main"
 OURS = (RECORD, CARD, COPY)
-"""What a push replaces, beside all of `PARAMS`."""
+"""What a push replaces, beside all of `FOLDERS`."""
 
 BY_HUB = (".gitattributes", CARD, "LICENSE", "LICENSE.md", "LICENSE.txt")
 """What a repository may hold that has no model yet."""
@@ -164,7 +164,7 @@ class _Remote:
         stale = [
             name
             for name in self.files
-            if name.startswith(f"{PARAMS}/") and name not in named
+            if name.partition("/")[0] in FOLDERS and "/" in name and name not in named
         ]
         operations = [
             *(CommitOperationAdd(name, str(path)) for name, path in named.items()),

@@ -13,7 +13,13 @@ from rad_jax.checkpoints.fingerprint import fingerprint
 from rad_jax.checkpoints.hub import CARD, model_at, naming_hub
 from rad_jax.checkpoints.load import is_model_folder, read_folder
 from rad_jax.checkpoints.model import AnyModel, Model
-from rad_jax.checkpoints.model_folder import PARAMS, RECORD, read_record, write_model
+from rad_jax.checkpoints.model_folder import (
+    FOLDERS,
+    PARAMS,
+    RECORD,
+    read_record,
+    write_model,
+)
 from rad_jax.checkpoints.model_record import record_of
 from rad_jax.convert.command import Written, write_file
 from rad_jax.convert.finite import FiniteCheck
@@ -79,12 +85,13 @@ def write_stage(source: Source, stage: Path, repo: str, license: str) -> None:
     """
     folder = source.folder
     if is_model_folder(folder):  # as it is, byte by byte
-        files = [path for path in (folder / PARAMS).rglob("*") if path.is_file()]
+        every = (path for name in FOLDERS for path in (folder / name).rglob("*"))
+        files = [path for path in every if path.is_file()]
         copy_files([folder / RECORD, *files], folder, stage)
     else:
         write_model(stage / "model", source.model, source.provenance)
-        for name in (RECORD, PARAMS):
-            (stage / "model" / name).rename(stage / name)
+        for path in (stage / "model").iterdir():
+            path.rename(stage / path.name)
         (stage / "model").rmdir()
     if (done := stage / DONE).is_file():
         done.write_text("written\n")

@@ -101,9 +101,11 @@ def test_shapes_of_a_run(tiny_run, tmp_path):
 
 
 def test_what_is_written_is_read(written):
-    config, schedule, parametrisation, params, few_steps, codec = read_model(written)
+    config, schedule, parametrisation, params, few_steps, codec, text = read_model(
+        written
+    )
     assert (config, schedule, parametrisation) == (CONFIG, SCHEDULE, "v")
-    assert few_steps == () and codec is None
+    assert few_steps == () and codec is text is None
     assert_equal(params, PARAMS)
     assert {type(leaf) for leaf in jax.tree.leaves(params)} == {np.ndarray}
     assert os.listdir(written.parent) == ["model"]
@@ -293,7 +295,7 @@ def test_a_damaged_record(written, tmp_path, content, match):
         (None, "codec", {"factor": 8}, "config has no key codec.factor"),
         (None, "codec", {"kind": "dc"}, "codec.kind is .*, which this version of rad"),
         (None, "codec", [1], "is damaged"),
-        (None, "text", "clip", "text is 'clip', which this version of rad_jax does"),
+        (None, "text", "clip", "config text: must be a block of keys"),
         (None, "model", None, "must be a block of keys"),
         (None, "crc32", 1, "params: is damaged; convert the model again"),
         ("model", "model_channels", 64, r"params: does not fit model\.json"),

@@ -1,5 +1,8 @@
 """Filling by prompts: what guidance is, what each image is told, what is refused."""
 
+import dataclasses
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -121,6 +124,32 @@ def test_the_folder_keeps_the_tokenizer(tmp_path):
     assert fingerprint(read._replace(text=other)) != fingerprint(read)
     loaded = parts(rad_jax.load(tmp_path / "model"))["text"].params
     assert all(isinstance(x, jax.Array) for x in jax.tree.leaves(loaded))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"codec": None}, "is told texts and has no codec"),
+        ({"text": None}, "is told texts of 32 channels, and the model has no encoder"),
+    ],
+)
+def test_a_record_without_a_part_is_told(tmp_path, change, message):
+    write_model(tmp_path / "model", text_model(), {})
+    path = tmp_path / "model" / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(UserError, match=message):
+        read_model(tmp_path / "model")
+
+
+def test_a_larger_vocabulary_than_the_encoder_knows_is_told(tmp_path):
+    text = text_model().text
+    assert text is not None
+    ours = tiny_tokenizer()
+    more = dataclasses.replace(ours, tokens=(*ours.tokens, "more"))
+    model = text_model()._replace(text=text._replace(tokenizer=more))
+    write_model(tmp_path / "model", model, {})
+    with pytest.raises(UserError, match="has 527 tokens, and the text encoder knows"):
+        read_model(tmp_path / "model")
 
 
 def test_a_command_fills_by_a_prompt(rad, tmp_path):
