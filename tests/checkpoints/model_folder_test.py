@@ -34,6 +34,12 @@ from rad_jax.models.ncsnpp_config import NCSNppConfig
 from rad_jax.models.network import abstract_params
 from tests.models.adm_files import random_params
 
+# Orbax reads arrays at once: those that are done after one has failed find its event
+# loop closed, and complain where nobody listens.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
 CONFIG = UNetConfig(
     image_size=32,
     model_channels=32,
