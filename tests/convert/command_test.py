@@ -73,7 +73,7 @@ def test_there_and_back(tmp_path, converts, name):
     config, state = network(name)
     write_torch(tmp_path / "a.pt", state)
     converts("a.pt", "m", *choices(config))
-    read, schedule, parametrisation, params, _ = read_model(tmp_path / "m")
+    read, schedule, parametrisation, params, *_ = read_model(tmp_path / "m")
     assert (read, schedule.kind, parametrisation) == (config, "linear", "eps")
     np.testing.assert_array_equal(
         params["conv_in"]["kernel"][2, 1, 0],
@@ -202,7 +202,7 @@ def test_a_run_becomes_a_model_folder(tmp_path, converts, tiny_run, rad):
     assert out == (
         f"rad-jax: the averaged parameters of step 10 are the model {tmp_path / 'm'}\n"
     )
-    config, schedule, parametrisation, params, _ = read_model(tmp_path / "m")
+    config, schedule, parametrisation, params, *_ = read_model(tmp_path / "m")
     with Checkpoints(workdir) as checkpoints:
         stored = checkpoints.records(10, ["config"])["config"]
     assert json.loads(json.dumps(dataclasses.asdict(config))) == stored["model"]

@@ -267,7 +267,7 @@ def test_an_inpainter_takes_a_method(folder, quickly):
     again = inpainter(picture, hole, method=few("ddrm"), seed=0)
     np.testing.assert_array_equal(again, one)
     refused: list[tuple[dict[str, Any], str]] = [
-        ({"steps": 5}, "steps, sampler, grid, eta and snr are RAD's"),
+        ({"steps": 5}, "steps, sampler, grid, eta, snr and seam are RAD's"),
         ({"strategy": "tile"}, "strategy tile is RAD's"),
         ({"on_step": print}, "on_step is RAD's"),
     ]

@@ -209,7 +209,7 @@ def test_an_image_depends_on_its_key_and_label_alone():
 def test_one_program_serves_all_respacings():
     draw([0, 1, 2], [4, 4, 0])
     model = model_of(CLASSES)
-    program = compiled_generate(CLASSES, model.schedule, adm_sampler(model))
+    program = compiled_generate(CLASSES, model.schedule, adm_sampler(model), None)
     before = program._cache_size()
     for respacing in ("1", "ddim2", "2,3"):
         draw([0, 1, 2], [4, 4, 0], respacing)

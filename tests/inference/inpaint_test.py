@@ -169,7 +169,7 @@ def test_dense_path_is_the_binary_one(model, picture, hole):
     masks[1, 0, 0] = 0.5
     compiled_fill.cache_clear()
     dense = compiled_fill(
-        model.config, model.schedule, default_sampler(model), False, False
+        model.config, model.schedule, default_sampler(model), False, False, None
     )
     soft = np.asarray(fill(model, images, jnp.asarray(masks), keys, steps=STEPS))
     assert dense._cache_size() == 1

@@ -287,7 +287,9 @@ def test_too_little_memory_for_the_batch(sample, tmp_path, monkeypatch):
     """The files are those of a batch that fits, and it is said once what fits."""
     assert sample("grey", "--num_samples", 5, "--batch_size", 2, output="fits")[0] == 0
     limited = Limited(
-        compiled_generate(GREY, ScheduleConfig(), SamplerConfig(variance="learned")),
+        compiled_generate(
+            GREY, ScheduleConfig(), SamplerConfig(variance="learned"), None
+        ),
         most=2,
     )
     monkeypatch.setattr(
