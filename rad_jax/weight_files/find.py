@@ -8,7 +8,8 @@ stand in dictionaries within each other (`nested`).
 
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from rad_jax.files.remarks import some
@@ -74,11 +75,13 @@ class Chosen(NamedTuple):
       keys: in the file, by the key of the network.
       spans: by the key of the network.
       notes: what is to be said, a line each.
+      left: the other arrays of their dictionary, by key in the file.
     """
 
     keys: dict[str, str]
     spans: dict[str, Span]
     notes: list[str]
+    left: Mapping[str, Span] = MappingProxyType({})
 
 
 def find(tree: Any, markers: Markers) -> list[Weights]:
@@ -191,17 +194,22 @@ def _take(taken: Weights, others: Sequence[Weights]) -> Chosen:
     notes = []
     if taken.name != ROOT or others:
         notes.append(_taken_note(taken, [each.name for each in others]))
-    left = len(taken.spans) - len(keys)
-    if left:
-        used = set(keys.values())
-        roots = [key.partition(".")[0] for key in taken.spans if key not in used]
-        notes.append(
-            f"left out: {left} arrays of {_listed(list(dict.fromkeys(roots)))}"
-        )
     wrappers = {name for x in keys.values() for name in WRAPPERS.findall(x)}
     if wrappers:
         notes.append(f"taken out of the keys: {', '.join(sorted(wrappers))}")
-    return Chosen(keys, {key: taken.spans[x] for key, x in keys.items()}, notes)
+    used = set(keys.values())
+    left = {key: span for key, span in taken.spans.items() if key not in used}
+    spans = {key: taken.spans[x] for key, x in keys.items()}
+    return Chosen(keys, spans, notes, left)
+
+
+def left_notes(left: Iterable[str]) -> list[str]:
+    """What is to be said of keys that are not taken."""
+    keys = list(left)
+    if not keys:
+        return []
+    roots = dict.fromkeys(key.partition(".")[0] for key in keys)
+    return [f"left out: {len(keys)} arrays of {_listed(list(roots))}"]
 
 
 def _taken_note(taken: Weights, others: list[str]) -> str:

@@ -8,7 +8,7 @@ from rad_jax.errors import UserError
 from rad_jax.files.remarks import some
 from rad_jax.weight_files import compvis, score_sde
 from rad_jax.weight_files.bad_file import BadFile, shown
-from rad_jax.weight_files.find import Chosen, Markers, choose, find
+from rad_jax.weight_files.find import Chosen, Markers, choose, find, left_notes
 from rad_jax.weight_files.lazy_array import MappedArrays, Span, check_sizes
 from rad_jax.weight_files.read import (
     check_names,
@@ -36,6 +36,18 @@ class Network(NamedTuple):
     notes: list[str]
 
 
+class Networks(NamedTuple):
+    """Several networks of a file.
+
+    Attributes:
+      found: those that it holds, by the name that they are asked for by.
+      beside: arrays of the file that are of none of them, by their key in the file.
+    """
+
+    found: dict[str, Network]
+    beside: MappedArrays
+
+
 def read_network(path: Path, markers: Markers, name: str | None = None) -> Network:
     """Finds the weights of a network in a file, or in the shards that it is one of.
 
@@ -50,21 +62,49 @@ def read_network(path: Path, markers: Markers, name: str | None = None) -> Netwo
     Raises:
       UserError: naming the file, and what is wrong with it.
     """
+    return read_networks(path, {"": markers}, name).found[""]
+
+
+def read_networks(
+    path: Path, kinds: Mapping[str, Markers], name: str | None = None
+) -> Networks:
+    """Finds networks of several kinds in a file, as `read_network` the one.
+
+    Args:
+      path: the same.
+      kinds: the markers of each; the first kind is in the result in any case.
+      name: where the weights of the first kind are.
+
+    Raises:
+      UserError: the same.
+    """
     shards = shards_of(path)
-    found = {each: read_file(each) for each in shards.paths}
+    files = {each: read_file(each) for each in shards.paths}
+    main, *others = kinds
     try:
-        whole, owners = _joined(shards, found)
-        chosen = _chosen(whole, markers, name)
-        check_names(chosen.keys)
+        whole, owners = _joined(shards, files)
+        chosen = {main: _chosen(whole, kinds[main], name)}
+        for kind in others:
+            if weights := find(whole.value, kinds[kind]):
+                chosen[kind] = choose(weights, None)
         size = sum(each.stat().st_size for each in shards.paths)
-        check_sizes(chosen.spans.values(), size)
+        for each in chosen.values():
+            check_names(each.keys)
+            check_sizes(each.spans.values(), size)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     except BadFile as error:
         raise UserError(f"{path}: {error}") from error
-    paths = {key: owners.get(original, path) for key, original in chosen.keys.items()}
-    notes = [*chosen.notes, *_skipped_note(whole.skipped)]
-    return Network(MappedArrays(chosen.spans, paths), shards.paths, notes)
+    used = {key for each in chosen.values() for key in each.keys.values()}
+    left = {key: x for key, x in chosen[main].left.items() if key not in used}
+    found = {}
+    for kind, each in chosen.items():
+        paths = {key: owners.get(x, path) for key, x in each.keys.items()}
+        arrays = MappedArrays(each.spans, paths)
+        found[kind] = Network(arrays, shards.paths, list(each.notes))
+    found[main].notes.extend([*left_notes(left), *_skipped_note(whole.skipped)])
+    beside = MappedArrays(left, {key: owners.get(key, path) for key in left})
+    return Networks(found, beside)
 
 
 def _chosen(whole: Unpickled, markers: Markers, name: str | None) -> Chosen:

@@ -102,8 +102,8 @@ def without_sigmas(chosen: Chosen) -> Chosen:
     """The weights without the table of the process; those of other networks as is."""
     if not _has_sigmas(chosen.keys):
         return chosen
-    return Chosen(
-        {key: original for key, original in chosen.keys.items() if key != SIGMAS},
-        {key: span for key, span in chosen.spans.items() if key != SIGMAS},
-        [*chosen.notes, f"left out: {SIGMAS}, which are no weights"],
+    return chosen._replace(
+        keys={key: original for key, original in chosen.keys.items() if key != SIGMAS},
+        spans={key: span for key, span in chosen.spans.items() if key != SIGMAS},
+        notes=[*chosen.notes, f"left out: {SIGMAS}, which are no weights"],
     )
