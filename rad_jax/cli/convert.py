@@ -5,7 +5,10 @@ import argparse
 from rad_jax.cli.arguments import Parser, count, model_place, path
 from rad_jax.convert.choices import FILES, Choices
 
-HELP = "Make a model folder of a checkpoint of ADM, score_sde or LaMa, and back."
+HELP = (
+    "Make a model folder of a checkpoint of ADM, score_sde, latent or Stable "
+    "Diffusion, or LaMa, and back."
+)
 
 
 def boolean(text: str) -> bool:
@@ -42,7 +45,8 @@ def add_flags(sub: Parser) -> None:
     sub.add_argument("--output", type=path, required=True, help="new folder or file")
     sub.add_argument(
         "--to",
-        help="torch, safetensors or diffusers: write such a file; "
+        help="torch, safetensors or diffusers: write such a file (of a base in "
+        "latents diffusers: a folder); "
         "adapters: the folder of a run's adapters alone",
     )
     sub.add_argument(
@@ -52,6 +56,13 @@ def add_flags(sub: Parser) -> None:
         "--key",
         help="where in the checkpoint the weights are, such as ema or model.ema, if "
         "not those that are found",
+    )
+    sub.add_argument(
+        "--tokenizer",
+        type=path,
+        metavar="FOLDER",
+        help="of a single file of Stable Diffusion, which has none: a folder with "
+        "tokenizer.json, or vocab.json and merges.txt",
     )
     sub.add_argument(
         "--allow_nonfinite",
@@ -78,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
         key=args.key,
         to=args.to,
         base=args.base,
+        tokenizer=args.tokenizer,
         allow_nonfinite=args.allow_nonfinite,
         overwrite=args.overwrite,
     )

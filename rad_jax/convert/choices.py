@@ -39,9 +39,17 @@ FILES = {
     "ddpmpp_cifar10_deep_subvp": "subvp/cifar10_ddpmpp_deep_continuous",
     "ddpm_cifar10": "vp/cifar10_ddpm",
     "ddpm_cifar10_continuous": "vp/cifar10_ddpm_continuous",
+    "ldm_ffhq256": "ldm/ffhq256/model.ckpt",
+    "ldm_celebahq256": "ldm/celeba256/model.ckpt",
+    "ldm_bedroom256": "ldm/lsun_beds256/model.ckpt",
+    "ldm_churches256": "ldm/lsun_churches256/model.ckpt",
+    "sd15": "v1-5-pruned.ckpt, and others of Stable Diffusion 1.x",
+    "sd21": "v2-1_768-ema-pruned.ckpt, and others that predict v",
+    "sd21_base": "v2-1_512-ema-pruned.ckpt, and others that predict noise",
 }
-"""Published file of each of `presets.PRESETS`, by name, and of score_sde's
-`sde_presets.SDE_PRESETS` the folder of its checkpoints.
+"""Published file of each of `presets.PRESETS`, by name, of score_sde's
+`sde_presets.SDE_PRESETS` the folder of its checkpoints, and the file of each of
+`latent_presets.LATENT_PRESETS`.
 """
 
 

@@ -5,7 +5,7 @@ one file, stacks them, and has a last layer that is not used.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,12 @@ TOKENS = "embeddings.token_embedding.weight"
 
 OPENCLIP_TOKENS = "token_embedding.weight"
 """The same of OpenCLIP's."""
+
+MARKERS = (
+    (TOKENS, "final_layer_norm.weight"),
+    (OPENCLIP_TOKENS, "positional_embedding", "ln_final.weight"),
+)
+"""Keys that every such encoder has, in either layout."""
 
 QKV = name_table.joined(name_table.LINEAR, 3)
 """Queries, keys and values to one layer."""
@@ -75,6 +81,21 @@ def clip_to_params(
         and not _is_unused(key.removeprefix(prefix), config.num_layers)
     }
     return name_table.read(table(config, prefix), abstract_params(config), own)
+
+
+def entries(config: CLIPConfig, keys: Iterable[str]) -> list[Entry]:
+    """The table of keys that have no prefix, in the layout that these have.
+
+    Raises:
+      UserError: they are of no such encoder.
+    """
+    prefix, openclip = _layout(dict.fromkeys(keys))
+    return (openclip_entries if openclip else transformers_entries)(config, prefix)
+
+
+def unused(config: CLIPConfig, keys: Iterable[str]) -> list[str]:
+    """Those of keys without a prefix that the states do not depend on."""
+    return [key for key in keys if _is_unused(key, config.num_layers)]
 
 
 def _layout(state: Mapping[str, Any]) -> tuple[str, bool]:

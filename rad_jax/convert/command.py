@@ -6,17 +6,20 @@ from typing import Any, NamedTuple
 
 from rad_jax.checkpoints.hub import model_at
 from rad_jax.checkpoints.load import is_model_folder, load, read_folder
-from rad_jax.checkpoints.model import AnyModel, LamaModel
+from rad_jax.checkpoints.model import AnyModel, LamaModel, Model
 from rad_jax.checkpoints.model_folder import check_free, write_model
 from rad_jax.checkpoints.training_record import shared_name
 from rad_jax.convert import from_score_sde, peft
 from rad_jax.convert.choices import Choices
 from rad_jax.convert.diffusers_folder import unet_folder
 from rad_jax.convert.finite import FiniteCheck
-from rad_jax.convert.from_file import ENTRIES, Job, convert_diffusers, convert_file
+from rad_jax.convert.from_file import ENTRIES, convert_diffusers, convert_file
 from rad_jax.convert.infer import DIFFUSERS, OPENAI, RAD
 from rad_jax.convert.lama import LAMA
+from rad_jax.convert.latent_folder import convert_latent_folder, is_latent
+from rad_jax.convert.parts import Job
 from rad_jax.convert.presets import choices_of
+from rad_jax.convert.write_folder import write_folder
 from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath, in_bucket
 from rad_jax.files.hub_address import is_hub
@@ -42,6 +45,7 @@ def convert(
     key: str | None = None,
     to: str | None = None,
     base: str | AnyPath | None = None,
+    tokenizer: Path | None = None,
     allow_nonfinite: bool = False,
     overwrite: bool = False,
 ) -> None:
@@ -66,6 +70,8 @@ def convert(
       key: of a file: where in it the weights are, dotted; or a prefix of their keys.
       to: one of `FORMATS`, or `ADAPTERS` of a training run.
       base: folder of the model that adapters are merged into.
+      tokenizer: of a file of Stable Diffusion: folder of the vocabulary, which it has
+        not.
       allow_nonfinite: take weights that are NaN or infinite as they are.
       overwrite: replace the output, if that is what would be written: a model folder,
         a folder of adapters, or with `to` a file.
@@ -76,22 +82,20 @@ def convert(
     choices = choices or Choices()
     if to is not None and to not in (*FORMATS, ADAPTERS):
         raise UserError(f"--to is {to!r}; use one of {', '.join(FORMATS)}, {ADAPTERS}")
-    source = model_at(source)
+    source, others = model_at(source), (allow_nonfinite, overwrite)
     if source.is_file():
         file = _checked_file(source, to, base)
-        convert_file(
-            Job(file, output, choices, preset, key, allow_nonfinite, overwrite)
-        )
+        convert_file(Job(file, output, choices, preset, key, tokenizer, *others))
         return
     if not source.is_dir():
         raise UserError(f"{source}: no such file or folder; check the name")
-    if unet_folder(source) is not None:
+    latent = is_latent(source)
+    if latent or unet_folder(source) is not None:
         folder = _checked_diffusers(source, to, base)
-        convert_diffusers(
-            Job(folder, output, choices, preset, key, allow_nonfinite, overwrite)
-        )
+        job = Job(folder, output, choices, preset, key, tokenizer, *others)
+        (convert_latent_folder if latent else convert_diffusers)(job)
         return
-    _check_flags(preset, choices, key)
+    _check_flags(preset, choices, key, tokenizer)
     check = FiniteCheck(allow_nonfinite)
     if base is not None:
         _merge(_checked_adapters(source, to), base, output, overwrite, check)
@@ -138,9 +142,11 @@ def _checked_diffusers(
     return source
 
 
-def _check_flags(preset: str | None, choices: Choices, key: str | None) -> None:
+def _check_flags(
+    preset: str | None, choices: Choices, key: str | None, tokenizer: Path | None
+) -> None:
     """Refuses flags that are for files."""
-    given = {"preset": preset, "key": key, **choices.made()}
+    given = {"preset": preset, "key": key, "tokenizer": tokenizer, **choices.made()}
     for name, value in given.items():
         if value is not None:
             raise UserError(f"--{name} has no use with a folder, which records it")
@@ -187,11 +193,17 @@ def _merge(
 def _to_file(
     folder: AnyPath, path: Path, to: str, overwrite: bool, check: FiniteCheck
 ) -> None:
+    if not path.is_dir():
+        if path.exists() and not overwrite:
+            raise UserError(f"{path}: exists; choose another output or --overwrite")
+    elif to != "diffusers":
+        raise UserError(f"{path}: is a folder; give the name of a file")
+    model, provenance = read_folder(folder)
+    if to == "diffusers" and isinstance(model, Model) and model.codec:
+        write_folder(model, provenance, folder, path, check, overwrite=overwrite)
+        return
     if path.is_dir():
         raise UserError(f"{path}: is a folder; give the name of a file")
-    if path.exists() and not overwrite:
-        raise UserError(f"{path}: exists; choose another output or --overwrite")
-    model, provenance = read_folder(folder)
     written = write_file(model, provenance, folder, path, to, check)
     if written.unstored:
         print(f"not in the file: {written.unstored}")
@@ -240,8 +252,8 @@ def write_file(
             raise UserError(f"{folder}: is a LaMa, of which there is no such layout")
     elif model.codec:
         raise UserError(
-            f"{folder}: is of a base in latents, which is no single network and is not "
-            "written as a file yet"
+            f"{folder}: is of a base in latents, which is no single network: it is "
+            "written as a folder, by --to diffusers"
         )
     elif isinstance(model.config, NCSNppConfig):
         layout = from_score_sde.TORCH

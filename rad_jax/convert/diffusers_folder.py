@@ -6,6 +6,7 @@ a value that is missing, of a wrong type or of another network is told in a line
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,16 +21,25 @@ from rad_jax.errors import UserError
 from rad_jax.files.bucket import AnyPath
 from rad_jax.files.from_dict import build
 from rad_jax.models.config import UNetConfig
+from rad_jax.weight_files.lazy_array import MappedArrays
+from rad_jax.weight_files.network import Network
 
 CONFIG = "config.json"
 SCHEDULER = Path("scheduler", "scheduler_config.json")
 STEM = "diffusion_pytorch_model"
+STEMS = {".safetensors": STEM, ".bin": STEM}
 MAX_BYTES = 2**20
 
 SCHEDULES = {"linear": "linear", "squaredcos_cap_v2": "cosine"}
 """Ours by diffusers' names."""
 
 PREDICTIONS = {"epsilon": "eps", "v_prediction": "v"}
+
+
+OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""Of the layers of an attention, before version 0.18."""
+
+OLD_KEYS = re.compile(rf"(\.attentions\.\d+\.)({'|'.join(OLD_NAMES)})(?=\.)")
 
 
 class Described(NamedTuple):
@@ -87,7 +97,7 @@ def describe(
         the function.
     """
     folder = Path(unet_folder(source) or source)
-    settings = _read_json(folder / CONFIG)
+    settings = read_json(folder / CONFIG)
     name = settings.get("_class_name", "UNet2DModel")
     if type(name) is not str or "UNet2D" not in name or "Condition" in name:
         raise UserError(f"{folder / CONFIG}: is of another network than UNet2DModel")
@@ -119,10 +129,15 @@ def describe(
             parametrisation,
         )
 
-    return _weights(folder), describe_as
+    return weights_in(folder), describe_as
 
 
-def _read_json(path: Path) -> Mapping[str, Any]:
+def read_json(path: Path) -> Mapping[str, Any]:
+    """A configuration of diffusers.
+
+    Raises:
+      UserError: it cannot be read, or is none.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -144,23 +159,40 @@ def _noise(source: Path, folder: Path, choices: Choices) -> tuple[ScheduleConfig
         if choices.noise_schedule is None:
             raise UserError(f"{source}: has no {SCHEDULER}; give --noise_schedule")
         return schedule_of(choices), "eps"
-    found = _read_json(path)
+    kind, _, parametrisation = read_scheduler(path, SCHEDULES)
+    return ScheduleConfig(kind=kind), parametrisation
+
+
+def read_scheduler(
+    path: Path, schedules: Mapping[str, str]
+) -> tuple[str, tuple[float, float], str]:
+    """Of a scheduler's configuration kind and ends of its betas, and the prediction.
+
+    Args:
+      path: the file.
+      schedules: kinds that are supported, by diffusers' names.
+
+    Raises:
+      UserError: it is no such file, or of another process.
+    """
+    found = read_json(path)
     names = [field.name for field in dataclasses.fields(_Scheduler)]
     try:
         given = {name: found[name] for name in names if name in found}
         scheduler = build(_Scheduler, given, "")
-        kind, parametrisation = _schedule_of(scheduler), _prediction_of(scheduler)
+        kind = _schedule_of(scheduler, schedules)
+        parametrisation = _prediction_of(scheduler)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    return ScheduleConfig(kind=kind), parametrisation
+    return kind, (scheduler.beta_start, scheduler.beta_end), parametrisation
 
 
-def _schedule_of(scheduler: _Scheduler) -> str:
-    kind = SCHEDULES.get(scheduler.beta_schedule)
+def _schedule_of(scheduler: _Scheduler, schedules: Mapping[str, str]) -> str:
+    kind = schedules.get(scheduler.beta_schedule)
     if kind is None:
         raise UserError(
             f"beta_schedule is {scheduler.beta_schedule[:80]!r}; only "
-            f"{' and '.join(SCHEDULES)} are supported"
+            f"{' and '.join(schedules)} are supported"
         )
     if scheduler.num_train_timesteps != ADM_STEPS:
         raise UserError(
@@ -200,13 +232,36 @@ def _check_choices(path: Path, choices: Choices, completed: Choices) -> None:
             raise UserError(f"--{name} is {value}, but {told} in {path.parent}")
 
 
-def _weights(folder: Path) -> Path:
-    """The weights, in float32 if there are such; or the index or first of shards."""
+def with_new_names(network: Network) -> Network:
+    """The network of a `UNet2DModel`, its attention named as diffusers does today."""
+
+    def new(key: str) -> str:
+        return OLD_KEYS.sub(lambda match: match[1] + OLD_NAMES[match[2]], key)
+
+    arrays = network.arrays
+    if len({new(key) for key in arrays}) < len(arrays):
+        return network  # which does not fit either way
+    spans = {new(key): span for key, span in arrays.spans.items()}
+    paths = {new(key): path for key, path in arrays.paths.items()}
+    return network._replace(arrays=MappedArrays(spans, paths))
+
+
+def weights_in(folder: Path, stems: Mapping[str, str] = STEMS) -> Path:
+    """The weights, in float32 if there are such; or the index or first of shards.
+
+    Args:
+      folder: of the network.
+      stems: names of files of weights, by their suffix.
+
+    Raises:
+      UserError: there is none.
+    """
     for variant in ("", ".fp16"):
-        for suffix in (".safetensors", ".bin"):
-            index = f"{STEM}{suffix}.index{variant}.json"
-            first = f"{STEM}{variant}-00001-of-*{suffix}"
-            for name in (f"{STEM}{variant}{suffix}", index, first):
+        for suffix, stem in stems.items():
+            index = f"{stem}{suffix}.index{variant}.json"
+            first = f"{stem}{variant}-00001-of-*{suffix}"
+            for name in (f"{stem}{variant}{suffix}", index, first):
                 for path in sorted(folder.glob(name)):
                     return path
-    raise UserError(f"{folder}: has no {STEM}.safetensors and no {STEM}.bin")
+    names = " and no ".join(f"{stem}{suffix}" for suffix, stem in stems.items())
+    raise UserError(f"{folder}: has no {names}")

@@ -23,6 +23,9 @@ from rad_jax.weight_files.name_table import Entry, Path
 PREFIX = "model.diffusion_model."
 """Of the U-Net's keys in a CompVis file, which holds other networks, too."""
 
+LINEAR = "linear_projections"
+"""What a record says of `is_linear`, which goes back to a file as it came."""
+
 QKV = name_table.joined(name_table.LINEAR, 3)
 """Queries, keys and values to one layer."""
 

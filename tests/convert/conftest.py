@@ -33,7 +33,7 @@ def quick_folders(monkeypatch):
             write_record(part / RECORD, model, provenance, crc32=0)
             (part / "model").write_bytes(pickle.dumps(model))
 
-    monkeypatch.setattr("rad_jax.convert.from_file.write_model", write)
+    monkeypatch.setattr("rad_jax.convert.parts.write_model", write)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from rad_jax.convert import adm
 from rad_jax.convert.adm import config_from_adm_flags
 from rad_jax.convert.choices import FILES, Choices
 from rad_jax.convert.infer import DIFFUSERS, OPENAI, facts_of, infer
+from rad_jax.convert.latent_presets import LATENT_PRESETS
 from rad_jax.convert.presets import (
     PRESETS,
     choices_of,
@@ -43,7 +44,7 @@ STATED = Choices(
 
 
 def test_presets_are_those_that_help_lists():
-    assert [*PRESETS, *SDE_PRESETS] == list(FILES)
+    assert [*PRESETS, *SDE_PRESETS, *LATENT_PRESETS] == list(FILES)
 
 
 @pytest.mark.parametrize("name", NAMES)
