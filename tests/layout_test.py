@@ -14,7 +14,7 @@ ORDER = (
     *("baselines", "config", "checkpoints", "weight_files", "convert", "data"),
     *("prepare", "inference", "jobs", "metrics", "train", "evaluate", "sharing", "cli"),
 )
-MOST_FLOORS, MOST_ARROWS, MOST_LINES = 10, 125, 300
+MOST_FLOORS, MOST_ARROWS, MOST_LINES = 10, 126, 300
 
 
 def modules() -> dict[str, ast.Module]:
