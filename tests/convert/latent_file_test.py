@@ -14,7 +14,9 @@ from rad_jax.convert.latent_presets import LATENT_PRESETS, LatentPreset
 from rad_jax.diffusion.betas import LATENT_VQ, STABLE_DIFFUSION, make_betas
 from rad_jax.models.autoencoder import abstract_params as codec_params
 from rad_jax.models.clip import abstract_params as text_params
+from rad_jax.models.config import UNetConfig
 from rad_jax.models.network import abstract_params
+from rad_jax.models.sd_config import SDConfig
 from rad_jax.text.tokenizer import END
 from rad_jax.text.tokenizer_files import write_tokenizer
 from rad_jax.weight_files import compvis, name_table
@@ -271,11 +273,12 @@ def test_published_architectures():
     for name, theirs in (("sd15", "sd15"), ("sd21", "sd21"), ("sd21_base", "sd21")):
         about = PUBLISHED[f"{theirs}/text_encoder"]["config"]
         assert LATENT_PRESETS[name].text == clip.config_from_transformers(about)
-    churches = abstract_params(LATENT_PRESETS["ldm_churches256"].config)
-    count = sum(x.size for x in jax.tree.leaves(churches))
+    config = LATENT_PRESETS["ldm_churches256"].config
+    assert isinstance(config, UNetConfig)
+    count = sum(x.size for x in jax.tree.leaves(abstract_params(config)))
     published = PUBLISHED["ldm lsun_churches256 unet"]
     assert count == published["params"]
-    table = adm.entries(LATENT_PRESETS["ldm_churches256"].config)
+    table = adm.entries(config)
     assert len([x for entry in table for x in entry.keys]) == published["n_keys"]
 
 
@@ -283,6 +286,7 @@ def test_the_published_file():
     """Each key of Stable Diffusion 1.5's file goes to one array; none is left."""
     keys = keys_of(CKPT)
     preset = LATENT_PRESETS["sd15"]
+    assert isinstance(preset.config, SDConfig) and preset.text
     encoder_prefix = f"{TRANSFORMERS}text_model."
     tables = [
         sd.compvis_entries(preset.config, linear=False),
