@@ -85,7 +85,7 @@ def ldm_file():
 
 
 @pytest.fixture
-def presets(monkeypatch):
+def presets():
     """Presets ``tiny_sd``, ``tiny_sd2`` and ``tiny_ldm`` of the files above."""
     config, _ = golden_sd(COMPVIS)
     text, _ = encoder(WIDTH)
@@ -95,10 +95,13 @@ def presets(monkeypatch):
         "tiny_sd2": LatentPreset("b", *own, "v", tiny(KL)[0], text, "!"),
         "tiny_ldm": LatentPreset("c", FACES, LATENT_VQ, "eps", tiny(VQ)[0]),
     }
-    for name in list(LATENT_PRESETS):
-        monkeypatch.delitem(LATENT_PRESETS, name)
-    for name, preset in found.items():
-        monkeypatch.setitem(LATENT_PRESETS, name, preset)
+    theirs = dict(LATENT_PRESETS)
+    LATENT_PRESETS.clear()
+    LATENT_PRESETS.update(found)
+    yield
+    # All anew, not one by one: their order is what help lists.
+    LATENT_PRESETS.clear()
+    LATENT_PRESETS.update(theirs)
 
 
 @pytest.fixture
@@ -252,13 +255,13 @@ def test_code_is_not_run(tmp_path, presets, refuses):
     refuses("a.ckpt", "m", "--preset", "tiny_sd", match="os.system")
 
 
-def test_a_factor_that_is_missing(tmp_path, presets, monkeypatch, refuses):
+def test_a_factor_that_is_missing(tmp_path, presets, refuses):
     preset = LATENT_PRESETS["tiny_ldm"]._replace(own_factor=True)
-    monkeypatch.setitem(LATENT_PRESETS, "tiny_ldm", preset)
+    LATENT_PRESETS["tiny_ldm"] = preset
     saved(tmp_path / "a.ckpt", {"state_dict": ldm_file()})
     refuses("a.ckpt", "m", "--preset", "tiny_ldm", match="has no scale_factor")
     match = "is told no text; leave out --tokenizer"
-    monkeypatch.setitem(LATENT_PRESETS, "tiny_ldm", preset._replace(own_factor=False))
+    LATENT_PRESETS["tiny_ldm"] = preset._replace(own_factor=False)
     refuses("a.ckpt", "m", "--preset", "tiny_ldm", "--tokenizer", "t", match=match)
 
 
