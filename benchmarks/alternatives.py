@@ -46,6 +46,7 @@ def pointwise(self: layers.Linear, x: jax.Array, *more: jax.Array) -> jax.Array:
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         precision=self.precision,
     )
+    assert self.bias is not None
     return y + self.bias[...].astype(self.dtype).reshape(1, 1, 1, -1)
 
 

@@ -22,9 +22,9 @@ from rad_jax.data.splits import load_split
 from rad_jax.diffusion.options import SamplingOptions
 from rad_jax.evaluate.demo import KINDS, features, hole_masks, new_classifier, rms
 from rad_jax.files.pixel_ranges import to_bytes, to_float
-from rad_jax.inference import inpaint
 from rad_jax.inference.compiled import compiled_fill
 from rad_jax.inference.inpaint import prepare_fill
+from rad_jax.inference.samplers import default_sampler
 from rad_jax.runtime.sharding import use_cpu_cores
 
 STEPS, SEEDS, COUNT = 25, 3, 99
@@ -46,7 +46,7 @@ def fill_by(way: str, model: Model) -> Fill:
     def fill(images, masks, keys):
         call = prepare(jnp.asarray(images), jnp.asarray(masks), keys)
         if way == PIXELS:
-            sampler = inpaint.default_sampler(model)
+            sampler = default_sampler(model)
             run = compiled_fill(
                 model.config, model.schedule, sampler, binary=False, tiled=False
             )

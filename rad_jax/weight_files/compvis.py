@@ -69,7 +69,7 @@ def _averages(weights: Weights) -> Weights:
         if not key.startswith(weights.prefix):
             continue
         average = stored.get(original)  # none of a key that begins with a wrapper
-        if average not in spans:
+        if average is None or average not in spans:
             raise BadFile(f"has no average of {shown(original)} at {AVERAGES}{instead}")
         shape, expected = spans[average].shape, spans[original].shape
         if shape != expected:

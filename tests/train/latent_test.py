@@ -38,9 +38,15 @@ def start(tmp_path_factory):
     return folder
 
 
+def codec_of_model():
+    codec = latent_model().codec
+    assert codec is not None
+    return codec
+
+
 def file_of(start, tmp_path, **codec):
     """A config whose codec is that of the model, but for these keys."""
-    block = dataclasses.asdict(latent_model().codec.config) | codec
+    block = dataclasses.asdict(codec_of_model().config) | codec
     text = (
         "from configs import digits\n"
         "import ml_collections\n"
@@ -81,7 +87,7 @@ def changes(start, *more):
 def test_what_is_trained_on_is_the_mean_of_the_latents(start, tmp_path, quickly):
     experiment = load_config(file_of(start, tmp_path), changes(start))
     assert (experiment.image_size, experiment.channels) == (32, 3)
-    codec = latent_model().codec
+    codec = codec_of_model()
     frozen = NOTHING_FROZEN._replace(codec=codec.params)
     images = jnp.asarray(np.arange(2 * 32 * 32 * 3).reshape(2, 32, 32, 3) % 251)
     images = images.astype(jnp.uint8)
@@ -115,7 +121,7 @@ def test_a_run_keeps_its_autoencoder_and_resumes(rad, start, tmp_path, rank):
     for name, part in parts(model).items():
         equal(part.params, parts(other)[name].params)
     assert model.codec is not None and model.image_size == 32
-    equal(model.codec.params, parts(latent_model())["codec"].params)
+    equal(model.codec.params, codec_of_model().params)
 
 
 def test_the_plan_counts_the_autoencoder(rad, start, tmp_path):
